@@ -1,0 +1,31 @@
+# make demo: the workflow on a small real sample.  make test: every check.  Both set up what they need in .venv first.
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: demo test lint benchmark clean
+
+demo: $(VENV)/.installed
+	snakemake --cores all
+
+test: $(VENV)/.installed-test lint
+	pytest -n auto --dist worksteal
+
+lint: $(VENV)/.installed-test
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf results .snakemake

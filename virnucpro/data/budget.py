@@ -1,0 +1,74 @@
+"""How many tokens a bin may hold on a device."""
+
+from dataclasses import dataclass
+
+from virnucpro.errors import UserError
+
+CPU_TOKEN_BUDGET = 4096  # larger bins are no faster on a CPU
+STEP = 1024  # a budget is rounded down to it, so that cards of one kind get one number
+MARGIN = 0.1  # share of a card's memory left to the CUDA context, fragmentation and others
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """What a model takes on a device.
+
+    Attributes:
+        model_bytes: its weights.
+        activation_bytes: of the largest set of activations alive at once, for each token of a bin.
+    """
+
+    model_bytes: int
+    activation_bytes: int
+
+
+def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> ModelMemory:
+    """Return a packed ESM-2 forward's memory from its sizes, for devices where it cannot be measured.
+
+    A layer has 12 d^2 weights. At its peak, inside the feed-forward net, a token keeps the FP32 residual stream (d),
+    the normed input (d) and two arrays of 4 d; attention keeps less.
+    """
+    return ModelMemory(
+        model_bytes=12 * layers * embed_dim**2 * bytes_per_number,
+        activation_bytes=4 * embed_dim + 9 * embed_dim * bytes_per_number,
+    )
+
+
+ESM2_3B_HALF = estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2)
+
+
+def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) -> int:
+    """Return the tokens a bin may hold on a device with `total_bytes` of memory: whole steps of 1,024, at least one.
+
+    The model and the activations of one bin fill all but the `margin` of it. Total, not free memory decides, so that
+    the packing does not depend on what else happens to run.
+
+    Raises:
+        UserError: the model leaves no room for a bin of one step.
+    """
+    room = int(total_bytes * (1 - margin)) - memory.model_bytes
+    budget = room // memory.activation_bytes // STEP * STEP
+    if budget < STEP:
+        raise UserError(
+            f"the model ({memory.model_bytes / 1e9:.1f} GB) leaves no room for activations on a device with "
+            f"{total_bytes / 1e9:.1f} GB; choose a smaller model, half precision or a larger device"
+        )
+    return budget
+
+
+def calculate_token_budget(device_id: int = 0, memory: ModelMemory = ESM2_3B_HALF, margin: float = MARGIN) -> int:
+    """Return the tokens a bin may hold on CUDA device `device_id`, or 4,096 where there is no CUDA.
+
+    Args:
+        device_id: index of the device among the visible ones.
+        memory: what the model takes; ESM-2 3B in half precision unless told.
+        margin: share of the device's memory to leave alone.
+
+    Raises:
+        UserError: the model does not fit the device.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return CPU_TOKEN_BUDGET
+    return token_budget(torch.cuda.get_device_properties(device_id).total_memory, memory, margin)

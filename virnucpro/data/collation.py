@@ -1,0 +1,89 @@
+"""From a bin of sequences to one packed batch of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from virnucpro.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+# The ESM-1b alphabet that every ESM-2 was trained with: residues are the tokens from 4 on.
+BOS, PAD, EOS, UNKNOWN = range(4)
+RESIDUES = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
+_FIRST_RESIDUE = 4
+_REFUSED = 255
+_TOKEN = bytearray([_REFUSED]) * 256
+for _token, _letter in enumerate(RESIDUES, start=_FIRST_RESIDUE):
+    _TOKEN[ord(_letter)] = _token
+_TOKEN[ord("<")], _TOKEN[ord(">")] = BOS, EOS
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Sequences end to end, without padding.
+
+    Attributes:
+        input_ids: int64 [tokens], BOS residues EOS of every sequence in turn.
+        cu_seqlens: int32 [sequences + 1], where each sequence starts, and the number of tokens.
+        max_seqlen: tokens of the longest sequence.
+        lengths: tokens of every sequence.
+        ids: id of every sequence.
+    """
+
+    input_ids: torch.Tensor
+    cu_seqlens: torch.Tensor
+    max_seqlen: int
+    lengths: list[int]
+    ids: list[str]
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """Return the batch with its tensors on `device`; from pinned memory the copy does not block."""
+        return PackedBatch(
+            self.input_ids.to(device, non_blocking=True),
+            self.cu_seqlens.to(device, non_blocking=True),
+            self.max_seqlen,
+            self.lengths,
+            self.ids,
+        )
+
+    def pin_memory(self) -> PackedBatch:
+        """Return the batch with its tensors in page-locked memory."""
+        return PackedBatch(
+            self.input_ids.pin_memory(), self.cu_seqlens.pin_memory(), self.max_seqlen, self.lengths, self.ids
+        )
+
+
+class VarlenCollator:
+    """Turns a bin (mappings with `id` and `sequence`) into a `PackedBatch`.
+
+    Raises:
+        UserError: a sequence is empty, or has a letter that the ESM-2 alphabet lacks.
+    """
+
+    def __call__(self, sequences: Sequence[Mapping[str, Any]]) -> PackedBatch:
+        """Tokenise and pack a bin."""
+        import torch
+
+        proteins = [str(sequence["sequence"]) for sequence in sequences]
+        ids = [str(sequence["id"]) for sequence in sequences]
+        text = "".join(f"<{protein}>" for protein in proteins)
+        tokens = bytearray(text.encode("ascii", "replace").translate(_TOKEN))
+        lengths = [len(protein) + 2 for protein in proteins]
+        for name, protein in zip(ids, proteins, strict=True):
+            if not protein:
+                raise UserError(f"{name}: an empty sequence cannot be embedded; leave it out")
+        if _REFUSED in tokens or tokens.count(BOS) > len(ids) or tokens.count(EOS) > len(ids):
+            name, letter = next((n, c) for n, p in zip(ids, proteins, strict=True) for c in p if c not in RESIDUES)
+            raise UserError(f"{name}: {letter!r} is no letter of the ESM-2 alphabet ({RESIDUES})")
+        return PackedBatch(
+            input_ids=torch.frombuffer(tokens, dtype=torch.uint8).long(),
+            cu_seqlens=torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
+            max_seqlen=max(lengths),
+            lengths=lengths,
+            ids=ids,
+        )

@@ -1,0 +1,31 @@
+"""Files that are either whole or absent."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place on success, remove it on failure.
+
+    A reader therefore sees the old file, the whole new file or none, whatever kills the writer.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A folder rather than a file: libraries that refuse to open what exists (or add suffixes) can write into it.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        temporary = Path(folder) / target.name
+        yield temporary
+        temporary.replace(target)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` atomically, and not at all where the file already says the same (its time stamp stays)."""
+    target = Path(path)
+    if target.exists() and target.read_text(encoding="utf-8") == text:
+        return
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,106 @@
+"""Open six-frame windows of many contigs at once, as array operations over bytes.
+
+Every position of a block is translated once, as the first base of a codon on either strand. A frame of a chunk is then
+every third letter of one of those two strings, and running counts of stops tell whether it is open.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from Bio.Data.CodonTable import unambiguous_dna_by_name
+
+FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
+
+_BASES = "ACGT"
+_COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
+_DROPPED = 0  # stands for a codon with a letter other than A, C, G, T; such codons contribute nothing
+
+
+def _codon_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return the digit of every letter (0-3, else 4) and the residue of every codon in base 5, on either strand."""
+    amino_acid = unambiguous_dna_by_name["Standard"].forward_table
+    digit = np.full(256, len(_BASES), np.uint8)
+    digit[list(_BASES.encode())] = range(len(_BASES))
+    forward = np.full(125, _DROPPED, np.uint8)
+    reverse = np.full(125, _DROPPED, np.uint8)
+    for (i, a), (j, b), (k, c) in product(enumerate(_BASES), repeat=3):
+        forward[25 * i + 5 * j + k] = ord(amino_acid.get(a + b + c, "*"))
+        codon = (a + b + c).translate(str.maketrans("ACGT", "TGCA"))[::-1]
+        reverse[25 * i + 5 * j + k] = ord(amino_acid.get(codon, "*"))
+    return digit, forward, reverse
+
+
+_DIGIT, _FORWARD, _REVERSE = _codon_tables()
+
+
+class Frame(NamedTuple):
+    """An open frame of a chunk: its protein, its nucleotides and the codons dropped from it."""
+
+    chunk: int  # row of the spans it was found in
+    name: str  # F1 F2 F3 R1 R2 R3
+    protein: bytes
+    nucleotides: bytes
+    dropped_codons: int
+
+
+class _RunningCount:
+    """Counts of marked codons over any run of codons in one phase, from one pass over the block."""
+
+    def __init__(self, marked: npt.NDArray[np.bool_]) -> None:
+        rows = -(-len(marked) // 3)
+        padded = np.zeros((rows + 1, 3), np.int32)
+        padded[1:].reshape(-1)[: len(marked)] = marked
+        self._count = np.cumsum(padded, axis=0, dtype=np.int32)
+
+    def __call__(self, first: npt.NDArray[np.int64], codons: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        row, phase = np.divmod(first, 3)
+        return self._count[row + codons, phase] - self._count[row, phase]
+
+
+def open_frames(bases: bytes, spans: npt.NDArray[np.int64]) -> Iterator[Frame]:
+    """Yield the open frames of chunks, by chunk and then F1 F2 F3 R1 R2 R3.
+
+    A frame is open if its protein (standard genetic code) has no stop and at least one residue. Codons with a letter
+    other than A, C, G, T contribute nothing, so the protein shortens. The nucleotides kept are, as in the original,
+    those of the strand from the frame's first base over three times the protein's length plus one, clipped at its end.
+
+    Args:
+        bases: upper-case letters of one or more contigs, end to end.
+        spans: half-open spans of the chunks in `bases`, int64 [chunks, 2], none across two contigs.
+    """
+    if len(spans) == 0 or len(bases) < 3:
+        return
+    digits = _DIGIT[np.frombuffer(bases, np.uint8)]
+    codons = digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
+    residues = (_FORWARD[codons], _REVERSE[codons])
+    dropped = _RunningCount(residues[0] == _DROPPED)
+    stops = [_RunningCount(strand == ord("*")) for strand in residues]
+
+    start, end = spans[:, :1], spans[:, 1:]
+    offset = np.arange(3)
+    count = np.maximum(end - start - offset, 0) // 3  # [chunks, 3], the same on either strand
+    lowest = np.hstack([start + offset, end - offset - 3 * count])  # [chunks, 6], first base of the lowest codon
+    lowest = np.minimum(lowest, len(codons))  # a chunk of under three bases at the very end has no codon
+    count = np.hstack([count, count])
+    lost = dropped(lowest, count)
+    stopped = np.hstack([stops[0](lowest[:, :3], count[:, :3]), stops[1](lowest[:, 3:], count[:, 3:])])
+
+    forward, reverse = (strand.tobytes() for strand in residues)
+    opposite = bases.translate(_COMPLEMENT)[::-1]
+    chunks, frames = np.nonzero((stopped == 0) & (count > lost))
+    kept = np.stack([chunks, frames, lowest[chunks, frames], count[chunks, frames], lost[chunks, frames]], axis=1)
+    for (chunk, frame, first, length, gone), (begin, clip) in zip(kept.tolist(), spans[chunks].tolist(), strict=True):
+        codon_starts = slice(first, first + 3 * length, 3)
+        if frame < 3:
+            protein, strand = forward[codon_starts], bases
+        else:
+            protein, strand = reverse[codon_starts][::-1], opposite
+            begin, clip = len(bases) - clip, len(bases) - begin
+        if gone:
+            protein = protein.replace(b"\0", b"")
+        begin += frame % 3
+        nucleotides = strand[begin : min(begin + 1 + 3 * len(protein), clip)]
+        yield Frame(chunk, FRAME_NAMES[frame], protein, nucleotides, gone)

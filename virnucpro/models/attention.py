@@ -1,0 +1,56 @@
+"""Attention within each sequence of a packed batch, by whichever backend the machine has.
+
+A backend takes queries, keys and values, each [tokens, heads, head_dim], and the batch that says where sequences start,
+and returns the attended values, [tokens, heads, head_dim].
+"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import groupby
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+
+from virnucpro.data.collation import PackedBatch
+
+Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, PackedBatch], torch.Tensor]
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def flash_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """FlashAttention-2 over cumulative lengths (Dao 2023), from the flash-attn package; CUDA, half precision only."""
+    from flash_attn import flash_attn_varlen_func
+
+    cu_seqlens, longest = batch.cu_seqlens, batch.max_seqlen
+    return cast(torch.Tensor, flash_attn_varlen_func(q, k, v, cu_seqlens, cu_seqlens, longest, longest))
+
+
+def varlen_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """torch's own variable-length attention; CUDA, half precision only."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    cu_seqlens, longest = batch.cu_seqlens, batch.max_seqlen
+    # It returns a tuple only where auxiliary outputs are asked for.
+    return cast(torch.Tensor, varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest))
+
+
+def sdpa_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """torch's scaled_dot_product_attention over neighbours of equal length; any device and precision."""
+    attended = torch.empty_like(v)
+    start = 0
+    for length, run in groupby(batch.lengths):
+        count = len(list(run))
+        tokens = slice(start, start + count * length)
+        q_, k_, v_ = (t[tokens].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
+        attended[tokens] = F.scaled_dot_product_attention(q_, k_, v_).transpose(1, 2).flatten(0, 1)
+        start = tokens.stop
+    return attended
+
+
+def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
+    """Return the fastest backend there is for a device and a precision."""
+    if device.type == "cuda" and dtype in HALF:
+        return flash_attention if find_spec("flash_attn") else varlen_attention
+    return sdpa_attention

@@ -1,0 +1,82 @@
+"""Which device a job runs on, and in which precision."""
+
+import fcntl
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return the precision that `auto` stands for: FP32 on a CPU, BF16 on a card that has it, FP16 on an older one."""
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+
+
+@contextmanager
+def lease_device() -> Iterator[torch.device]:
+    """Yield a CUDA device that no other job on this machine holds, or the CPU where there is no CUDA.
+
+    Waits, with one warning, while all visible devices are held. CUDA_VISIBLE_DEVICES is respected, and inside a SLURM
+    job the devices are the job's own: nothing is leased there.
+    """
+    visible = torch.cuda.device_count()
+    if not visible:
+        logger.warning("no CUDA device: running on the CPU")
+        yield torch.device("cpu")
+    elif "SLURM_JOB_ID" in os.environ:
+        yield torch.device("cuda", 0)
+    else:
+        # By UUID: an index means another card under another CUDA_VISIBLE_DEVICES.
+        uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in range(visible)]
+        with lease_one(uuids) as index:
+            yield torch.device("cuda", index)
+
+
+@contextmanager
+def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
+    """Hold one of several named things and yield its index; wait while other processes hold them all.
+
+    A lease is a lock on a file that all users of the machine share; the kernel releases it when its holder ends, even
+    by SIGKILL.
+    """
+    folder = Path(tempfile.gettempdir()) / "virnucpro-devices"
+    with suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o777)  # every user's jobs must be able to add the lock of a device
+    warned = False
+    while True:
+        for index, name in enumerate(names):
+            lock = _open_lock(folder / f"{name}.lock")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            try:
+                yield index
+            finally:
+                os.close(lock)
+            return
+        if not warned:
+            logger.warning("all %d devices are taken: waiting for one", len(names))
+            warned = True
+        time.sleep(poll_seconds)
+
+
+def _open_lock(path: Path) -> int:
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
+    return os.open(path, os.O_RDONLY)  # a lock needs no right to write, so it works on another user's file

@@ -1,0 +1,12 @@
+"""The stages of the workflow, one module each: a stage is one function from files to files."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    # Late, since it loads torch, which most stages do without.
+    if name == "AsyncInferenceRunner":
+        from virnucpro.pipeline.runner import AsyncInferenceRunner
+
+        return AsyncInferenceRunner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,44 @@
+"""fetch-model: weights into the cache, and a file that says which they are."""
+
+import json
+import logging
+from pathlib import Path
+
+from virnucpro.data.files import write_text
+from virnucpro.data.manifest import ModelIdentity
+from virnucpro.models.checkpoint import file_digest, read_checkpoint
+from virnucpro.models.weights import find_weights, model_name
+
+logger = logging.getLogger(__name__)
+
+
+class ModelCard(ModelIdentity):
+    """Which weights, and their sizes."""
+
+    layers: int
+    embed_dim: int
+    heads: int
+
+
+def fetch_model(model: str, output: Path | None = None) -> None:
+    """Fetch a model where it is not at hand, read it, and write its name, digest and sizes as JSON.
+
+    Args:
+        model: a name or the path of a checkpoint.
+        output: the JSON file, or None to only fetch.
+
+    Raises:
+        UserError: it cannot be found, fetched or read.
+    """
+    path = find_weights(model)
+    config, _ = read_checkpoint(path)
+    card = ModelCard(
+        name=model_name(model),
+        sha256=file_digest(path),
+        layers=config.layers,
+        embed_dim=config.embed_dim,
+        heads=config.heads,
+    )
+    logger.info("model: %s, %d layers of %d, SHA-256 %s", card["name"], config.layers, config.embed_dim, card["sha256"])
+    if output:
+        write_text(output, json.dumps(card, indent=1) + "\n")

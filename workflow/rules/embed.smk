@@ -1,0 +1,22 @@
+rule embed:
+    input:
+        manifest=f"{OUT}/{{sample}}/manifests/{{shard}}.json",
+        # The manifest holds the digests of its sequences, so it is what decides whether to run again.
+        proteins=ancient(f"{OUT}/{{sample}}/prepared/frames.faa"),
+    output:
+        embeddings=f"{OUT}/{{sample}}/shards/{{shard}}.h5",
+        speed=f"{OUT}/{{sample}}/shards/{{shard}}.json",
+    log:
+        f"{LOGS}/{{sample}}/embed_{{shard}}.log",
+    conda:
+        "../../envs/virnucpro.yaml"
+    # All cores, shared between as many jobs as may run at once.
+    threads: max(1, workflow.cores // GPU_JOBS)
+    resources:
+        gpu=1,
+    params:
+        model=config["model"],
+        version=__version__,
+    shell:
+        "virnucpro embed {input.manifest:q} {input.proteins:q} {output.embeddings:q} --model {params.model:q}"
+        " --threads {threads} 2>&1 | tee {log:q} >&2"

@@ -1,0 +1,36 @@
+rule fetch_model:
+    input:
+        [config["model"]] if os.path.isfile(config["model"]) else [],
+    output:
+        f"{OUT}/model.json",
+    log:
+        f"{LOGS}/fetch_model.log",
+    localrule: True
+    conda:
+        "../../envs/virnucpro.yaml"
+    params:
+        model=config["model"],
+        version=__version__,
+    shell:
+        "virnucpro fetch-model {params.model:q} --output {output} 2>&1 | tee {log} >&2"
+
+
+rule token_budget:
+    input:
+        f"{OUT}/model.json",
+    output:
+        f"{OUT}/token_budget.json",
+    log:
+        f"{LOGS}/token_budget.log",
+    conda:
+        "../../envs/virnucpro.yaml"
+    resources:
+        gpu=1,
+    params:
+        model=config["model"],
+        precision=config["precision"],
+        budget=config["token_budget"],
+        version=__version__,
+    shell:
+        "virnucpro token-budget {input} {output} --model {params.model:q} --precision {params.precision}"
+        " --token-budget {params.budget} 2>&1 | tee {log} >&2"

@@ -1,0 +1,21 @@
+checkpoint pack:
+    input:
+        proteins=f"{OUT}/{{sample}}/prepared/frames.faa",
+        budget=f"{OUT}/token_budget.json",
+    output:
+        # Not the manifests: one that did not change is left alone, and with it what was made from it.
+        shards=f"{OUT}/{{sample}}/shards.tsv",
+        duplicates=f"{OUT}/{{sample}}/duplicates.tsv",
+    log:
+        f"{LOGS}/{{sample}}/pack.log",
+    conda:
+        "../../envs/virnucpro.yaml"
+    params:
+        folder=subpath(output.shards, parent=True),
+        max_sequence_length=config["max_sequence_length"],
+        shard_tokens=config["shard_tokens"],
+        version=__version__,
+    shell:
+        "virnucpro pack {input.proteins:q} {input.budget:q} {params.folder:q} --sample {wildcards.sample}"
+        " --max-sequence-length {params.max_sequence_length} --shard-tokens {params.shard_tokens}"
+        " 2>&1 | tee {log:q} >&2"
