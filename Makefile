@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	snakemake --cores all
 
 test: $(VENV)/.installed-test lint
-	pytest -n auto --dist worksteal
+	pytest -n auto --dist loadscope
 
 lint: $(VENV)/.installed-test
 	ruff check .

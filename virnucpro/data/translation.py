@@ -19,21 +19,31 @@ _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 _DROPPED = 0  # stands for a codon with a letter other than A, C, G, T; such codons contribute nothing
 
 
-def _codon_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return the digit of every letter (0-3, else 4) and the residue of every codon in base 5, on either strand."""
+def _codon_tables() -> tuple[npt.NDArray[np.uint8], ...]:
+    """Return the digit of every letter (0-3, else 4), and the residue of every codon in base 5 on either strand."""
     amino_acid = unambiguous_dna_by_name["Standard"].forward_table
     digit = np.full(256, len(_BASES), np.uint8)
     digit[list(_BASES.encode())] = range(len(_BASES))
     forward = np.full(125, _DROPPED, np.uint8)
     reverse = np.full(125, _DROPPED, np.uint8)
     for (i, a), (j, b), (k, c) in product(enumerate(_BASES), repeat=3):
-        forward[25 * i + 5 * j + k] = ord(amino_acid.get(a + b + c, "*"))
-        codon = (a + b + c).translate(str.maketrans("ACGT", "TGCA"))[::-1]
-        reverse[25 * i + 5 * j + k] = ord(amino_acid.get(codon, "*"))
+        codon = a + b + c
+        opposite = codon.encode().translate(_COMPLEMENT)[::-1].decode()
+        forward[25 * i + 5 * j + k] = ord(amino_acid.get(codon, "*"))
+        reverse[25 * i + 5 * j + k] = ord(amino_acid.get(opposite, "*"))
     return digit, forward, reverse
 
 
 _DIGIT, _FORWARD, _REVERSE = _codon_tables()
+
+# Three counts in one number, so that one running sum serves all; a difference of two sums holds each in its bits.
+_COUNT_BITS = 21
+_STOP_FORWARD, _STOP_REVERSE, _LOST = range(3)
+_MARKS = (
+    (ord("*") == _FORWARD).astype(np.int64) << _COUNT_BITS * _STOP_FORWARD
+    | (ord("*") == _REVERSE).astype(np.int64) << _COUNT_BITS * _STOP_REVERSE
+    | (_FORWARD == _DROPPED).astype(np.int64) << _COUNT_BITS * _LOST
+)
 
 
 class Frame(NamedTuple):
@@ -44,20 +54,6 @@ class Frame(NamedTuple):
     protein: bytes
     nucleotides: bytes
     dropped_codons: int
-
-
-class _RunningCount:
-    """Counts of marked codons over any run of codons in one phase, from one pass over the block."""
-
-    def __init__(self, marked: npt.NDArray[np.bool_]) -> None:
-        rows = -(-len(marked) // 3)
-        padded = np.zeros((rows + 1, 3), np.int32)
-        padded[1:].reshape(-1)[: len(marked)] = marked
-        self._count = np.cumsum(padded, axis=0, dtype=np.int32)
-
-    def __call__(self, first: npt.NDArray[np.int64], codons: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        row, phase = np.divmod(first, 3)
-        return self._count[row + codons, phase] - self._count[row, phase]
 
 
 def open_frames(bases: bytes, spans: npt.NDArray[np.int64]) -> Iterator[Frame]:
@@ -75,20 +71,25 @@ def open_frames(bases: bytes, spans: npt.NDArray[np.int64]) -> Iterator[Frame]:
         return
     digits = _DIGIT[np.frombuffer(bases, np.uint8)]
     codons = digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
-    residues = (_FORWARD[codons], _REVERSE[codons])
-    dropped = _RunningCount(residues[0] == _DROPPED)
-    stops = [_RunningCount(strand == ord("*")) for strand in residues]
+    marks = np.zeros((-(-len(codons) // 3) + 1, 3), np.int64)
+    marks[1:].reshape(-1)[: len(codons)] = _MARKS[codons]
+    running = np.cumsum(marks, axis=0)  # [row, phase]: over the codons that start at phase, phase + 3, ... before row
 
     start, end = spans[:, :1], spans[:, 1:]
     offset = np.arange(3)
     count = np.maximum(end - start - offset, 0) // 3  # [chunks, 3], the same on either strand
     lowest = np.hstack([start + offset, end - offset - 3 * count])  # [chunks, 6], first base of the lowest codon
     lowest = np.minimum(lowest, len(codons))  # a chunk of under three bases at the very end has no codon
+    if count.max() >> _COUNT_BITS:
+        raise ValueError(f"chunks of over {3 << _COUNT_BITS:,} bases cannot be translated")
     count = np.hstack([count, count])
-    lost = dropped(lowest, count)
-    stopped = np.hstack([stops[0](lowest[:, :3], count[:, :3]), stops[1](lowest[:, 3:], count[:, 3:])])
+    row, phase = np.divmod(lowest, 3)
+    marked = running[row + count, phase] - running[row, phase]
+    lost = marked >> _COUNT_BITS * _LOST
+    stop = np.repeat([_STOP_FORWARD, _STOP_REVERSE], 3)
+    stopped = marked >> _COUNT_BITS * stop & (1 << _COUNT_BITS) - 1
 
-    forward, reverse = (strand.tobytes() for strand in residues)
+    forward, reverse = _FORWARD[codons].tobytes(), _REVERSE[codons].tobytes()
     opposite = bases.translate(_COMPLEMENT)[::-1]
     chunks, frames = np.nonzero((stopped == 0) & (count > lost))
     kept = np.stack([chunks, frames, lowest[chunks, frames], count[chunks, frames], lost[chunks, frames]], axis=1)

