@@ -1,9 +1,14 @@
 import os
+import shlex
+import sys
+from pathlib import Path
 
 import pandas as pd
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 from virnucpro import __version__
+from virnucpro.config import check_config, read_samples
+from virnucpro.errors import UserError
 
 min_version("9.27")
 
@@ -11,12 +16,18 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
-validate(config, "workflow/schemas/config.schema.yaml")
+HERE = Path(workflow.basedir)
 
-samples = pd.read_csv(config["samples"], sep="\t", dtype=str, comment="#").set_index(
-    "sample", drop=False
-)
-validate(samples, "workflow/schemas/samples.schema.yaml")
+try:
+    check_config(config, HERE / "workflow" / "schemas" / "config.schema.yaml")
+    samples = read_samples(
+        Path(config["samples"]), HERE / "workflow" / "schemas" / "samples.schema.yaml"
+    )
+except UserError as error:
+    sys.exit(f"virnucpro: error: {error}")
+
+# The rules run the package that lies beside this file, in whichever environment they are.
+shell.prefix(f"export PYTHONPATH={shlex.quote(str(HERE))}; ")
 
 
 wildcard_constraints:
@@ -42,4 +53,4 @@ rule all:
 
 
 onsuccess:
-    print(open(f"{OUT}/summary.txt").read())
+    print(Path(OUT, "summary.txt").read_text())

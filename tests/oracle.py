@@ -1,5 +1,6 @@
 """fair-esm as the oracle: its own model class, given the same weights, in the precision that is asked for."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -50,11 +51,12 @@ def from_hugging_face(path: Path, layers: int, embed_dim: int, heads: int) -> es
 
 
 @torch.inference_mode()
-def representations(model: esm.ESM2, sequences: list[str], dtype: torch.dtype) -> list[Tensor]:
-    """Return the last layer of every token, BOS and EOS included, one sequence at a time, FP64 [tokens, embed_dim]."""
+def representations(
+    model: esm.ESM2, sequences: list[str], dtype: torch.dtype, layer: int | None = None
+) -> list[Tensor]:
+    """Return a layer of every token, BOS and EOS included, one sequence at a time, FP64 [tokens, embed_dim]."""
     convert = model.alphabet.get_batch_converter()
-    # float() first: a model that was double once keeps what it is given.
-    model = model.to(dtype)
-    layer = model.num_layers
+    model = copy.deepcopy(model).to(dtype)
+    layer = model.num_layers if layer is None else layer
     tokens = (convert([("", sequence)])[2] for sequence in sequences)
     return [model(row, repr_layers=[layer])["representations"][layer][0].double() for row in tokens]

@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.stage(options)
     except UserError as error:
-        print(f"virnucpro {options.command}: error: {error}", file=sys.stderr)
+        where = f"sample {options.sample}: " if "sample" in options else ""
+        print(f"virnucpro {options.command}: error: {where}{error}", file=sys.stderr)
         return 1
     return 0
 
@@ -50,12 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     prepare = add(
         "prepare",
         _prepare,
-        "cut contigs into chunks and write their open frames: chunks.fna, frames.fna, frames.faa, contigs.tsv",
+        "cut contigs into chunks and write their open frames, or write proteins in the letters that ESM-2 knows",
         "assembly.fna.gz results/soil/prepared --chunk-size 500",
     )
-    prepare.add_argument("fasta", type=Path, help="contigs, FASTA, plain or gzipped")
-    prepare.add_argument("output_dir", type=Path, help="folder for the four files")
+    prepare.add_argument("fasta", type=Path, help="FASTA, plain or compressed by gzip, bzip2 or xz")
+    prepare.add_argument("output_dir", type=Path, help="folder for proteins.faa, records.tsv and more")
+    prepare.add_argument("--type", choices=["contigs", "proteins"], default="contigs", help="what the FASTA holds")
     prepare.add_argument("--chunk-size", type=positive_integer, default=500, metavar="BP", help="bases a chunk")
+    prepare.add_argument("--sample", default=argparse.SUPPRESS, help="its name, for messages")
 
     fetch = add(
         "fetch-model",
@@ -85,10 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     pack = add(
         "pack",
         _pack,
-        "pack proteins into bins by first-fit decreasing: manifests/*.json, shards.tsv, duplicates.tsv",
-        "frames.faa token_budget.json results/soil --sample soil",
+        "pack proteins into bins by first-fit decreasing: manifests/*.json, shards.tsv, duplicates.tsv, windows.tsv",
+        "proteins.faa token_budget.json results/soil --sample soil",
     )
-    pack.add_argument("frames", type=Path, help="proteins, FASTA")
+    _add_fasta(pack)
     pack.add_argument("token_budget", type=Path, help="what token-budget wrote")
     pack.add_argument("output_dir", type=Path, help="the sample's folder")
     pack.add_argument("--sample", required=True, default=argparse.SUPPRESS, help="its name")
@@ -97,34 +100,40 @@ def _parser() -> argparse.ArgumentParser:
         type=positive_integer,
         default=1022,
         metavar="RESIDUES",
-        help="longer proteins are cut to this",
+        help="what the model takes at once",
     )
     pack.add_argument(
-        "--shard-tokens", type=positive_integer, default=4_000_000, metavar="TOKENS", help="tokens a shard, about"
+        "--long-proteins", choices=["cut", "windows"], default="cut", help="what becomes of those that are longer"
+    )
+    pack.add_argument(
+        "--shard-tokens", type=positive_integer, default=4_000_000, metavar="TOKENS", help="a shard, about"
     )
 
     embed = add(
         "embed",
         _embed,
         "run the bins of one manifest through ESM-2, on a free CUDA device or else on the CPU",
-        "manifests/0001.json frames.faa shards/0001.h5 --model esm2_t36_3B_UR50D",
+        "manifests/0001.json proteins.faa shards/0001.h5 --model esm2_t36_3B_UR50D",
     )
     embed.add_argument("manifest", type=Path, help="one of the manifests that pack wrote")
-    embed.add_argument("frames", type=Path, help="the proteins that were packed, FASTA")
+    _add_fasta(embed)
     embed.add_argument("output", type=Path, help="HDF5 file to write; how fast it went goes into a .json beside it")
     _add_model(embed)
     embed.add_argument(
-        "--threads", type=positive_integer, help="CPU threads (default: one a core)", default=argparse.SUPPRESS
+        "--layers", type=int, nargs="+", default=[-1], metavar="N", help="numbers of the layers wanted; -1 is the last"
     )
+    embed.add_argument("--per-residue", action="store_true", help="write every residue's embedding beside the mean")
+    embed.add_argument("--threads", type=positive_integer, help="of the CPU", default=argparse.SUPPRESS)
 
     merge = add(
         "merge",
         _merge,
         "join the embeddings of all shards of a sample in the order of its proteins, every one exactly once",
-        "frames.faa duplicates.tsv embeddings.h5 shards/*.h5",
+        "proteins.faa duplicates.tsv windows.tsv embeddings.h5 shards/*.h5",
     )
-    merge.add_argument("frames", type=Path, help="the sample's proteins, FASTA")
+    _add_fasta(merge)
     merge.add_argument("duplicates", type=Path, help="table that pack wrote")
+    merge.add_argument("windows", type=Path, help="table that pack wrote")
     merge.add_argument("output", type=Path, help="HDF5 file to write")
     merge.add_argument("shards", type=Path, nargs="*", help="HDF5 files that embed wrote")
 
@@ -137,6 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("output_dir", type=Path, help="the run's folder")
     summary.add_argument("samples", nargs="+", help="names of the samples, each with a folder there")
     return parser
+
+
+def _add_fasta(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("proteins", type=Path, help="the sample's proteins, FASTA, as prepare wrote them")
 
 
 def _add_model(parser: argparse.ArgumentParser, positional: bool = False) -> None:
@@ -164,9 +177,12 @@ def token_budget(text: str) -> int | None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from virnucpro.pipeline.prepare import prepare
+    from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
 
-    prepare(options.fasta, options.output_dir, options.chunk_size)
+    if options.type == "proteins":
+        prepare_proteins(options.fasta, options.output_dir)
+    else:
+        prepare_contigs(options.fasta, options.output_dir, options.chunk_size)
 
 
 def _fetch_model(options: argparse.Namespace) -> None:
@@ -185,11 +201,12 @@ def _pack(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.pack import pack
 
     pack(
-        options.frames,
+        options.proteins,
         options.token_budget,
         options.output_dir,
         options.sample,
         options.max_sequence_length,
+        options.long_proteins,
         options.shard_tokens,
     )
 
@@ -197,13 +214,21 @@ def _pack(options: argparse.Namespace) -> None:
 def _embed(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.embed import embed
 
-    embed(options.manifest, options.frames, options.model, options.output, getattr(options, "threads", None))
+    embed(
+        options.manifest,
+        options.proteins,
+        options.model,
+        options.output,
+        options.layers,
+        options.per_residue,
+        getattr(options, "threads", None),
+    )
 
 
 def _merge(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.merge import merge
 
-    merge(options.frames, options.duplicates, options.shards, options.output)
+    merge(options.proteins, options.duplicates, options.windows, options.shards, options.output)
 
 
 def _summary(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from virnucpro.data.embeddings import EmbeddingFile, write_embeddings
+from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.errors import UserError
 
 IDS = ["a_chunk_1F1", "b é", "c"]
@@ -15,7 +15,8 @@ ATTRIBUTES = {"model": "esm2", "layer": 6}
 
 
 def write(path: Path) -> None:
-    write_embeddings(path, IDS, [ROWS[:2], ROWS[2:]], 4, ATTRIBUTES)
+    with new_embedding_file(path, IDS, (4,), ATTRIBUTES) as file:
+        file["embedding"][...] = ROWS
 
 
 def test_any_hdf5_reader_sees_ids_rows_and_attributes(tmp_path: Path) -> None:
@@ -30,12 +31,13 @@ def test_any_hdf5_reader_sees_ids_rows_and_attributes(tmp_path: Path) -> None:
 def test_rows_by_number(tmp_path: Path) -> None:
     write(tmp_path / "e.h5")
     file = EmbeddingFile(tmp_path / "e.h5")
-    assert (file.ids, file.attributes, file.shape) == (IDS, ATTRIBUTES, (3, 4))
+    assert (file.ids, file.attributes, file.row_shape) == (IDS, ATTRIBUTES, (4,))
     np.testing.assert_array_equal(file.rows(np.array([2, 0, 2])), ROWS[[2, 0, 2]])
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    write_embeddings(tmp_path / "e.h5", [], [], 4, ATTRIBUTES)
+    with new_embedding_file(tmp_path / "e.h5", [], (4,), ATTRIBUTES):
+        pass
     assert EmbeddingFile(tmp_path / "e.h5").rows(np.array([], int)).shape == (0, 4)
 
 
@@ -45,9 +47,20 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
 
 
-def test_rows_and_ids_must_agree(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="2 rows for 3 ids"):
-        write_embeddings(tmp_path / "e.h5", IDS, [ROWS[:2]], 4, ATTRIBUTES)
+def test_residues_of_several_layers(tmp_path: Path) -> None:
+    residues = np.arange(24, dtype=np.float32).reshape(6, 2, 2)
+    with new_embedding_file(tmp_path / "e.h5", IDS, (2, 2), ATTRIBUTES, residues=[3, 1, 2]) as file:
+        file["embedding"][...] = ROWS.reshape(3, 2, 2)
+        file["residue_embedding"][...] = residues
+    file = EmbeddingFile(tmp_path / "e.h5")
+    assert file.has_residues
+    assert file.residue_counts.tolist() == [3, 1, 2]
+    np.testing.assert_array_equal(file.residues(2), residues[4:])
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), new_embedding_file(tmp_path / "e.h5", IDS, (4,), ATTRIBUTES):
+        raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
 
 

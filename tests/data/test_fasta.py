@@ -1,12 +1,22 @@
 """Reading FASTA: what is accepted, and what is said of the rest."""
 
+import bz2
+import contextlib
 import gzip
+import lzma
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from virnucpro.data.fasta import read_fasta
 from virnucpro.errors import UserError
+from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
+
+COMPRESSIONS = [bytes, gzip.compress, bz2.compress, lzma.compress]
 
 RECORDS = [("a", "ACGTACGT"), ("b.1", "ACNNNacgt"), ("c|x", "")]
 
@@ -21,24 +31,41 @@ RECORDS = [("a", "ACGTACGT"), ("b.1", "ACNNNacgt"), ("c|x", "")]
     ],
     ids=["plain", "wrapped", "windows", "blank lines"],
 )
-@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
-def test_reads(tmp_path: Path, text: str, compress: bool) -> None:
-    path = tmp_path / "contigs.fasta"  # the name says nothing about gzip: the first bytes do
-    path.write_bytes(gzip.compress(text.encode()) if compress else text.encode())
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+def test_reads(tmp_path: Path, text: str, compress: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "contigs.fasta"  # the name says nothing of the compression: the first bytes do
+    path.write_bytes(compress(text.encode()))
     assert list(read_fasta(path)) == RECORDS
+
+
+def test_old_encodings_in_descriptions_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "contigs.fasta"
+    path.write_bytes(">a isolated in Württemberg\nACGT\n".encode("latin-1"))
+    assert list(read_fasta(path)) == [("a", "ACGT")]
+
+
+LONG = b">a\n" + random.Random(0).randbytes(20_000).hex().upper().encode()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"@r1\nACGT\n+\nIIII\n", "not FASTA: it starts with '@r1'"),
-        (b">a\nACGT\n>a\nAC\n", "two records are named 'a'"),
-        (b">a\nACGT\n>\nAC\n", "record 2 has no id"),
-        (bytes(range(256)), "not a text file"),
-        (gzip.compress(b">a\n" + b"ACGT" * 10_000)[:40], "cannot be read to its end"),
+        (b"\n \n", "the file is empty"),
+        (gzip.compress(b""), "the file is empty"),
+        (b"@r1\nACGT\n+\nIIII\n", "FASTQ, not FASTA"),
+        (b"LOCUS       NC_001416", "not FASTA: it starts with 'LOCUS"),
+        (b">a\nACGT\n\n>a\nAC\n", "line 4: two records are named a"),
+        (b">a\nACGT\n>\nAC\n", "line 3: the record has no id"),
+        (b">a\nACGT\n>b\0c\nAC\n", "line 3: the record has the id .* unprintable"),
+        (b">a\nACGT\n>\xff\nAC\n", "line 3: the record has the id .* unprintable"),
+        (bytes(range(256)), "a binary file"),
+        (gzip.compress(LONG)[:-2000], "cannot be read to its end"),
+        (bz2.compress(LONG)[:-2000], "cannot be read to its end"),
+        (lzma.compress(LONG)[:-2000], "cannot be read to its end"),
+        (gzip.compress(LONG)[:9000] + b"\xff" * 50 + gzip.compress(LONG)[9050:], "cannot be read to its end"),
+        (b"\x1f\x8bgarbage", "cannot be read to its end"),
     ],
-    ids=["empty", "fastq", "twice", "no id", "binary", "truncated gzip"],
 )
 def test_refuses_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "contigs.fasta"
@@ -49,6 +76,21 @@ def test_refuses_in_one_line(tmp_path: Path, content: bytes, message: str) -> No
     assert "\n" not in str(caught.value)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(), st.text().map(str.encode), st.from_regex(rb"(>\w*[ \w]*\r?\n[A-Z*\-\n]*)+")), st.data())
+def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes, data: st.DataObject) -> None:
+    compressed = data.draw(st.sampled_from(COMPRESSIONS))(content)
+    path = tmp_path / "fuzzed"
+    path.write_bytes(
+        compressed[: data.draw(st.integers(0, len(compressed)))] if data.draw(st.booleans()) else compressed
+    )
+    for prepare in (prepare_contigs, prepare_proteins):
+        with contextlib.suppress(UserError):
+            prepare(path, tmp_path / "out")
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         list(read_fasta(tmp_path / "absent.fa"))
+    with pytest.raises(UserError, match="a folder"):
+        list(read_fasta(tmp_path))

@@ -9,7 +9,8 @@ from virnucpro.models.attention import choose_attention, sdpa_attention
 
 def batch_of(lengths: list[int]) -> PackedBatch:
     cu_seqlens = torch.tensor([0, *lengths]).cumsum(0).int()
-    return PackedBatch(torch.zeros(sum(lengths)), cu_seqlens, max(lengths), lengths, [""] * len(lengths))
+    unused = torch.empty(0)
+    return PackedBatch(unused, cu_seqlens, max(lengths), lengths, ids=[], segments=unused)
 
 
 @pytest.mark.parametrize("lengths", [[1], [7], [5, 5, 5], [9, 4, 4, 1], [3, 8, 3, 8]], ids=str)

@@ -9,7 +9,7 @@ from Bio.Seq import Seq
 
 from virnucpro.errors import UserError
 from virnucpro.pipeline import prepare as stage
-from virnucpro.pipeline.prepare import prepare
+from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
 
 
 def original(contigs: dict[str, str], size: int) -> tuple[str, str, str]:
@@ -55,24 +55,26 @@ def test_bytes_of_the_original(
     block: int,
 ) -> None:
     monkeypatch.setattr(stage, "BLOCK_BASES", block)
-    prepare(write_fasta(contigs), tmp_path / "out", size)
-    written = tuple((tmp_path / "out" / name).read_text() for name in ("chunks.fna", "frames.fna", "frames.faa"))
+    prepare_contigs(write_fasta(contigs), tmp_path / "out", size)
+    written = tuple((tmp_path / "out" / name).read_text() for name in ("chunks.fna", "nucleotides.fna", "proteins.faa"))
     assert written == original(contigs, size)
 
 
 def test_lower_case_and_rna_are_read_as_upper_case_dna(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
-    prepare(write_fasta({"a": "ATGGCCAAATTT"}, "dna.fa"), tmp_path / "dna", 12)
-    prepare(write_fasta({"a": "auggccaaauuu"}, "rna.fa"), tmp_path / "rna", 12)
-    for name in ("chunks.fna", "frames.fna", "frames.faa", "contigs.tsv"):
+    prepare_contigs(write_fasta({"a": "ATGGCCAAATTT"}, "dna.fa"), tmp_path / "dna", 12)
+    prepare_contigs(write_fasta({"a": "auggccaaauuu"}, "rna.fa"), tmp_path / "rna", 12)
+    for name in ("chunks.fna", "nucleotides.fna", "proteins.faa", "records.tsv"):
         assert (tmp_path / "dna" / name).read_bytes() == (tmp_path / "rna" / name).read_bytes()
 
 
 def test_table_of_contigs_counts_every_record(
     write_fasta: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare(write_fasta({"open": "GCC" * 4, "empty": "", "stops": "TAA" * 4, "n": "GCCNCCGCC"}), tmp_path / "out", 6)
-    assert (tmp_path / "out" / "contigs.tsv").read_text().splitlines() == [
-        "contig\tlength\tchunks\tframes\tdropped_codons",
+    prepare_contigs(
+        write_fasta({"open": "GCC" * 4, "empty": "", "stops": "TAA" * 4, "n": "GCCNCCGCC"}), tmp_path / "out", 6
+    )
+    assert (tmp_path / "out" / "records.tsv").read_text().splitlines() == [
+        "record\tlength\tchunks\tproteins\tambiguous",
         "open\t12\t2\t12\t0",
         "empty\t0\t0\t0\t0",
         # TAATAA: all but F1 (TAA TAA) are open, in both chunks.
@@ -85,19 +87,55 @@ def test_table_of_contigs_counts_every_record(
 
 @pytest.mark.parametrize(
     ("sequence", "message"),
-    [("MKTAYIAKQRELISF", "b: 'I' is no IUPAC"), ("ACGT-ACGT", "b: '-' is no"), ("ACGTé", r"b: '\?' is no")],
+    [
+        ("MKTAY\nIAKQRELISF", r"line 5: 'I' in b is no IUPAC nucleotide code; .* type proteins"),
+        ("ACGT\nACGT\nAC-GT", "line 6: '-' in b is no IUPAC nucleotide code$"),
+        ("ACGTé", "line 4: 'é' in b is no"),
+        ("acgtß", "line 4: 'ß' in b is no"),
+    ],
 )
 def test_a_letter_that_is_no_nucleotide_leaves_nothing_behind(
     write_fasta: Callable[..., Path], tmp_path: Path, sequence: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        prepare(write_fasta({"a": "ACGT", "b": sequence}), tmp_path / "out")
+        prepare_contigs(write_fasta({"a": "ACGT", "b": sequence}), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_proteins_in_the_letters_of_esm2(
+    write_fasta: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    proteins = {"plain": "MKTAYI", "stop": "mkt*", "odd": "MJU*OBZ-X.K", "empty": "", "only": "*"}
+    prepare_proteins(write_fasta(proteins), tmp_path)
+    assert (tmp_path / "proteins.faa").read_text() == ">plain\nMKTAYI\n>stop\nMKT\n>odd\nMXUXOBZXK\n"
+    assert [line.split("\t") for line in (tmp_path / "records.tsv").read_text().splitlines()[1:]] == [
+        ["plain", "6", "1", "1", "0"],
+        ["stop", "3", "1", "1", "1"],
+        ["odd", "9", "1", "1", "4"],
+        ["empty", "0", "0", "0", "0"],
+        ["only", "0", "0", "0", "1"],
+    ]
+    assert caplog.text.count("is empty and is left out") == 2
+
+
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [
+        ("MKT4Y", "line 4: '4' in b is no amino acid code"),
+        ("ACGTN" * 20, "line 3: b looks like nucleotides; its type is contigs"),
+    ],
+)
+def test_what_is_no_protein_is_refused(
+    write_fasta: Callable[..., Path], tmp_path: Path, sequence: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare_proteins(write_fasta({"a": "MKT", "b": sequence}), tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_no_open_frame_is_a_valid_empty_result(
     write_fasta: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare(write_fasta({"a": "AC"}), tmp_path / "out")
-    assert (tmp_path / "out" / "frames.faa").read_text() == ""
+    prepare_contigs(write_fasta({"a": "AC"}), tmp_path / "out")
+    assert (tmp_path / "out" / "proteins.faa").read_text() == ""
     assert "no open frame in any contig" in caplog.text

@@ -45,16 +45,15 @@ class Project:
             "token_budget": 1024,
             "shard_tokens": 2000,
         }
-        self.samples: list[str] = []
+        self.samples: dict[str, str] = {}  # what each one's FASTA holds
 
-    def add(self, sample: str, text: str) -> None:
+    def add(self, sample: str, text: str, kind: str = "contigs") -> None:
         (self.folder / f"{sample}.fa").write_text(text)
-        if sample not in self.samples:
-            self.samples.append(sample)
+        self.samples[sample] = kind
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        rows = "".join(f"{sample}\t{sample}.fa\n" for sample in self.samples)
-        (self.folder / "samples.tsv").write_text(f"sample\tfasta\n{rows}")
+        rows = "".join(f"{sample}\t{sample}.fa\t{kind}\n" for sample, kind in self.samples.items())
+        (self.folder / "samples.tsv").write_text(f"sample\tfasta\ttype\n{rows}")
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
         return snakemake(self.folder, "--configfile", str(self.folder / "config.yaml"), *arguments)
 
@@ -76,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_every_frame_has_its_embedding(project: Project) -> None:
     for sample in project.samples:
         folder = project.results / sample
-        proteins = (folder / "prepared" / "frames.faa").read_text().split()
+        proteins = (folder / "prepared" / "proteins.faa").read_text().split()
         with h5py.File(folder / "embeddings.h5") as file:
             assert [f">{name}" for name in file["id"].asstr()[:]] == proteins[::2]
             assert np.isfinite(file["embedding"][:]).all()
@@ -102,7 +101,7 @@ def test_summary_adds_up(project: Project) -> None:
         manifests = [json.loads(p.read_text()) for p in (project.results / str(sample) / "manifests").iterdir()]
         bins = [a_bin for manifest in manifests for a_bin in manifest["bins"]]
         tokens = sum(s["length"] + 2 for a_bin in bins for s in a_bin["sequences"])
-        assert (row["bins"], row["tokens"], row["contigs"]) == (len(bins), tokens, 6)
+        assert (row["bins"], row["tokens"], row["records"]) == (len(bins), tokens, 6)
         assert row["packing_efficiency"] == pytest.approx(tokens / (len(bins) * 1024), abs=1e-4)
         assert row["tokens_per_second"] > 0
 
@@ -150,22 +149,19 @@ def test_same_input_elsewhere_gives_the_same_bytes(project: Project, tmp_path: P
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("tokenbudget", 4096, "'tokenbudget' was unexpected"),
-        ("chunk_size", "long", "'long' is not of type 'integer'"),
-        ("precision", "double", "'double' is not one of"),
-        ("token_budget", 1, "token_budget"),
-    ],
-)
-def test_a_wrong_config_is_refused_before_anything_runs(tmp_path: Path, key: str, value: object, message: str) -> None:
+def test_wrong_settings_are_refused_before_anything_runs(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.add("soil", contigs(1))
-    project.config[key] = value
+    project.config["tokenbudget"] = 4096
     done = project.run()
     assert done.returncode == 1
-    assert message in done.stderr
+    assert "virnucpro: error: config: unknown key tokenbudget" in done.stderr
+    assert "Traceback" not in done.stderr
+    del project.config["tokenbudget"]
+    project.add("gut", "@read\nACGT\n+\nIIII\n")
+    done = project.run()
+    assert done.returncode == 1
+    assert "virnucpro: error: samples.tsv: line 3: sample gut: gut.fa: FASTQ, not FASTA" in done.stderr
     assert not project.results.exists()
 
 
@@ -174,7 +170,25 @@ def test_an_error_of_a_stage_is_seen_on_the_terminal(tmp_path: Path) -> None:
     project.add("soil", ">a\nACGT\n>a\nACGT\n")
     done = project.run()
     assert done.returncode == 1
-    assert "virnucpro prepare: error: soil.fa: two records are named 'a'" in done.stderr
+    assert "virnucpro prepare: error: sample soil: soil.fa: line 3: two records are named a" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project.results / "soil" / "prepared" / "proteins.faa").exists()
+
+
+def test_proteins_and_contigs_without_open_frames(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("proteome", ">p1\nMKTAYIAKQR\n>p2\nMK*\n>p3\nMKTAYIAKQR\n>none\n\n", kind="proteins")
+    project.add("closed", ">c\nAC\n")
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    with h5py.File(project.results / "proteome" / "embeddings.h5") as file:
+        assert file["id"].asstr()[:].tolist() == ["p1", "p2", "p3"]
+        np.testing.assert_array_equal(file["embedding"][0], file["embedding"][2])
+    with h5py.File(project.results / "closed" / "embeddings.h5") as file:
+        assert len(file["id"]) == 0
+    assert "closed.fa: no open frame in any contig: the result is empty" in done.stderr
+    missed = pd.read_csv(project.results / "left_out.tsv", sep="\t").values.tolist()
+    assert missed == [["proteome", "none", "empty record"], ["closed", "c", "shorter than a codon"]]
 
 
 def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class PackedBatch:
         max_seqlen: tokens of the longest sequence.
         lengths: tokens of every sequence.
         ids: id of every sequence.
+        segments: int64 [sequences, 3], tokens before, in and after the residues that are pooled.
     """
 
     input_ids: torch.Tensor
@@ -40,26 +41,27 @@ class PackedBatch:
     max_seqlen: int
     lengths: list[int]
     ids: list[str]
+    segments: torch.Tensor
 
     def to(self, device: torch.device) -> PackedBatch:
         """Return the batch with its tensors on `device`; from pinned memory the copy does not block."""
-        return PackedBatch(
-            self.input_ids.to(device, non_blocking=True),
-            self.cu_seqlens.to(device, non_blocking=True),
-            self.max_seqlen,
-            self.lengths,
-            self.ids,
-        )
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> PackedBatch:
         """Return the batch with its tensors in page-locked memory."""
-        return PackedBatch(
-            self.input_ids.pin_memory(), self.cu_seqlens.pin_memory(), self.max_seqlen, self.lengths, self.ids
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> PackedBatch:
+        return replace(
+            self, input_ids=move(self.input_ids), cu_seqlens=move(self.cu_seqlens), segments=move(self.segments)
         )
 
 
 class VarlenCollator:
-    """Turns a bin (mappings with `id` and `sequence`) into a `PackedBatch`.
+    """Turns a bin into a `PackedBatch`.
+
+    A sequence of it is a mapping with `id` and `sequence`, and with `pool`, the half-open span of its residues that are
+    pooled, where these are not all.
 
     Raises:
         UserError: a sequence is empty, or has a letter that the ESM-2 alphabet lacks.
@@ -86,4 +88,11 @@ class VarlenCollator:
             max_seqlen=max(lengths),
             lengths=lengths,
             ids=ids,
+            segments=torch.tensor([_segments(sequence) for sequence in sequences]),
         )
+
+
+def _segments(sequence: Mapping[str, Any]) -> tuple[int, int, int]:
+    length = len(sequence["sequence"])
+    begin, end = sequence.get("pool", (0, length))
+    return 1 + begin, end - begin, length - end + 1

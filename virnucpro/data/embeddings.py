@@ -1,8 +1,16 @@
-"""Files of embeddings: HDF5 with `id` (text), `embedding` (float32) and attributes that say where they come from."""
+"""Files of embeddings, HDF5: a few datasets, and attributes that say what made them.
+
+id                text [sequences]
+embedding         float32 [sequences, embed_dim], or [sequences, layers, embed_dim] where several layers were asked for
+residue_start     int64 [sequences + 1], only with per-residue embeddings: where each sequence's rows start in
+residue_embedding float32 [residues, ...], shaped like `embedding`
+"""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,41 +20,39 @@ from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
 
 Attributes = Mapping[str, str | int]
+Rows = npt.NDArray[np.float32]
 
 
-def write_embeddings(
+@contextmanager
+def new_embedding_file(
     path: str | os.PathLike[str],
     ids: Sequence[str],
-    blocks: Iterable[npt.NDArray[np.float32]],
-    dimension: int,
+    row_shape: tuple[int, ...],
     attributes: Attributes,
-) -> None:
-    """Write embeddings atomically.
+    residues: Sequence[int] | None = None,
+) -> Iterator[h5py.File]:
+    """Yield an open file with ids and attributes, whose rows are to be written; it is put in place if all goes well.
 
     Args:
         path: the file.
         ids: id of every row.
-        blocks: the rows in that order, float32 [any, dimension] each; not all in memory at once.
-        dimension: numbers a row.
-        attributes: model, model_sha256, layer, precision and the like.
-
-    Raises:
-        ValueError: there are not as many rows as ids.
+        row_shape: shape of one row of `embedding`.
+        attributes: model, model_sha256, layers, precision and the like.
+        residues: of every sequence, for per-residue embeddings.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(attributes)
         file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
-        rows = file.create_dataset("embedding", (len(ids), dimension), np.float32)
-        written = 0
-        for block in blocks:
-            rows[written : written + len(block)] = block
-            written += len(block)
-        if written != len(ids):
-            raise ValueError(f"{path}: {written} rows for {len(ids)} ids")
+        file.create_dataset("embedding", (len(ids), *row_shape), np.float32)
+        if residues is not None:
+            start = np.cumsum([0, *residues], dtype=np.int64)
+            file.create_dataset("residue_start", data=start)
+            file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32)
+        yield file
 
 
 class EmbeddingFile:
-    """An embedding file open for reading: `ids`, `attributes`, and rows by number.
+    """An embedding file for reading: `ids`, `attributes`, `row_shape`, `has_residues`, and rows by number.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -56,23 +62,40 @@ class EmbeddingFile:
         self.path = Path(path)
         try:
             with h5py.File(self.path, "r") as file:
+                embedding = file["embedding"]
                 self.ids: list[str] = file["id"].asstr()[:].tolist()
                 self.attributes: dict[str, str | int] = {
                     key: value if isinstance(value, str) else int(value) for key, value in file.attrs.items()
                 }
-                self.shape: tuple[int, int] = file["embedding"].shape
-                self._offset = file["embedding"].id.get_offset()
+                self.row_shape: tuple[int, ...] = embedding.shape[1:]
+                rows, self._offset = len(embedding), embedding.id.get_offset()
+                self.has_residues = "residue_start" in file
+                if self.has_residues:
+                    self._residue_start: npt.NDArray[np.int64] = file["residue_start"][:]
+                    self._residue_offset = file["residue_embedding"].id.get_offset()
         except FileNotFoundError:
             raise UserError(f"{path}: no such file of embeddings") from None
         except (OSError, KeyError) as error:
             raise UserError(f"{path}: not a whole file of embeddings ({error}); delete it and run again") from None
-        if len(self.ids) != self.shape[0]:
-            raise UserError(f"{path}: {len(self.ids)} ids for {self.shape[0]} embeddings; delete it and run again")
+        if len(self.ids) != rows:
+            raise UserError(f"{path}: {len(self.ids)} ids for {rows} embeddings; delete it and run again")
 
-    def rows(self, numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Return the rows with these numbers, in this order, float32 [numbers, dimension]."""
+    def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:
+        """Return the embeddings with these numbers, in this order, float32 [numbers, *row_shape]."""
         if not len(numbers):
-            return np.empty((0, self.shape[1]), np.float32)
+            return np.empty((0, *self.row_shape), np.float32)
+        return np.asarray(self._map(self._offset, len(self.ids))[numbers])
+
+    def residues(self, number: int) -> Rows:
+        """Return the per-residue embeddings of a sequence, float32 [residues, *row_shape]."""
+        begin, end = self._residue_start[number : number + 2]
+        return np.asarray(self._map(self._residue_offset, int(self._residue_start[-1]))[begin:end])
+
+    @property
+    def residue_counts(self) -> npt.NDArray[np.int64]:
+        """How many residues of each sequence have embeddings, int64 [sequences]."""
+        return np.diff(self._residue_start)
+
+    def _map(self, offset: int, rows: int) -> np.memmap[Any, np.dtype[np.float32]]:
         # HDF5's own selection of scattered rows takes seconds. Mapped anew each time, since pages once touched count.
-        mapped = np.memmap(self.path, np.float32, "r", self._offset, self.shape)
-        return np.asarray(mapped[numbers])
+        return np.memmap(self.path, np.float32, "r", offset, (rows, *self.row_shape))

@@ -1,8 +1,11 @@
-"""FASTA files, plain or gzipped."""
+"""FASTA files, plain or compressed."""
 
+import bz2
 import gzip
+import lzma
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -10,48 +13,92 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from virnucpro.errors import UserError
 
-GZIP_MAGIC = b"\x1f\x8b"
-
-
-def open_text(path: str | os.PathLike[str]) -> IO[str]:
-    """Open a text file for reading, through gzip where its first bytes say so; any line ends."""
-    with Path(path).open("rb") as raw:
-        compressed = raw.read(2) == GZIP_MAGIC
-    return gzip.open(path, "rt", encoding="utf-8") if compressed else Path(path).open(encoding="utf-8")
+# By the first bytes: a file's name may lie.
+_OPENERS: dict[bytes, Callable[..., IO[str]]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_DAMAGE = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
 
 def read_fasta(path: str | os.PathLike[str], may_be_empty: bool = False) -> Iterator[tuple[str, str]]:
     """Yield (id, sequence) for every record, in file order; the id is the first word of the header.
+
+    Plain text, gzip, bzip2 or xz, with any line ends and any wrapping.
 
     Raises:
         UserError: the file is missing, empty (unless it may be), damaged or not FASTA, or a record has no id or not
             one of its own.
     """
     path = Path(path)
+    check_fasta(path, may_be_empty)
     seen: set[str] = set()
+    records = _records(path)
+    while record := _next(records, path):
+        header, sequence = record
+        name = header.split(None, 1)[0] if header.strip() else ""
+        # NUL and the like would be cut or refused by the formats that the id is written to later.
+        if not name.isprintable() or not name or "\ufffd" in name:
+            what = f"the id {name!r}, which holds unprintable characters" if name else "no id after '>'"
+            raise UserError(f"{locate(path, len(seen))}: the record has {what}; give it a plain one")
+        if name in seen:
+            raise UserError(f"{locate(path, len(seen))}: two records are named {name}; make ids unique")
+        seen.add(name)
+        yield name, sequence
+
+
+def check_fasta(path: Path, may_be_empty: bool = False) -> None:
+    """Look at a file's beginning.
+
+    Raises:
+        UserError: the file is missing, empty (unless it may be), damaged in its first line, or not FASTA.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, not a FASTA file")
     try:
-        with open_text(path) as handle:
-            first = handle.readline()
-            while first and not first.strip():
-                first = handle.readline()
-            if not first:
-                if not may_be_empty:
-                    raise UserError(f"{path}: the file is empty")
-                return
-            if not first.startswith(">"):
-                raise UserError(f"{path}: not FASTA: it starts with {first[:20].strip()!r} instead of '>'")
-            handle.seek(0)
-            for header, sequence in SimpleFastaParser(handle):  # type: ignore[no-untyped-call]
-                name = header.split(None, 1)[0] if header.strip() else ""
-                if not name:
-                    raise UserError(f"{path}: record {len(seen) + 1} has no id after '>'; give every record one")
-                if name in seen:
-                    raise UserError(f"{path}: two records are named {name!r}; ids must be unique within a file")
-                seen.add(name)
-                yield name, sequence
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not FASTA: it is not a text file") from None
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+        with _open_text(path) as handle:
+            first = next((line for line in handle if line.strip()), "")
+    except _DAMAGE as error:
         raise UserError(f"{path}: cannot be read to its end: {error}") from None
+    if not first:
+        if not may_be_empty:
+            raise UserError(f"{path}: the file is empty")
+    elif "\0" in first:
+        raise UserError(f"{path}: a binary file, not FASTA")
+    elif first.startswith("@"):
+        raise UserError(f"{path}: FASTQ, not FASTA; assemble or convert it first, for instance with seqtk seq -A")
+    elif not first.startswith(">"):
+        raise UserError(f"{path}: not FASTA: it starts with {first.strip()[:20]!r}, not with '>'")
+
+
+def locate(path: Path, record: int, letter: str | None = None) -> str:
+    """Return 'FILE: line N', of the header of a record (counted from 0) or of the first such letter in it.
+
+    Reads the file again, so that nobody pays for line numbers but who needs one.
+    """
+    number, headers = 0, -1
+    with _open_text(path) as handle:
+        for number, line in enumerate(handle, start=1):  # noqa: B007 (the last number is wanted)
+            headers += line.startswith(">")
+            if headers == record and (letter is None or (not line.startswith(">") and letter in line)):
+                break
+    return f"{path}: line {number}"
+
+
+def _records(path: Path) -> Iterator[tuple[str, str]]:
+    with _open_text(path) as handle:
+        yield from SimpleFastaParser(handle)  # type: ignore[no-untyped-call]
+
+
+def _next(records: Iterator[tuple[str, str]], path: Path) -> tuple[str, str] | None:
+    try:
+        return next(records, None)
+    except _DAMAGE as error:
+        raise UserError(f"{path}: cannot be read to its end: {error}") from None
+
+
+def _open_text(path: Path) -> IO[str]:
+    with path.open("rb") as raw:
+        magic = raw.read(max(map(len, _OPENERS)))
+    opener = next((opener for known, opener in _OPENERS.items() if magic.startswith(known)), open)
+    # Old headers may hold Latin-1; only the id matters, and it is checked.
+    return opener(path, "rt", encoding="utf-8", errors="replace")

@@ -6,13 +6,22 @@ import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import fastjsonschema
 
 from virnucpro.data.files import write_text
 from virnucpro.data.packing import SPECIAL_TOKENS
 from virnucpro.errors import UserError
+
+
+class WindowOf(TypedDict):
+    """Where in its protein a window lies and which of its residues count; half-open, from 0, in the protein."""
+
+    protein: str
+    begin: int
+    pool_begin: int
+    pool_end: int
 
 
 class PackedSequence(TypedDict):
@@ -22,6 +31,7 @@ class PackedSequence(TypedDict):
     length: int
     sha256: str
     truncated: bool
+    window: NotRequired[WindowOf]
 
 
 class Bin(TypedDict):

@@ -40,9 +40,9 @@ _DIGIT, _FORWARD, _REVERSE = _codon_tables()
 _COUNT_BITS = 21
 _STOP_FORWARD, _STOP_REVERSE, _LOST = range(3)
 _MARKS = (
-    (ord("*") == _FORWARD).astype(np.int64) << _COUNT_BITS * _STOP_FORWARD
-    | (ord("*") == _REVERSE).astype(np.int64) << _COUNT_BITS * _STOP_REVERSE
-    | (_FORWARD == _DROPPED).astype(np.int64) << _COUNT_BITS * _LOST
+    np.equal(_FORWARD, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_FORWARD
+    | np.equal(_REVERSE, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_REVERSE
+    | np.equal(_FORWARD, _DROPPED).astype(np.int64) << _COUNT_BITS * _LOST
 )
 
 

@@ -5,6 +5,7 @@ attention stays within each sequence. Weights may be in half precision; the resi
 angles are FP32 always: an angle computed in half precision is off by 0.25 rad at position 1,022.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.data.collation import RESIDUES, PackedBatch
+from virnucpro.errors import UserError
 from virnucpro.models.attention import Attention
 
 VOCABULARY = len(RESIDUES) + 6  # <cls> <pad> <eos> <unk> before the residues, <null> <mask> after them
@@ -79,11 +81,31 @@ class ESM2(nn.Module):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Return the last layer's representation of every token, BOS and EOS included, FP32 [tokens, embed_dim]."""
+        return self.representations(batch, [self.config.layers])[self.config.layers]
+
+    def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
+        """Return the representations of some layers by number: 0 the embedding, only the last with the final norm."""
         cos, sin = self.rotary_tables(batch)
         x = self.embed_tokens(batch.input_ids).float() * UNMASKED_SCALE
-        for layer in self.layers:
+        found = {0: x} if 0 in wanted else {}
+        for number, layer in enumerate(self.layers, start=1):
             x = layer(x, cos, sin, self.attention, batch)
-        return cast(Tensor, self.final_norm(x))
+            if number in wanted:
+                found[number] = x if number < self.config.layers else self.final_norm(x)
+        return found
+
+    def resolve_layers(self, layers: Collection[int]) -> list[int]:
+        """Return layers' numbers from 0, where negative ones count from the end as in a list.
+
+        Raises:
+            UserError: the model has no such layer.
+        """
+        for number in layers:
+            if not -self.config.layers - 1 <= number <= self.config.layers:
+                raise UserError(
+                    f"layers: there is no layer {number}; the model has {self.config.layers} (0 is its input)"
+                )
+        return [number % (self.config.layers + 1) for number in layers]
 
     def rotary_tables(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Return cosine and sine of every token's angles, FP32 [tokens, 1, head_dim]; each sequence starts at 0."""
@@ -102,10 +124,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def mean_pool(representation: Tensor, batch: PackedBatch) -> Tensor:
-    """Return the mean over the residues of every sequence, without BOS and EOS, FP32 [sequences, embed_dim]."""
-    residues = batch.cu_seqlens.diff().long() - 2
-    one = torch.ones_like(residues)
-    # Three segments a sequence: BOS, residues, EOS. Summed in a fixed order, where index_add_ on CUDA has none.
-    segments = torch.stack([one, residues, one], dim=1).flatten()
-    total = torch.segment_reduce(representation, "sum", lengths=segments, axis=0)[1::3]
-    return total / residues[:, None]
+    """Return the means over the pooled residues of every sequence, never BOS and EOS, FP32 [sequences, embed_dim]."""
+    # Summed in a fixed order, where index_add_ on CUDA has none.
+    total = torch.segment_reduce(representation, "sum", lengths=batch.segments.flatten(), axis=0)[1::3]
+    return total / batch.segments[:, 1:2]

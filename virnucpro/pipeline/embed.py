@@ -3,16 +3,20 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import torch
 
 from virnucpro import __version__
-from virnucpro.data.embeddings import Attributes, write_embeddings
+from virnucpro.data.embeddings import Attributes, Rows, new_embedding_file
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import write_text
-from virnucpro.data.manifest import Manifest, read_manifest, sequence_digest
+from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest, sequence_digest
 from virnucpro.errors import UserError
 from virnucpro.models.checkpoint import file_digest, load_esm2
 from virnucpro.models.devices import DTYPES, lease_device
@@ -24,24 +28,34 @@ logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5
 
 
-def embed(manifest_path: Path, frames: Path, model: str, output: Path, threads: int | None = None) -> None:
-    """Embed every sequence of a manifest: the mean over its residues of the last layer.
+def embed(
+    manifest_path: Path,
+    fasta: Path,
+    model: str,
+    output: Path,
+    layers: Sequence[int] = (-1,),
+    per_residue: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Embed every sequence of a manifest: the mean over its residues.
 
-    Writes `output`, HDF5 with a row a sequence in the order of `frames`, and beside it, ending in .json, what it ran on
+    Writes `output`, HDF5 with a row a sequence in the order of `fasta`, and beside it, ending in .json, what it ran on
     and how fast.
 
     Args:
         manifest_path: the shard's manifest.
-        frames: FASTA with at least the manifest's proteins.
+        fasta: at least the manifest's proteins.
         model: name or path of the manifest's model.
         output: the HDF5 file.
+        layers: numbers of the layers wanted; negative ones count from the end.
+        per_residue: whether to write the residues' embeddings beside their means.
         threads: CPU threads, or None for torch's own choice.
 
     Raises:
         UserError: the manifest, the proteins and the weights do not belong together.
     """
     manifest = read_manifest(manifest_path)
-    order, proteins = _read_proteins(manifest, frames)
+    proteins = _read_proteins(manifest, fasta)
     if threads:
         torch.set_num_threads(threads)
     with lease_device() as device:
@@ -53,42 +67,72 @@ def embed(manifest_path: Path, frames: Path, model: str, output: Path, threads: 
                 "run the workflow again, so that it packs for these weights"
             )
         esm2 = load_esm2(weights, device, DTYPES[manifest["precision"]])
-        bins = [[{"id": s["id"], "sequence": proteins[s["id"]]} for s in b["sequences"]] for b in manifest["bins"]]
-        row = {name: number for number, name in enumerate(order)}
-        embeddings = np.full((len(order), esm2.config.embed_dim), np.nan, np.float32)
+        runner = AsyncInferenceRunner(esm2, layers=layers, per_residue=per_residue)
+        attributes: Attributes = {
+            "model": manifest["model"]["name"],
+            "model_sha256": digest,
+            "layer": runner.layers[0] if len(layers) == 1 else ",".join(map(str, runner.layers)),
+            "pooling": "mean",
+            "precision": manifest["precision"],
+            "max_sequence_length": manifest["max_sequence_length"],
+            "virnucpro_version": __version__,
+        }
+        dimension = esm2.config.embed_dim
+        row_shape = (dimension,) if len(layers) == 1 else (len(layers), dimension)
+        residues = [_pooled(sequence) for sequence in proteins.values()] if per_residue else None
+        bins = ([proteins[s["id"]] for s in a_bin["sequences"]] for a_bin in manifest["bins"])
         progress = _Progress(manifest)
-        for a_bin, (ids, rows) in zip(manifest["bins"], AsyncInferenceRunner(esm2).run(bins), strict=True):
-            embeddings[[row[name] for name in ids]] = rows
-            progress.advance(a_bin["tokens"])
+        with new_embedding_file(output, list(proteins), row_shape, attributes, residues) as file:
+            row_of = {name: number for number, name in enumerate(proteins)}
+            means = np.empty((len(proteins), *row_shape), np.float32)
+            for a_bin, embedded in zip(manifest["bins"], runner.run(bins), strict=True):
+                rows = [row_of[name] for name in embedded.ids]
+                means[rows] = embedded.embeddings
+                if embedded.residues is not None:
+                    _write_residues(file, rows, embedded.residues)
+                progress.advance(a_bin["tokens"])
+            file["embedding"][...] = means
         device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    attributes: Attributes = {
-        "model": manifest["model"]["name"],
-        "model_sha256": digest,
-        "layer": esm2.config.layers,
-        "pooling": "mean",
-        "precision": manifest["precision"],
-        "max_sequence_length": manifest["max_sequence_length"],
-        "virnucpro_version": __version__,
-    }
-    write_embeddings(output, order, [embeddings], esm2.config.embed_dim, attributes)
     speed = {"device": device_name, "attention": esm2.attention.__name__, **progress.totals()}
     write_text(output.with_suffix(".json"), json.dumps(speed, indent=1) + "\n")
 
 
-def _read_proteins(manifest: Manifest, frames: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the ids of the manifest's proteins in the order of the FASTA, and the proteins as they are embedded."""
-    wanted = {s["id"]: s["sha256"] for b in manifest["bins"] for s in b["sequences"]}
+def _read_proteins(manifest: Manifest, fasta: Path) -> dict[str, dict[str, Any]]:
+    """Return the manifest's sequences by id, in the order of the FASTA, as the collator takes them."""
+    wanted: dict[str, list[PackedSequence]] = {}
+    for a_bin in manifest["bins"]:
+        for packed in a_bin["sequences"]:
+            wanted.setdefault(packed["window"]["protein"] if "window" in packed else packed["id"], []).append(packed)
     proteins = {}
-    for name, protein in read_fasta(frames, may_be_empty=True):
-        if name in wanted:
-            protein = protein[: manifest["max_sequence_length"]]
-            if sequence_digest(protein).hex() != wanted[name]:
-                raise UserError(f"{frames}: {name} is not the sequence that was packed; run the pack stage again")
-            proteins[name] = protein
-    missing = wanted.keys() - proteins.keys()
-    if missing:
-        raise UserError(f"{frames}: {min(missing)} and {len(missing) - 1} others of the manifest are not in it")
-    return list(proteins), proteins
+    for name, protein in read_fasta(fasta, may_be_empty=True):
+        for packed in sorted(
+            wanted.pop(name, []), key=lambda packed: packed["window"]["begin"] if "window" in packed else 0
+        ):
+            window = packed.get("window", {"begin": 0, "pool_begin": 0, "pool_end": packed["length"]})
+            begin = window["begin"]
+            sequence = protein[begin : begin + packed["length"]]
+            if sequence_digest(sequence).hex() != packed["sha256"]:
+                raise UserError(f"{fasta}: {name} is not the sequence that was packed; run the pack stage again")
+            pool = (window["pool_begin"] - begin, window["pool_end"] - begin)
+            proteins[packed["id"]] = {"id": packed["id"], "sequence": sequence, "pool": pool}
+    if wanted:
+        raise UserError(f"{fasta}: {min(wanted)} and {len(wanted) - 1} others of the manifest are not in it")
+    return proteins
+
+
+def _pooled(sequence: dict[str, Any]) -> int:
+    begin, end = sequence["pool"]
+    return int(end - begin)
+
+
+def _write_residues(file: h5py.File, rows: list[int], residues: Rows) -> None:
+    """Write the residues of a bin's sequences, which lie end to end in the order of the bin, to where they belong."""
+    start = file["residue_start"]
+    taken = 0
+    for row in rows:
+        begin, end = start[row : row + 2]
+        file["residue_embedding"][begin:end] = residues[taken : taken + end - begin]
+        taken += end - begin
 
 
 class _Progress:
@@ -108,10 +152,10 @@ class _Progress:
         if self.bins_done == self.bins or now - self.said >= PROGRESS_SECONDS:
             self.said = now
             rate = self.tokens_done / (now - self.started)
-            left = (self.tokens - self.tokens_done) / rate
+            left = round((self.tokens - self.tokens_done) / rate)
             logger.info(
                 "embed: %s: %d of %d bins, %.0f tokens/s, %s left",
-                *(self.name, self.bins_done, self.bins, rate, f"{left // 60:.0f}:{left % 60:02.0f}"),
+                *(self.name, self.bins_done, self.bins, rate, timedelta(seconds=left)),
             )
 
     def totals(self) -> dict[str, float]:

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from virnucpro.data.embeddings import Attributes, EmbeddingFile, write_embeddings
+from virnucpro.data.embeddings import Attributes, EmbeddingFile, Rows, new_embedding_file
 from virnucpro.data.fasta import read_fasta
 from virnucpro.errors import UserError
 
@@ -17,80 +18,140 @@ logger = logging.getLogger(__name__)
 BLOCK_BYTES = 64_000_000
 
 
-def merge(frames: Path, duplicates: Path, shards: Sequence[Path], output: Path) -> None:
+def merge(fasta: Path, duplicates: Path, windows: Path, shards: Sequence[Path], output: Path) -> None:
     """Write one file with an embedding for every protein of a sample, in input order.
 
     Args:
-        frames: FASTA of the proteins.
-        duplicates: the table that pack wrote.
+        fasta: the proteins.
+        duplicates: the table of ids that share an embedding, which pack wrote.
+        windows: the table of windows over long proteins, which pack wrote.
         shards: the files that embed wrote, in any order.
         output: the HDF5 file.
 
     Raises:
         UserError: an id is missing, there twice or not finite, or the shards come from different models.
     """
-    ids = [name for name, _ in read_fasta(frames, may_be_empty=True)]
-    row = {name: number for number, name in enumerate(ids)}
+    ids = [name for name, _ in read_fasta(fasta, may_be_empty=True)]
     files = [EmbeddingFile(path) for path in shards]
     for file in files[1:]:
-        if file.attributes != files[0].attributes or file.shape[1] != files[0].shape[1]:
+        if (file.attributes, file.row_shape) != (files[0].attributes, files[0].row_shape):
             raise UserError(
                 f"{file.path} and {files[0].path} do not come from the same model and settings: "
                 f"{file.attributes} and {files[0].attributes}; delete the older and run again"
             )
-
-    source_file = np.full(len(ids), -1, np.int32)
-    source_row = np.zeros(len(ids), np.int64)
-    for number, file in enumerate(files):
-        targets = np.array([_row_of(row, name, file.path) for name in file.ids], np.int64)
-        twice = targets[source_file[targets] >= 0]
-        if len(twice):
-            raise UserError(f"{file.path}: {ids[twice[0]]} is embedded in another shard too; delete both and run again")
-        source_file[targets] = number
-        source_row[targets] = np.arange(len(targets))
-    table = pd.read_csv(duplicates, sep="\t", dtype=str, keep_default_na=False)
-    for name, same_as in zip(table["id"], table["same_as"], strict=True):
-        here, there = _row_of(row, name, duplicates), _row_of(row, same_as, duplicates)
-        source_file[here], source_row[here] = source_file[there], source_row[there]
-    missing = np.flatnonzero(source_file < 0)
-    if len(missing):
-        raise UserError(f"{frames}: {_some(ids, missing)} of {len(ids)} proteins have no embedding in any shard")
+    parts = _Parts(ids, _read_table(windows))
+    parts.find(files)
+    parts.share(_read_table(duplicates), duplicates)
+    parts.check_complete(fasta)
 
     attributes: Attributes = files[0].attributes if files else {}
-    dimension = files[0].shape[1] if files else 0
-    write_embeddings(output, ids, _blocks(files, source_file, source_row, ids), dimension, attributes)
-    logger.info("merge: %s: %d embeddings of %d numbers from %d shards", output, len(ids), dimension, len(files))
+    row_shape = files[0].row_shape if files else (0,)
+    residues = parts.residues(files) if files and files[0].has_residues else None
+    with new_embedding_file(output, ids, row_shape, attributes, residues) as merged:
+        written = 0
+        for block in parts.blocks(files):
+            merged["embedding"][written : written + len(block)] = block
+            written += len(block)
+        if residues is not None:
+            _copy_residues(parts, files, merged["residue_embedding"])
+    logger.info("merge: %s: %d embeddings from %d shards", output, len(ids), len(files))
 
 
-def _row_of(row: dict[str, int], name: str, where: Path) -> int:
-    if name not in row:
-        raise UserError(f"{where}: {name} is no protein of this sample; delete the file and run again")
-    return row[name]
+class _Parts:
+    """What was embedded for the proteins of a sample, in their order: each protein itself, or the windows over it.
+
+    Arrays with a row a part: `file` and `row` say where its embedding is, `weight` how many residues of a window count.
+    `start` [proteins + 1] says where each protein's parts start.
+    """
+
+    def __init__(self, ids: list[str], windows: pd.DataFrame) -> None:
+        self.names = ids
+        self.start = np.arange(len(ids) + 1)
+        self.weight = np.ones(len(ids), np.float32)
+        if len(windows):
+            of_protein = {name: rows for name, rows in windows.groupby("protein", sort=False)}
+            parts = [of_protein[name]["id"].tolist() if name in of_protein else [name] for name in ids]
+            residues = dict(zip(windows["id"], windows["residues"].astype(int), strict=True))
+            self.names = [part for of_one in parts for part in of_one]
+            self.start = np.cumsum([0, *map(len, parts)])
+            self.weight = np.array([residues.get(part, 1) for part in self.names], np.float32)
+        self.number = {name: number for number, name in enumerate(self.names)}
+        self.file = np.full(len(self.names), -1, np.int32)
+        self.row = np.zeros(len(self.names), np.int64)
+
+    def find(self, files: Sequence[EmbeddingFile]) -> None:
+        """Note where each part is."""
+        for number, file in enumerate(files):
+            parts = np.array([self._number(name, file.path) for name in file.ids], np.int64)
+            twice = parts[self.file[parts] >= 0]
+            if len(twice):
+                name = self.names[twice[0]]
+                raise UserError(f"{file.path}: {name} is embedded in another shard too; delete both and run again")
+            self.file[parts] = number
+            self.row[parts] = np.arange(len(parts))
+
+    def share(self, duplicates: pd.DataFrame, path: Path) -> None:
+        """Give every duplicate the place of what it is a duplicate of."""
+        for name, same_as in zip(duplicates["id"], duplicates["same_as"], strict=True):
+            here, there = self._number(name, path), self._number(same_as, path)
+            self.file[here], self.row[here] = self.file[there], self.row[there]
+
+    def check_complete(self, fasta: Path) -> None:
+        """Raise a UserError if a part was never embedded."""
+        missing = np.flatnonzero(self.file < 0)
+        if len(missing):
+            raise UserError(f"{fasta}: {self._some(missing)} of {len(self.names)} have no embedding in any shard")
+
+    def blocks(self, files: Sequence[EmbeddingFile]) -> Iterator[Rows]:
+        """Yield the embeddings of the proteins in order, float32 [proteins, *row_shape], some at a time."""
+        proteins = len(self.start) - 1
+        step = max(1, BLOCK_BYTES // (4 * int(np.prod(files[0].row_shape)))) if files else 1
+        for begin in range(0, proteins, step):
+            start = self.start[begin : begin + step + 1]
+            of_file, of_row = self.file[start[0] : start[-1]], self.row[start[0] : start[-1]]
+            block = np.empty((len(of_file), *files[0].row_shape), np.float32)
+            for number in np.unique(of_file):
+                here = of_file == number
+                block[here] = files[number].rows(of_row[here])
+            bad = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
+            if len(bad):
+                raise UserError(f"{self._some(start[0] + bad)} of {len(self.names)} embeddings hold NaN or infinity")
+            yield self._average(block, start) if len(block) > len(start) - 1 else block
+
+    def residues(self, files: Sequence[EmbeddingFile]) -> list[int]:
+        """Return how many residues of each protein were embedded."""
+        count = np.zeros(len(self.names), np.int64)
+        for number, file in enumerate(files):
+            here = self.file == number
+            count[here] = file.residue_counts[self.row[here]]
+        total: list[int] = np.add.reduceat(count, self.start[:-1]).tolist()
+        return total
+
+    def _average(self, block: Rows, start: npt.NDArray[np.int64]) -> Rows:
+        """Return the means over the residues that count of all windows over each protein."""
+        weight = self.weight[start[0] : start[-1]].reshape(-1, *[1] * (block.ndim - 1))
+        first = start[:-1] - start[0]
+        mean = np.add.reduceat(block * weight, first) / np.add.reduceat(weight, first)
+        return mean.astype(np.float32, copy=False)
+
+    def _number(self, name: str, where: Path) -> int:
+        if name not in self.number:
+            raise UserError(f"{where}: {name} is no protein of this sample; delete the file and run again")
+        return self.number[name]
+
+    def _some(self, parts: npt.NDArray[np.integer]) -> str:
+        """Return how many parts are meant, and the names of the first three."""
+        named = ", ".join(self.names[number] for number in parts[:3])
+        return f"{len(parts)} ({named}{', ...' if len(parts) > 3 else ''})"
 
 
-def _blocks(
-    files: Sequence[EmbeddingFile],
-    source_file: npt.NDArray[np.int32],
-    source_row: npt.NDArray[np.int64],
-    ids: list[str],
-) -> Iterator[npt.NDArray[np.float32]]:
-    if not files:
-        return
-    dimension = files[0].shape[1]
-    step = max(1, BLOCK_BYTES // (4 * dimension))
-    for begin in range(0, len(source_file), step):
-        of_file, of_row = source_file[begin : begin + step], source_row[begin : begin + step]
-        block = np.empty((len(of_file), dimension), np.float32)
-        for number in np.unique(of_file):
-            here = of_file == number
-            block[here] = files[number].rows(of_row[here])
-        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
-        if len(bad):
-            raise UserError(f"{_some(ids, begin + bad)} of {len(ids)} embeddings hold NaN or infinite numbers")
-        yield block
+def _copy_residues(parts: _Parts, files: Sequence[EmbeddingFile], target: h5py.Dataset) -> None:
+    written = 0
+    for number, row in zip(parts.file.tolist(), parts.row.tolist(), strict=True):
+        residues = files[number].residues(row)
+        target[written : written + len(residues)] = residues
+        written += len(residues)
 
 
-def _some(ids: list[str], numbers: npt.NDArray[np.integer]) -> str:
-    """Return how many ids are meant, and the first three of them."""
-    named = ", ".join(ids[number] for number in numbers[:3])
-    return f"{len(numbers)} ({named}{', ...' if len(numbers) > 3 else ''})"
+def _read_table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)

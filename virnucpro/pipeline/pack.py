@@ -8,33 +8,37 @@ import numpy as np
 
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import write_text
-from virnucpro.data.manifest import Bin, Manifest, PackedSequence, sequence_digest, write_manifest
+from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, sequence_digest, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, first_fit_decreasing, warn_truncated
+from virnucpro.data.windows import overlapping_windows
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
 def pack(
-    frames: Path,
+    fasta: Path,
     token_budget: Path,
     output_dir: Path,
     sample: str,
     max_sequence_length: int = 1022,
+    long_proteins: str = "cut",
     shard_tokens: int = 4_000_000,
 ) -> None:
     """Pack the proteins of a sample into bins, and deal the bins to shards.
 
     Proteins that are identical (as far as they are embedded) are packed once, under the id that comes first. Writes
     into `output_dir`: manifests/SHARD.json, one a shard; shards.tsv, the list of them; duplicates.tsv, which ids share
-    the embedding of which. A manifest that would not change is not touched; those of shards no more are deleted.
+    the embedding of which; windows.tsv, which are windows of which protein. A manifest that would not change is not
+    touched; those of shards no more are deleted.
 
     Args:
-        frames: FASTA of proteins.
+        fasta: proteins.
         token_budget: JSON that the token-budget stage wrote.
         output_dir: the sample's folder.
         sample: its name.
-        max_sequence_length: residues; longer proteins are cut to the N-terminal part.
+        max_sequence_length: residues that the model takes at once.
+        long_proteins: what becomes of longer ones: `cut` to the N-terminal part, or `windows` that overlap.
         shard_tokens: tokens a shard, about.
 
     Raises:
@@ -42,9 +46,10 @@ def pack(
     """
     device = json.loads(token_budget.read_text())
     budget: int = device["token_budget"]
-    ids, lengths, digests, truncated = _read_proteins(frames, max_sequence_length)
+    proteins = _read_proteins(fasta, max_sequence_length, long_proteins)
+    ids, lengths = proteins.ids, proteins.lengths
 
-    _, first, group = np.unique(digests.view("S32").ravel(), return_index=True, return_inverse=True)
+    _, first, group = np.unique(proteins.keys.view("S32").ravel(), return_index=True, return_inverse=True)
     original = first[group]
     duplicates = [(ids[i], ids[original[i]]) for i in np.flatnonzero(original != np.arange(len(ids)))]
 
@@ -53,7 +58,7 @@ def pack(
     tokens = lengths[kept] + SPECIAL_TOKENS
     if tokens.max(initial=0) > budget:
         raise UserError(
-            f"sample {sample}: token_budget {budget} is smaller than sequence {ids[kept[tokens.argmax()]]} with its "
+            f"token_budget {budget} is smaller than sequence {ids[kept[tokens.argmax()]]} with its "
             f"{tokens.max()} tokens; raise token_budget or lower max_sequence_length"
         )
     assignment = first_fit_decreasing(tokens, budget)
@@ -66,18 +71,7 @@ def pack(
     rows = ["shard\tbins\tsequences\ttokens\ttruncated\ttoken_budget\n"]
     for number in range(shards):
         bins = [
-            Bin(
-                tokens=int(bin_tokens[index]),
-                sequences=[
-                    PackedSequence(
-                        id=ids[i],
-                        length=int(lengths[i]),
-                        sha256=digests[i].tobytes().hex(),
-                        truncated=ids[i] in truncated,
-                    )
-                    for i in members[index]
-                ],
-            )
+            Bin(tokens=int(bin_tokens[index]), sequences=[proteins.packed(i) for i in members[index].tolist()])
             for index in np.flatnonzero(shard_of == number)
         ]
         shard = f"{number + 1:04d}"
@@ -97,29 +91,87 @@ def pack(
         rows.append("\t".join(map(str, (shard, *counts, budget))) + "\n")
     _delete_others(output_dir / "manifests", shards)
     write_text(output_dir / "duplicates.tsv", "id\tsame_as\n" + "".join(f"{a}\t{b}\n" for a, b in duplicates))
+    windows = (
+        f"{name}\t{of['protein']}\t{of['pool_end'] - of['pool_begin']}\n" for name, of in proteins.windows.items()
+    )
+    write_text(output_dir / "windows.tsv", "id\tprotein\tresidues\n" + "".join(windows))
     write_text(output_dir / "shards.tsv", "".join(rows))
     efficiency = tokens.sum() / (len(bin_tokens) * budget) if shards else 0
     logger.info(
         "pack: %s: %d proteins (%d duplicates, %d truncated) in %d bins of %d tokens, %.1f %% full, %d shards",
-        *(sample, len(ids), len(duplicates), len(truncated), len(bin_tokens), budget, 100 * efficiency, shards),
+        *(
+            sample,
+            len(ids),
+            len(duplicates),
+            len(proteins.truncated),
+            len(bin_tokens),
+            budget,
+            100 * efficiency,
+            shards,
+        ),
     )
 
 
-def _read_proteins(frames: Path, max_sequence_length: int) -> tuple[list[str], np.ndarray, np.ndarray, set[str]]:
-    """Return ids, lengths (int64) and digests (uint8 [n, 32]) of the proteins as embedded, and the ids of those cut."""
-    ids: list[str] = []
-    lengths: list[int] = []
-    digests = bytearray()
-    truncated: set[str] = set()
-    for name, protein in read_fasta(frames, may_be_empty=True):
-        if len(protein) > max_sequence_length:
-            truncated.add(name)
-            warn_truncated(name, len(protein), max_sequence_length)
-            protein = protein[:max_sequence_length]
-        ids.append(name)
-        lengths.append(len(protein))
-        digests += sequence_digest(protein)
-    return ids, np.array(lengths, np.int64), np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32), truncated
+class _Proteins:
+    """What is known of the sequences of a sample, whole proteins or windows of them, in the order of the input.
+
+    Arrays have a row a sequence: `lengths` int64, `digests` and `keys` uint8 [sequences, 32]. Sequences with the same
+    key have the same embedding: their residues are the same, and of windows those that count.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.truncated: set[str] = set()
+        self.windows: dict[str, WindowOf] = {}
+        self._lengths: list[int] = []
+        self._digests = bytearray()
+        self._keys = bytearray()
+
+    def add(self, name: str, sequence: str, pool: tuple[int, int] | None = None) -> None:
+        digest = sequence_digest(sequence)
+        self.ids.append(name)
+        self._lengths.append(len(sequence))
+        self._digests += digest
+        self._keys += sequence_digest(f"{sequence} {pool}") if pool else digest
+
+    def finish(self) -> None:
+        self.lengths = np.array(self._lengths, np.int64)
+        self.digests, self.keys = (
+            np.frombuffer(bytes(rows), np.uint8).reshape(-1, 32) for rows in (self._digests, self._keys)
+        )
+
+    def packed(self, index: int) -> PackedSequence:
+        name = self.ids[index]
+        sequence = PackedSequence(
+            id=name,
+            length=int(self.lengths[index]),
+            sha256=self.digests[index].tobytes().hex(),
+            truncated=name in self.truncated,
+        )
+        if name in self.windows:
+            sequence["window"] = self.windows[name]
+        return sequence
+
+
+def _read_proteins(fasta: Path, longest: int, long_proteins: str) -> _Proteins:
+    proteins = _Proteins()
+    for name, protein in read_fasta(fasta, may_be_empty=True):
+        if len(protein) <= longest:
+            proteins.add(name, protein)
+        elif long_proteins == "windows":
+            for window in overlapping_windows(len(protein), longest):
+                part = f"{name}/{window.begin + 1}-{window.end}"  # as alignments name parts of sequences
+                pool = (window.pool_begin - window.begin, window.pool_end - window.begin)
+                proteins.add(part, protein[window.begin : window.end], pool)
+                proteins.windows[part] = WindowOf(
+                    protein=name, begin=window.begin, pool_begin=window.pool_begin, pool_end=window.pool_end
+                )
+        else:
+            warn_truncated(name, len(protein), longest)
+            proteins.add(name, protein[:longest])
+            proteins.truncated.add(name)
+    proteins.finish()
+    return proteins
 
 
 def _delete_others(manifests: Path, shards: int) -> None:

@@ -1,15 +1,17 @@
-"""prepare: contigs to chunks and open frames."""
+"""prepare: contigs to chunks and open frames, or proteins to letters that ESM-2 knows."""
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from virnucpro.data.chunking import chunk_spans
-from virnucpro.data.fasta import read_fasta
+from virnucpro.data.fasta import locate, read_fasta
 from virnucpro.data.files import atomic_path
 from virnucpro.data.translation import open_frames
 from virnucpro.errors import UserError
@@ -19,17 +21,23 @@ logger = logging.getLogger(__name__)
 BLOCK_BASES = 4_000_000  # contigs are worked on in blocks of about this size, which bounds the memory
 LINE = 60  # letters a line of chunks.fna, as in the original
 
-_IUPAC = b"ACGTUNRYSWKMBDHV"
+NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
+RESIDUES = b"ACDEFGHIKLMNPQRSTVWYXUOBZ"  # those of ESM-2's alphabet; U, O, B and Z have tokens of their own there
+_UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
+_GAPS = b"-."
+
+_TABLE_HEAD = b"record\tlength\tchunks\tproteins\tambiguous\n"
+_TABLE_ROW = b"%b\t%d\t%d\t%d\t%d\n"
 
 
-def prepare(fasta: Path, output_dir: Path, chunk_size: int = 500) -> None:
+def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> None:
     """Cut contigs into chunks and write the open frames of each, as the original VirNucPro does.
 
-    Writes into `output_dir`: chunks.fna; frames.fna and frames.faa, the nucleotides and the protein of every open
-    frame; contigs.tsv with length, chunks, frames and dropped codons of every contig, in input order.
+    Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; records.tsv with
+    length, chunks, open frames and codons dropped from these of every contig, in input order.
 
     Args:
-        fasta: contigs, plain or gzipped FASTA. Lower case counts as upper case and U as T.
+        fasta: contigs. Lower case counts as upper case and U as T.
         output_dir: folder for the four files.
         chunk_size: bases a chunk.
 
@@ -37,11 +45,9 @@ def prepare(fasta: Path, output_dir: Path, chunk_size: int = 500) -> None:
         UserError: the input cannot be read as FASTA of nucleotides with unique ids.
     """
     contigs = frames = 0
-    with ExitStack() as stack:
-        names = ("chunks.fna", "frames.fna", "frames.faa", "contigs.tsv")
-        paths = [stack.enter_context(atomic_path(output_dir / name)) for name in names]
-        chunks_fna, frames_fna, frames_faa, table = (stack.enter_context(path.open("wb")) for path in paths)
-        table.write(b"contig\tlength\tchunks\tframes\tdropped_codons\n")
+    names = ("chunks.fna", "nucleotides.fna", "proteins.faa", "records.tsv")
+    with _written(output_dir, names) as (chunks_fna, nucleotides_fna, proteins_faa, table):
+        table.write(_TABLE_HEAD)
         for block in _blocks(_contigs(fasta)):
             contigs += len(block)
             lengths = [len(sequence) for _, sequence in block]
@@ -58,19 +64,62 @@ def prepare(fasta: Path, output_dir: Path, chunk_size: int = 500) -> None:
             dropped_of = np.zeros(len(block), np.int64)
             for frame in open_frames(bases, spans):
                 name = ids[frame.chunk] + frame.name.encode()
-                frames_fna.write(b">%b\n%b\n" % (name, frame.nucleotides))
-                frames_faa.write(b">%b\n%b\n" % (name, frame.protein))
+                nucleotides_fna.write(b">%b\n%b\n" % (name, frame.nucleotides))
+                proteins_faa.write(b">%b\n%b\n" % (name, frame.protein))
                 frames_of[contig_of[frame.chunk]] += 1
                 dropped_of[contig_of[frame.chunk]] += frame.dropped_codons
             frames += int(frames_of.sum())
             columns = zip(block, lengths, spans_of, frames_of.tolist(), dropped_of.tolist(), strict=True)
             for (name, _), length, s, found, dropped in columns:
-                table.write(b"%b\t%d\t%d\t%d\t%d\n" % (name, length, len(s), found, dropped))
-                if not length:
-                    logger.warning("%s: record %s is empty and is left out", fasta, name.decode())
+                table.write(_TABLE_ROW % (name, length, len(s), found, dropped))
     logger.info("prepare: %s: %d contigs, %d open frames", fasta, contigs, frames)
     if not frames:
         logger.warning("%s: no open frame in any contig: the result is empty", fasta)
+
+
+def prepare_proteins(fasta: Path, output_dir: Path) -> None:
+    """Write proteins in the letters that ESM-2 knows: proteins.faa and records.tsv, in input order.
+
+    Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. All of
+    these are counted. U, O, B and Z stay: they have tokens of their own.
+
+    Args:
+        fasta: proteins.
+        output_dir: folder for the two files.
+
+    Raises:
+        UserError: the input cannot be read as FASTA of proteins with unique ids.
+    """
+    proteins = mapped = 0
+    with _written(output_dir, ("proteins.faa", "records.tsv")) as (proteins_faa, table):
+        table.write(_TABLE_HEAD)
+        for number, (name, sequence) in enumerate(read_fasta(fasta)):
+            letters = sequence.encode("ascii", "replace").upper()
+            residues = letters.translate(_UNKNOWN, _GAPS)
+            if letters.endswith(b"*"):
+                residues = residues[:-1]
+            if odd := residues.translate(None, RESIDUES):
+                raise _no_letter_of(fasta, number, name, sequence, odd, "amino acid")
+            if len(residues) >= 50 and not residues.translate(None, b"ACGTUN"):
+                raise UserError(
+                    f"{locate(fasta, number)}: {name} looks like nucleotides; its type is contigs, not proteins"
+                )
+            changed = len(letters) - len(residues) + letters.count(b"J") + letters[:-1].count(b"*")
+            table.write(_TABLE_ROW % (name.encode(), len(residues), int(bool(residues)), int(bool(residues)), changed))
+            if residues:
+                proteins_faa.write(b">%b\n%b\n" % (name.encode(), residues))
+                proteins += 1
+            else:
+                _warn_empty(fasta, name)
+            mapped += changed
+    logger.info("prepare: %s: %d proteins, %d letters mapped or taken out", fasta, proteins, mapped)
+
+
+@contextmanager
+def _written(folder: Path, names: tuple[str, ...]) -> Iterator[list[BinaryIO]]:
+    with ExitStack() as stack:
+        paths = [stack.enter_context(atomic_path(folder / name)) for name in names]
+        yield [stack.enter_context(path.open("wb")) for path in paths]
 
 
 def _wrap(sequence: bytes) -> bytes:
@@ -82,17 +131,31 @@ def _lines(length: int) -> list[slice]:
     return [slice(begin, begin + LINE) for begin in range(0, length, LINE)]
 
 
-def _count(spans: np.ndarray) -> range:
+def _count(spans: npt.NDArray[np.int64]) -> range:
     return range(1, len(spans) + 1)
 
 
 def _contigs(fasta: Path) -> Iterator[tuple[bytes, bytes]]:
-    for name, sequence in read_fasta(fasta):
-        letters = sequence.upper().encode("ascii", "replace")
-        odd = letters.translate(None, _IUPAC)
-        if odd:
-            raise UserError(f"{fasta}: {name}: {chr(odd[0])!r} is no IUPAC nucleotide code; contigs are DNA or RNA")
+    for number, (name, sequence) in enumerate(read_fasta(fasta)):
+        letters = sequence.encode("ascii", "replace").upper()
+        if odd := letters.translate(None, NUCLEOTIDES):
+            raise _no_letter_of(fasta, number, name, sequence, odd, "IUPAC nucleotide")
+        if not letters:
+            _warn_empty(fasta, name)
         yield name.encode(), letters.replace(b"U", b"T")
+
+
+def _no_letter_of(fasta: Path, number: int, name: str, sequence: str, odd: bytes, kind: str) -> UserError:
+    """Return the error for a record with an odd letter, named as it stands in the file."""
+    letter = next(c for c in sequence if c.encode("ascii", "replace").upper() == odd[:1])
+    hint = (
+        "; a table of samples says type proteins for proteins" if kind != "amino acid" and odd[:1] in RESIDUES else ""
+    )
+    return UserError(f"{locate(fasta, number, letter)}: {letter!r} in {name} is no {kind} code{hint}")
+
+
+def _warn_empty(fasta: Path, name: str) -> None:
+    logger.warning("%s: record %s is empty and is left out", fasta, name)
 
 
 def _blocks(contigs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:

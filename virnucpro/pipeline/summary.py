@@ -8,85 +8,98 @@ from pathlib import Path
 import pandas as pd
 
 from virnucpro.data.files import atomic_path, write_text
+from virnucpro.pipeline.figure import draw_packing
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 10  # samples named on the terminal
+
 
 def summary(output_dir: Path, samples: Sequence[str]) -> None:
-    """Write tables of a run: summary.tsv, a row a sample; left_out.tsv, every contig without embedding and why; and
-    summary.txt, a few lines for the terminal.
+    """Write what a run made: summary.tsv, a row a sample; left_out.tsv, every record without an embedding and why;
+    packing.svg, a picture of the bins; and summary.txt, a few lines for the terminal.
 
     Args:
         output_dir: the run's folder, with a folder for each sample.
         samples: their names, in the order of the rows.
     """
-    rows, left_out = [], []
+    rows, left_out, manifests = [], [], []
     for sample in samples:
-        contigs = _read_table(output_dir / sample / "prepared" / "contigs.tsv", {"contig": str})
-        rows.append({"sample": sample} | _count(output_dir / sample, contigs))
-        without = contigs[contigs["frames"] == 0]
-        left_out.append(pd.DataFrame({"sample": sample, "contig": without["contig"], "reason": _reasons(without)}))
-    table = pd.DataFrame(rows)
-    missed = pd.concat(left_out)
-    _write_table(table, output_dir / "summary.tsv")
+        folder = output_dir / sample
+        records = _read_table(folder / "prepared" / "records.tsv", "record")
+        shards = _read_table(folder / "shards.tsv", "shard")
+        rows.append({"sample": sample} | _count_records(records) | _count_packing(folder, shards))
+        without = records[records["proteins"] == 0]
+        left_out.append(pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)}))
+        manifests += [folder / "manifests" / f"{shard}.json" for shard in shards["shard"]]
+    table, missed = pd.DataFrame(rows), pd.concat(left_out)
+    draw_packing(manifests, output_dir / "packing.svg")
     _write_table(missed, output_dir / "left_out.tsv")
-    text = _describe(table, missed, output_dir)
-    write_text(output_dir / "summary.txt", text)
+    _write_table(table, output_dir / "summary.tsv")
+    write_text(output_dir / "summary.txt", _describe(table, missed, output_dir))
 
 
-def _count(folder: Path, contigs: pd.DataFrame) -> dict[str, int | float]:
-    shards = _read_table(folder / "shards.tsv", {"shard": str})
+def _count_records(records: pd.DataFrame) -> dict[str, int]:
+    return {
+        "records": len(records),
+        "letters": int(records["length"].sum()),
+        "left_out": int((records["proteins"] == 0).sum()),
+        "chunks": int(records["chunks"].sum()),
+        "proteins": int(records["proteins"].sum()),
+        "ambiguous": int(records["ambiguous"].sum()),
+    }
+
+
+def _count_packing(folder: Path, shards: pd.DataFrame) -> dict[str, int | float]:
     runs = [json.loads((folder / "shards" / f"{shard}.json").read_text()) for shard in shards["shard"]]
     seconds = sum(run["seconds"] for run in runs)
-    tokens, bins = int(shards["tokens"].sum()), int(shards["bins"].sum())
+    tokens = int(shards["tokens"].sum())
     room = int((shards["bins"] * shards["token_budget"]).sum())
-    duplicates = len(_read_table(folder / "duplicates.tsv", {"id": str, "same_as": str}))
     return {
-        "contigs": len(contigs),
-        "bases": int(contigs["length"].sum()),
-        "chunks": int(contigs["chunks"].sum()),
-        "frames": int(contigs["frames"].sum()),
-        "contigs_left_out": int((contigs["frames"] == 0).sum()),
-        "dropped_codons": int(contigs["dropped_codons"].sum()),
-        "duplicates": duplicates,
+        "duplicates": len(_read_table(folder / "duplicates.tsv", "id", "same_as")),
         "truncated": int(shards["truncated"].sum()),
         "shards": len(shards),
-        "bins": bins,
+        "bins": int(shards["bins"].sum()),
         "tokens": tokens,
         "packing_efficiency": round(tokens / room, 4) if room else 0.0,
+        "embedding_seconds": round(seconds, 1),
         "tokens_per_second": round(tokens / seconds, 1) if seconds else 0.0,
     }
 
 
-def _reasons(contigs: pd.DataFrame) -> "pd.Series[str]":
-    reasons = pd.Series("no open frame in any of its chunks", index=contigs.index)
-    reasons[contigs["length"] < 3] = "shorter than a codon"
-    reasons[contigs["length"] == 0] = "empty record"
+def _reasons(records: pd.DataFrame) -> "pd.Series[str]":
+    reasons = pd.Series("no open frame in any of its chunks", index=records.index)
+    reasons[records["length"] < 3] = "shorter than a codon"
+    reasons[records["length"] == 0] = "empty record"
     return reasons
 
 
 def _describe(table: pd.DataFrame, missed: pd.DataFrame, output_dir: Path) -> str:
     total = table.sum(numeric_only=True)
-    seconds = (table["tokens"] / table["tokens_per_second"].where(table["tokens_per_second"] > 0)).sum()
-    room = (table["tokens"] / table["packing_efficiency"].where(table["packing_efficiency"] > 0)).sum()
-    lines = [
-        f"{len(table)} samples, {total['contigs']:,.0f} contigs of {total['bases']:,.0f} bp: "
-        f"{total['chunks']:,.0f} chunks, {total['frames']:,.0f} open frames "
-        f"({total['duplicates']:,.0f} duplicates, {total['truncated']:,.0f} truncated)",
-        f"packed into {total['bins']:,.0f} bins, {total['tokens'] / room if room else 0:.1%} full; "
-        f"embedded {total['tokens']:,.0f} tokens at {total['tokens'] / seconds if seconds else 0:,.0f} tokens/s",
-        f"left out: {len(missed):,} contigs"
-        + "".join(f"; {count:,} {reason}" for reason, count in missed["reason"].value_counts().items()),
-        *(f"{output_dir}/{sample}/embeddings.h5" for sample in table["sample"].head(10)),
-        *([f"... and {len(table) - 10} samples more"] if len(table) > 10 else []),
-        f"tables: {output_dir}/summary.tsv, {output_dir}/left_out.tsv",
-    ]
-    return "\n".join(lines) + "\n"
+    seconds = total["embedding_seconds"]
+    packed = f"{total['tokens']:,.0f} tokens in {total['bins']:,.0f} bins"
+    if total["tokens"]:
+        room = (table["tokens"] / table["packing_efficiency"].where(table["tokens"] > 0)).sum()
+        packed += f", {total['tokens'] / room:.1%} full; {total['tokens'] / seconds:,.0f} tokens/s"
+    reasons = (f"{count:,} {reason}" for reason, count in missed["reason"].value_counts().items())
+    files = [str(output_dir / sample / "embeddings.h5") for sample in table["sample"].head(SHOWN)]
+    if len(table) > SHOWN:
+        files.append(f"... {len(table) - SHOWN} more samples")
+    lines = {
+        "input": f"{total['records']:,.0f} records of {total['letters']:,.0f} letters in {len(table)} samples",
+        "proteins": f"{total['proteins']:,.0f}, of which {total['duplicates']:,.0f} occur before "
+        f"and {total['truncated']:,.0f} are truncated",
+        "left out": "; ".join(reasons) or "nothing",
+        "packed": packed,
+        "embeddings": ("\n" + " " * 14).join(files),
+        "more": f"{output_dir}/summary.tsv, left_out.tsv and packing.svg",
+    }
+    return "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
 
 
-def _read_table(path: Path, text_columns: dict[str, type[str]]) -> pd.DataFrame:
+def _read_table(path: Path, *text_columns: str) -> pd.DataFrame:
     # keep_default_na: a contig may well be called NA.
-    return pd.read_csv(path, sep="\t", dtype=text_columns, keep_default_na=False)
+    return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(text_columns, str), keep_default_na=False)
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -2,7 +2,7 @@ rule embed:
     input:
         manifest=f"{OUT}/{{sample}}/manifests/{{shard}}.json",
         # The manifest holds the digests of its sequences, so it is what decides whether to run again.
-        proteins=ancient(f"{OUT}/{{sample}}/prepared/frames.faa"),
+        proteins=ancient(f"{OUT}/{{sample}}/prepared/proteins.faa"),
     output:
         embeddings=f"{OUT}/{{sample}}/shards/{{shard}}.h5",
         speed=f"{OUT}/{{sample}}/shards/{{shard}}.json",
@@ -16,7 +16,9 @@ rule embed:
         gpu=1,
     params:
         model=config["model"],
+        layers=config["layers"],
+        per_residue="--per-residue" if config["per_residue"] else "",
         version=__version__,
     shell:
-        "virnucpro embed {input.manifest:q} {input.proteins:q} {output.embeddings:q} --model {params.model:q}"
-        " --threads {threads} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro embed {input.manifest:q} {input.proteins:q} {output.embeddings:q} --model {params.model:q}"
+        " --layers {params.layers} {params.per_residue} --threads {threads} 2>&1 | tee {log:q} >&2"

@@ -1,7 +1,8 @@
 rule merge:
     input:
-        proteins=f"{OUT}/{{sample}}/prepared/frames.faa",
+        proteins=f"{OUT}/{{sample}}/prepared/proteins.faa",
         duplicates=f"{OUT}/{{sample}}/duplicates.tsv",
+        windows=f"{OUT}/{{sample}}/windows.tsv",
         shards=shards_of,
     output:
         f"{OUT}/{{sample}}/embeddings.h5",
@@ -12,4 +13,5 @@ rule merge:
     params:
         version=__version__,
     shell:
-        "virnucpro merge {input.proteins:q} {input.duplicates:q} {output:q} {input.shards:q} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro merge {input.proteins:q} {input.duplicates:q} {input.windows:q} {output:q}"
+        " {input.shards:q} 2>&1 | tee {log:q} >&2"

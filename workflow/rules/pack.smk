@@ -1,11 +1,12 @@
 checkpoint pack:
     input:
-        proteins=f"{OUT}/{{sample}}/prepared/frames.faa",
+        proteins=f"{OUT}/{{sample}}/prepared/proteins.faa",
         budget=f"{OUT}/token_budget.json",
     output:
         # Not the manifests: one that did not change is left alone, and with it what was made from it.
         shards=f"{OUT}/{{sample}}/shards.tsv",
         duplicates=f"{OUT}/{{sample}}/duplicates.tsv",
+        windows=f"{OUT}/{{sample}}/windows.tsv",
     log:
         f"{LOGS}/{{sample}}/pack.log",
     conda:
@@ -13,9 +14,10 @@ checkpoint pack:
     params:
         folder=subpath(output.shards, parent=True),
         max_sequence_length=config["max_sequence_length"],
+        long_proteins=config["long_proteins"],
         shard_tokens=config["shard_tokens"],
         version=__version__,
     shell:
-        "virnucpro pack {input.proteins:q} {input.budget:q} {params.folder:q} --sample {wildcards.sample}"
-        " --max-sequence-length {params.max_sequence_length} --shard-tokens {params.shard_tokens}"
-        " 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro pack {input.proteins:q} {input.budget:q} {params.folder:q} --sample {wildcards.sample}"
+        " --max-sequence-length {params.max_sequence_length} --long-proteins {params.long_proteins}"
+        " --shard-tokens {params.shard_tokens} 2>&1 | tee {log:q} >&2"

@@ -4,6 +4,7 @@ rule summary:
     output:
         samples=f"{OUT}/summary.tsv",
         left_out=f"{OUT}/left_out.tsv",
+        picture=f"{OUT}/packing.svg",
         text=f"{OUT}/summary.txt",
     log:
         f"{LOGS}/summary.log",
@@ -14,4 +15,4 @@ rule summary:
         folder=subpath(output.samples, parent=True),
         samples=list(samples["sample"]),
     shell:
-        "virnucpro summary {params.folder:q} {params.samples:q} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro summary {params.folder:q} {params.samples:q} 2>&1 | tee {log:q} >&2"

@@ -1,0 +1,114 @@
+"""Config and samples: one line for each thing that can be wrong, before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from virnucpro.config import check_config, read_samples
+from virnucpro.errors import UserError
+
+CONFIG_SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+CONFIG_README = ROOT / "config" / "README.md"
+SAMPLES_SCHEMA = ROOT / "workflow" / "schemas" / "samples.schema.yaml"
+
+
+def test_defaults_are_filled_in() -> None:
+    config: dict[str, Any] = {"samples": "samples.tsv", "chunk_size": 300}
+    check_config(config, CONFIG_SCHEMA)
+    assert config["chunk_size"] == 300
+    assert (config["outdir"], config["token_budget"], config["layers"]) == ("results", "auto", [-1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tokenbudget", 4096, "unknown key tokenbudget; the keys are samples, outdir"),
+        ("chunk_size", "long", "chunk_size is 'long', but must be a whole number of bases from 3"),
+        ("chunk_size", 2, "chunk_size is 2, but must be"),
+        ("chunk_size", 500.5, "chunk_size is 500.5, but must be"),
+        ("chunk_size", True, "chunk_size is True, but must be"),
+        ("precision", "double", "precision is 'double', but must be one of auto, float32"),
+        ("token_budget", 1, "token_budget is 1, but must be auto or a whole number"),
+        ("token_budget", None, "token_budget is None, but must be auto"),
+        ("layers", [], "layers is .., but must be a list of layers' numbers"),
+        ("layers", [1, "last"], "layers is 'last', but must be a list of layers' numbers"),
+        ("per_residue", "yes", "per_residue is 'yes', but must be true or false"),
+        ("long_proteins", "drop", "long_proteins is 'drop', but must be one of cut, windows"),
+        ("outdir", "", "outdir is empty, but must be the path"),
+    ],
+)
+def test_a_wrong_value_is_named(key: str, value: object, message: str) -> None:
+    with pytest.raises(UserError, match=rf"^config: {message}") as caught:
+        check_config({"samples": "samples.tsv", key: value}, CONFIG_SCHEMA)
+    assert "\n" not in str(caught.value)
+
+
+def test_samples_are_needed() -> None:
+    with pytest.raises(UserError, match=r"^config: samples is missing"):
+        check_config({}, CONFIG_SCHEMA)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.fa").write_text(">a\nACGT\n")
+    return tmp_path
+
+
+def samples(folder: Path, text: str) -> Any:
+    (folder / "samples.tsv").write_text(text)
+    return read_samples(Path("samples.tsv"), SAMPLES_SCHEMA)
+
+
+def test_reads_samples(folder: Path) -> None:
+    table = samples(folder, "fasta\tsample\ttype\na.fa\tNA\t\na.fa\t1.2\tproteins\n")
+    assert table.loc["NA"].to_dict() == {"sample": "NA", "fasta": "a.fa", "type": "contigs"}
+    assert table.loc["1.2", "type"] == "proteins"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a table of samples"),
+        ("sample\tfasta\n", "no samples in it"),
+        ("sample\tfasta\tlane\nx\ta.fa\t1\n", "line 1: unknown column lane; the columns are sample, fasta, type"),
+        ("sample,fasta\nx,a.fa\n", "line 1: unknown column sample,fasta; .* separated by tabs"),
+        ("sample\nx\n", "line 1: no column fasta"),
+        ("sample\tfasta\nx y\ta.fa\n", "line 2: sample is 'x y', but must be a name of letters"),
+        ("sample\tfasta\nx/y\ta.fa\n", "line 2: sample is 'x/y', but must be a name"),
+        ("sample\tfasta\n..\ta.fa\n", "line 2: sample is '..', but must be a name"),
+        ("sample\tfasta\nx\ta.fa\nx\ta.fa\n", "line 3: sample x is there twice"),
+        ("sample\tfasta\nx\ta.fa\n\ta.fa\n", "line 3: sample is missing"),
+        ("sample\tfasta\nx\t\n", "line 2: fasta is missing"),
+        ("sample\tfasta\ttype\nx\ta.fa\treads\n", "line 2: type is 'reads', but must be one of contigs, proteins"),
+        ("sample\tfasta\nx\tb.fa\n", "line 2: sample x: b.fa: no such file"),
+        ("sample\tfasta\nx\t.\n", "line 2: sample x: .: a folder"),
+        ("sample\tfasta\nx\tsamples.tsv\n", "line 2: sample x: samples.tsv: not FASTA"),
+        ("sample\tfasta\nlogs\ta.fa\n", "line 2: sample is 'logs', but must be"),
+    ],
+)
+def test_a_wrong_table_is_one_line(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=rf"^samples\.tsv: {message}") as caught:
+        samples(folder, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_table_is_named(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"^config: samples: absent\.tsv: no such file"):
+        read_samples(Path("absent.tsv"), SAMPLES_SCHEMA)
+
+
+def test_config_schema_and_documentation_are_in_step() -> None:
+    properties = yaml.safe_load(CONFIG_SCHEMA.read_text())["properties"]
+    defaults = {key: rules["default"] for key, rules in properties.items() if "default" in rules}
+    committed = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert committed == {"samples": "config/samples.tsv"} | defaults
+    assert list(committed) == list(properties)
+    rows = [line.split("|") for line in CONFIG_README.read_text().splitlines() if line.startswith("| `")]
+    columns = list(yaml.safe_load(SAMPLES_SCHEMA.read_text())["properties"])
+    assert [row[1].strip() for row in rows] == [f"`{key}`" for key in [*columns, *properties]]
+    documented = {row[1].strip(" `"): yaml.safe_load(row[2].strip(" `")) for row in rows[len(columns) :]}
+    assert documented == {"samples": None} | defaults

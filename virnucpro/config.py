@@ -1,0 +1,78 @@
+"""The configuration and the table of samples, checked before any job starts."""
+
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import pandas as pd
+import yaml
+
+from virnucpro.data.fasta import check_fasta
+from virnucpro.errors import UserError
+
+
+def check_config(config: dict[str, Any], schema: Path) -> None:
+    """Check a configuration against its schema, and fill in the defaults of what it does not say.
+
+    Raises:
+        UserError: a key is unknown, missing, or its value of the wrong type or range.
+    """
+    rules = yaml.safe_load(schema.read_text())
+    unknown = sorted(map(str, config.keys() - rules["properties"].keys()))
+    if unknown:
+        known = ", ".join(rules["properties"])
+        raise UserError(f"config: unknown key {', '.join(unknown)}; the keys are {known}")
+    try:
+        config.update(fastjsonschema.validate(rules, config))
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise UserError(f"config: {_explain(error, rules['properties'])}; config/README.md explains it") from None
+
+
+def read_samples(path: Path, schema: Path) -> pd.DataFrame:
+    """Read and check a table of samples, tab-separated, and look at the beginning of every file it names.
+
+    Returns:
+        A row a sample, text columns `sample`, `fasta` and `type`, with the samples' names as index.
+
+    Raises:
+        UserError: the table cannot be read, a column or a value is wrong, a sample is there twice, or a file is
+            missing, empty or not FASTA.
+    """
+    rules = yaml.safe_load(schema.read_text())
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except FileNotFoundError:
+        raise UserError(f"config: samples: {path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not a table of samples: {str(error).strip()}") from None
+    columns = rules["properties"]
+    wrong = [column for column in table.columns if column not in columns]
+    missing = [column for column in rules["required"] if column not in table.columns]
+    if wrong or missing:
+        problem = f"unknown column {', '.join(wrong)}" if wrong else f"no column {', '.join(missing)}"
+        raise UserError(f"{path}: line 1: {problem}; the columns are {', '.join(columns)}, separated by tabs")
+    if table.empty:
+        raise UserError(f"{path}: no samples in it")
+    rows = []
+    for line, row in enumerate(table.to_dict("records"), start=2):
+        try:
+            rows.append(fastjsonschema.validate(rules, {key: value for key, value in row.items() if value}))
+        except fastjsonschema.JsonSchemaValueException as error:
+            raise UserError(f"{path}: line {line}: {_explain(error, columns)}") from None
+        if row["sample"] in (other["sample"] for other in rows[:-1]):
+            raise UserError(f"{path}: line {line}: sample {row['sample']} is there twice; names must be unique")
+        try:
+            check_fasta(Path(row["fasta"]))
+        except UserError as error:
+            raise UserError(f"{path}: line {line}: sample {row['sample']}: {error}") from None
+    return pd.DataFrame(rows).set_index("sample", drop=False)
+
+
+def _explain(error: fastjsonschema.JsonSchemaValueException, properties: dict[str, Any]) -> str:
+    """Return which key is wrong and what its schema's description says that it must be."""
+    if error.rule == "required":
+        missing = [key for key in error.rule_definition if key not in error.value]
+        return f"{missing[0]} is missing"
+    key = error.path[1]
+    value = "empty" if error.value == "" else repr(error.value)
+    return f"{key} is {value}, but must be {properties[key]['description']}"
