@@ -16,6 +16,9 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 HERE = Path(workflow.basedir)
 
 try:

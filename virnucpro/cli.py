@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import shtab
+
 from virnucpro import __version__
 from virnucpro.errors import UserError
 
@@ -34,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "The Snakemake workflow calls these stages in this order; each works by itself too.",
         epilog="virnucpro STAGE --help says what a stage reads and writes.",
     )
+    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for a shell")
     parser.add_argument("--version", action="version", version=f"virnucpro {__version__}")
     stages = parser.add_subparsers(title="stages", dest="command", metavar="STAGE", required=True)
 

@@ -11,7 +11,7 @@ rule embed:
     conda:
         "../../envs/virnucpro.yaml"
     # All cores, shared between as many jobs as may run at once.
-    threads: max(1, workflow.cores // GPU_JOBS)
+    threads: lambda wildcards: max(1, workflow.cores // GPU_JOBS)
     resources:
         gpu=1,
     params:

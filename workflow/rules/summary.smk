@@ -2,9 +2,15 @@ rule summary:
     input:
         expand(f"{OUT}/{{sample}}/embeddings.h5", sample=samples["sample"]),
     output:
-        samples=f"{OUT}/summary.tsv",
-        left_out=f"{OUT}/left_out.tsv",
-        picture=f"{OUT}/packing.svg",
+        samples=report(
+            f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"
+        ),
+        left_out=report(
+            f"{OUT}/left_out.tsv", caption="../report/left_out.rst", category="Run"
+        ),
+        picture=report(
+            f"{OUT}/packing.svg", caption="../report/packing.rst", category="Run"
+        ),
         text=f"{OUT}/summary.txt",
     log:
         f"{LOGS}/summary.log",
