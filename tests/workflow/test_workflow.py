@@ -113,6 +113,14 @@ def test_rerunning_does_nothing(project: Project) -> None:
     assert project.stamps(".") == before
 
 
+def test_report(project: Project) -> None:
+    done = project.run("--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    report = (project.folder / "report.html").read_text()
+    assert all(name in report for name in ("summary.tsv", "left_out.tsv", "packing.svg"))
+    assert "A row is a bin, as wide as the token budget" in report
+
+
 def test_a_changed_and_a_new_sample_run_alone(project: Project) -> None:
     soil, gut = project.stamps("soil"), project.stamps("gut")
     shared = [project.results / name for name in ("model.json", "token_budget.json")]
@@ -158,6 +166,11 @@ def test_wrong_settings_are_refused_before_anything_runs(tmp_path: Path) -> None
     assert "virnucpro: error: config: unknown key tokenbudget" in done.stderr
     assert "Traceback" not in done.stderr
     del project.config["tokenbudget"]
+    project.config["model"] = "esm2_t6"
+    done = project.run()
+    assert done.returncode == 1
+    assert "virnucpro: error: model 'esm2_t6' is no file, no folder with" in done.stderr
+    project.config["model"] = "tiny.pt"
     project.add("gut", "@read\nACGT\n+\nIIII\n")
     done = project.run()
     assert done.returncode == 1

@@ -72,7 +72,10 @@ class ESM2(nn.Module):
         super().__init__()
         self.config = config
         self.attention = attention
-        self.embed_tokens = nn.Embedding(VOCABULARY, config.embed_dim)
+        # Given a weight, since drawing a random one on the meta device loads torch's compiler: two seconds.
+        self.embed_tokens = nn.Embedding(
+            VOCABULARY, config.embed_dim, _weight=torch.empty(VOCABULARY, config.embed_dim)
+        )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.embed_dim)
         # As rounded in the checkpoint: recomputed, it would differ from what the model was trained with.

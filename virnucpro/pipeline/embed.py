@@ -18,7 +18,7 @@ from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest, sequence_digest
 from virnucpro.errors import UserError
-from virnucpro.models.checkpoint import file_digest, load_esm2
+from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.devices import DTYPES, lease_device
 from virnucpro.models.weights import find_weights
 from virnucpro.pipeline.runner import AsyncInferenceRunner
@@ -60,17 +60,16 @@ def embed(
         torch.set_num_threads(threads)
     with lease_device() as device:
         weights = find_weights(model)
-        digest = file_digest(weights)
-        if digest != manifest["model"]["sha256"]:
+        if weights.sha256 != manifest["model"]["sha256"]:
             raise UserError(
-                f"{weights}: SHA-256 {digest}, but {manifest_path} was packed for {manifest['model']['sha256']}; "
-                "run the workflow again, so that it packs for these weights"
+                f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
+                f"{manifest['model']['sha256']}; run the workflow again, so that it packs for these weights"
             )
-        esm2 = load_esm2(weights, device, DTYPES[manifest["precision"]])
+        esm2 = load_esm2(weights.path, device, DTYPES[manifest["precision"]])
         runner = AsyncInferenceRunner(esm2, layers=layers, per_residue=per_residue)
         attributes: Attributes = {
             "model": manifest["model"]["name"],
-            "model_sha256": digest,
+            "model_sha256": weights.sha256,
             "layer": runner.layers[0] if len(layers) == 1 else ",".join(map(str, runner.layers)),
             "pooling": "mean",
             "precision": manifest["precision"],

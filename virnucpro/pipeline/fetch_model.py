@@ -6,8 +6,8 @@ from pathlib import Path
 
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import ModelIdentity
-from virnucpro.models.checkpoint import file_digest, read_checkpoint
-from virnucpro.models.weights import find_weights, model_name
+from virnucpro.models.checkpoint import read_checkpoint
+from virnucpro.models.weights import find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -24,17 +24,17 @@ def fetch_model(model: str, output: Path | None = None) -> None:
     """Fetch a model where it is not at hand, read it, and write its name, digest and sizes as JSON.
 
     Args:
-        model: a name or the path of a checkpoint.
+        model: a name, or the path of a checkpoint or of a folder with one.
         output: the JSON file, or None to only fetch.
 
     Raises:
         UserError: it cannot be found, fetched or read.
     """
-    path = find_weights(model)
-    config, _ = read_checkpoint(path)
+    weights = find_weights(model)
+    config, _ = read_checkpoint(weights.path)
     card = ModelCard(
-        name=model_name(model),
-        sha256=file_digest(path),
+        name=weights.name,
+        sha256=weights.sha256,
         layers=config.layers,
         embed_dim=config.embed_dim,
         heads=config.heads,

@@ -59,7 +59,7 @@ def probe_token_budget(model_json: Path, model: str, precision: str, requested: 
             total, free = _cuda_memory(device)
             capability, name = list(torch.cuda.get_device_capability(device)), torch.cuda.get_device_name(device)
             if requested is None:
-                memory = measure_memory(load_esm2(find_weights(model), device, dtype), device)
+                memory = measure_memory(load_esm2(find_weights(model).path, device, dtype), device)
                 reason = "activations of two trial bins were measured; with the model they fill all but the margin"
         else:
             total, free = _host_memory()

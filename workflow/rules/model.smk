@@ -1,6 +1,6 @@
 rule fetch_model:
     input:
-        [config["model"]] if os.path.isfile(config["model"]) else [],
+        checkpoint_file or [],
     output:
         f"{OUT}/model.json",
     log:

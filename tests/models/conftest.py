@@ -1,0 +1,78 @@
+"""A small random model of fair-esm, and its weights as checkpoints name them."""
+
+from argparse import Namespace
+from typing import Any
+
+import pytest
+import torch
+from esm.model.esm2 import ESM2
+from torch import Tensor
+
+HUGGING_FACE_NAMES = {
+    "embed_tokens": "embeddings.word_embeddings",
+    "emb_layer_norm_after": "encoder.emb_layer_norm_after",
+    "layers.": "encoder.layer.",
+    "self_attn_layer_norm": "attention.LayerNorm",
+    "self_attn.rot_emb": "attention.self.rotary_embeddings",
+    "self_attn.q_proj": "attention.self.query",
+    "self_attn.k_proj": "attention.self.key",
+    "self_attn.v_proj": "attention.self.value",
+    "self_attn.out_proj": "attention.output.dense",
+    "final_layer_norm": "LayerNorm",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
+
+
+def to_hugging_face(name: str) -> str:
+    for ours, theirs in HUGGING_FACE_NAMES.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
+@pytest.fixture
+def fair_esm() -> ESM2:
+    """Two layers of 64, four heads; half precision holds all its numbers, as it does those of the official 3B."""
+    torch.manual_seed(0)
+    model = ESM2(num_layers=2, embed_dim=64, attention_heads=4).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        parameter.normal_(mean=float("norm" in name), std=0.2)
+    return model.half().float()
+
+
+@pytest.fixture
+def fair_esm_checkpoint(fair_esm: ESM2) -> dict[str, Any]:
+    """What an official file holds; the contact head is in another."""
+    settings = Namespace(encoder_layers=2, encoder_embed_dim=64, encoder_attention_heads=4, token_dropout=True)
+    state = fair_esm.state_dict()
+    body = {f"encoder.sentence_encoder.{key}": value for key, value in state.items() if "head" not in key}
+    heads = {f"encoder.{key}": value for key, value in state.items() if key.startswith("lm_head")}
+    return {"cfg": {"model": settings}, "model": body | heads}
+
+
+@pytest.fixture
+def hugging_face_state(fair_esm: ESM2) -> dict[str, Tensor]:
+    """What an EsmModel of transformers 4 holds."""
+    state = {to_hugging_face(k): v.clone() for k, v in fair_esm.state_dict().items() if not k.startswith("lm_head")}
+    return state | {
+        "embeddings.position_ids": torch.arange(1026)[None],
+        "embeddings.position_embeddings.weight": torch.randn(1026, 64),
+        "pooler.dense.weight": torch.randn(64, 64),
+        "pooler.dense.bias": torch.randn(64),
+    }
+
+
+@pytest.fixture
+def hugging_face_config() -> dict[str, Any]:
+    return {
+        "architectures": ["EsmModel"],
+        "emb_layer_norm_before": False,
+        "hidden_size": 64,
+        "layer_norm_eps": 1e-05,
+        "model_type": "esm",
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "position_embedding_type": "rotary",
+        "rope_theta": 10000.0,
+        "token_dropout": True,
+    }
