@@ -201,7 +201,7 @@ def test_proteins_and_contigs_without_open_frames(tmp_path: Path) -> None:
         assert len(file["id"]) == 0
     assert "closed.fa: no open frame in any contig: the result is empty" in done.stderr
     missed = pd.read_csv(project.results / "left_out.tsv", sep="\t").values.tolist()
-    assert missed == [["proteome", "none", "empty record"], ["closed", "c", "shorter than a codon"]]
+    assert missed == [["proteome", "none", "nothing in the record"], ["closed", "c", "less than a codon"]]
 
 
 def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ def _count_packing(folder: Path, shards: pd.DataFrame) -> dict[str, int | float]
 
 
 def _reasons(records: pd.DataFrame) -> "pd.Series[str]":
-    reasons = pd.Series("no open frame in any of its chunks", index=records.index)
-    reasons[records["length"] < 3] = "shorter than a codon"
-    reasons[records["length"] == 0] = "empty record"
+    reasons = pd.Series("no open frame", index=records.index)
+    reasons[records["length"] < 3] = "less than a codon"
+    reasons[records["length"] == 0] = "nothing in the record"
     return reasons
 
 
@@ -81,14 +81,13 @@ def _describe(table: pd.DataFrame, missed: pd.DataFrame, output_dir: Path) -> st
     if total["tokens"]:
         room = (table["tokens"] / table["packing_efficiency"].where(table["tokens"] > 0)).sum()
         packed += f", {total['tokens'] / room:.1%} full; {total['tokens'] / seconds:,.0f} tokens/s"
-    reasons = (f"{count:,} {reason}" for reason, count in missed["reason"].value_counts().items())
+    reasons = (f"{count:,} with {reason}" for reason, count in missed["reason"].value_counts().items())
     files = [str(output_dir / sample / "embeddings.h5") for sample in table["sample"].head(SHOWN)]
     if len(table) > SHOWN:
         files.append(f"... {len(table) - SHOWN} more samples")
     lines = {
-        "input": f"{total['records']:,.0f} records of {total['letters']:,.0f} letters in {len(table)} samples",
-        "proteins": f"{total['proteins']:,.0f}, of which {total['duplicates']:,.0f} occur before "
-        f"and {total['truncated']:,.0f} are truncated",
+        "samples": f"{len(table):,} ({total['records']:,.0f} records, {total['letters']:,.0f} letters)",
+        "proteins": "{proteins:,.0f} ({duplicates:,.0f} duplicates, {truncated:,.0f} truncated)".format_map(total),
         "left out": "; ".join(reasons) or "nothing",
         "packed": packed,
         "embeddings": ("\n" + " " * 14).join(files),
