@@ -1,3 +1,5 @@
+import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from virnucpro import __version__
 from virnucpro.config import check_config, read_samples
 from virnucpro.errors import UserError
 from virnucpro.models.names import local_checkpoint
+from virnucpro.pipeline.repair import repair
 
 min_version("9.27")
 
@@ -30,9 +33,6 @@ try:
 except UserError as error:
     sys.exit(f"virnucpro: error: {error}")
 
-# The rules run the package that lies beside this file, in whichever environment they are.
-shell.prefix(f"export PYTHONPATH={shlex.quote(str(HERE))}; ")
-
 
 wildcard_constraints:
     sample="[^/]+",
@@ -46,6 +46,21 @@ include: "workflow/rules/pack.smk"
 include: "workflow/rules/embed.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/summary.smk"
+
+
+check_gpus()
+if workflow.is_main_process:
+    os.environ["VIRNUCPRO_COMMAND"] = shlex.join(sys.argv)
+    for sample in samples["sample"]:
+        for line in repair(Path(OUT, sample)):
+            print(f"virnucpro: warning: {line}", file=sys.stderr)
+
+# The rules run the package that lies beside this file, in whichever environment they are. The rest is what changes no
+# result: among the rules' params it would make Snakemake do everything again.
+shell.prefix(
+    f"export PYTHONPATH={shlex.quote(str(HERE))} VIRNUCPRO_DEVICE={config['device']}"
+    f" VIRNUCPRO_GPU_JOBS={GPU_JOBS or 1}; "
+)
 
 
 rule all:

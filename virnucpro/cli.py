@@ -1,6 +1,7 @@
 """The command line, `virnucpro STAGE ...`: parses, calls the stage and reports errors; the rest is elsewhere."""
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -81,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     budget.add_argument("model_json", type=Path, help="what fetch-model wrote")
     budget.add_argument("output", type=Path, help="JSON file to write")
     _add_model(budget)
+    _add_device(budget)
+    budget.add_argument("--jobs", type=positive_integer, default=1, help="GPU jobs that may run at once")
     budget.add_argument(
         "--precision", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="of the weights"
     )
@@ -122,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fasta(embed)
     embed.add_argument("output", type=Path, help="HDF5 file to write; how fast it went goes into a .json beside it")
     _add_model(embed)
+    _add_device(embed)
     embed.add_argument(
         "--layers", type=int, nargs="+", default=[-1], metavar="N", help="numbers of the layers wanted; -1 is the last"
     )
@@ -132,13 +136,13 @@ def _parser() -> argparse.ArgumentParser:
         "merge",
         _merge,
         "join the embeddings of all shards of a sample in the order of its proteins, every one exactly once",
-        "proteins.faa duplicates.tsv windows.tsv embeddings.h5 shards/*.h5",
+        "results/soil model.json results/soil/embeddings.h5 results/soil/shards/*.h5",
     )
-    _add_fasta(merge)
-    merge.add_argument("duplicates", type=Path, help="table that pack wrote")
-    merge.add_argument("windows", type=Path, help="table that pack wrote")
-    merge.add_argument("output", type=Path, help="HDF5 file to write")
+    merge.add_argument("sample_dir", type=Path, help="the sample's folder, with what prepare and pack wrote")
+    merge.add_argument("model_json", type=Path, help="what fetch-model wrote")
+    merge.add_argument("output", type=Path, help="HDF5 file to write; its provenance goes into a .json beside it")
     merge.add_argument("shards", type=Path, nargs="*", help="HDF5 files that embed wrote")
+    merge.add_argument("--settings", type=json.loads, default={}, help="the configuration as JSON, for the provenance")
 
     summary = add(
         "summary",
@@ -149,6 +153,11 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("output_dir", type=Path, help="the run's folder")
     summary.add_argument("samples", nargs="+", help="names of the samples, each with a folder there")
     return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    text = "auto is the CPU where there is no CUDA device, gpu is an error there"
+    parser.add_argument("--device", choices=["auto", "gpu", "cpu"], default="auto", help=text)
 
 
 def _add_fasta(parser: argparse.ArgumentParser) -> None:
@@ -197,7 +206,15 @@ def _fetch_model(options: argparse.Namespace) -> None:
 def _token_budget(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.token_budget import probe_token_budget
 
-    probe_token_budget(options.model_json, options.model, options.precision, options.token_budget, options.output)
+    probe_token_budget(
+        options.model_json,
+        options.model,
+        options.precision,
+        options.token_budget,
+        options.output,
+        options.device,
+        options.jobs,
+    )
 
 
 def _pack(options: argparse.Namespace) -> None:
@@ -224,6 +241,7 @@ def _embed(options: argparse.Namespace) -> None:
         options.output,
         options.layers,
         options.per_residue,
+        options.device,
         getattr(options, "threads", None),
     )
 
@@ -231,7 +249,7 @@ def _embed(options: argparse.Namespace) -> None:
 def _merge(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.merge import merge
 
-    merge(options.proteins, options.duplicates, options.windows, options.shards, options.output)
+    merge(options.sample_dir, options.model_json, options.shards, options.output, options.settings)
 
 
 def _summary(options: argparse.Namespace) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from virnucpro.errors import UserError
 from virnucpro.models.devices import lease_device, lease_one, resolve_precision
 
 HOLDER = """
 import logging, sys, time
 from virnucpro.models.devices import lease_one
-logging.basicConfig(format="%(message)s")
+logging.basicConfig(format="%(message)s", level=logging.INFO)
 with lease_one(sys.argv[2].split(","), poll_seconds=0.05) as index:
     print(index, time.time(), flush=True)
     time.sleep(float(sys.argv[1]))
@@ -40,17 +41,17 @@ def holder(seconds: float, names: str = "gpu-a,gpu-b", folder: Path | None = Non
 def test_jobs_lease_different_devices_and_queue_when_there_are_none(temp_dir: Path) -> None:
     jobs = [holder(1.0, folder=temp_dir) for _ in range(5)]
     held: dict[str, list[tuple[float, float]]] = {}
-    warnings = ""
+    logs = ""
     for job in jobs:
         out, err = job.communicate(timeout=60)
         index, since, until = out.split()
         held.setdefault(index, []).append((float(since), float(until)))
-        warnings += err
+        logs += err
     assert set(held) == {"0", "1"}
     for spans in held.values():
         spans.sort()
         assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
-    assert warnings.count("all 2 devices are taken: waiting for one") == 3
+    assert logs.count("all 2 devices are taken: waiting for one") == 3
 
 
 def test_a_killed_job_releases_its_device(temp_dir: Path) -> None:
@@ -98,7 +99,9 @@ def test_auto_precision_on_a_cpu_is_float32() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_without_cuda_the_cpu_and_a_line_that_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    with lease_device() as device:
-        assert device.type == "cpu"
-    assert [record.getMessage() for record in caplog.records] == ["no CUDA device: running on the CPU"]
+def test_without_cuda() -> None:
+    for wanted in ("auto", "cpu"):
+        with lease_device(wanted) as device:
+            assert device.type == "cpu"
+    with pytest.raises(UserError, match="device is gpu, but torch sees no CUDA device"), lease_device("gpu"):
+        pass

@@ -1,6 +1,10 @@
 """pack, embed, merge and summary, each on the files of the one before."""
 
+import hashlib
 import json
+import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +17,7 @@ import pytest
 import torch
 
 from tests import oracle
+from tests.conftest import AMINO_ACIDS
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.data.manifest import read_manifest
 from virnucpro.data.windows import overlapping_windows
@@ -21,6 +26,7 @@ from virnucpro.pipeline.embed import embed
 from virnucpro.pipeline.fetch_model import fetch_model
 from virnucpro.pipeline.merge import merge
 from virnucpro.pipeline.pack import pack
+from virnucpro.pipeline.prepare import prepare_proteins
 from virnucpro.pipeline.token_budget import probe_token_budget
 
 
@@ -53,7 +59,7 @@ class Sample(SimpleNamespace):
 
     def merge(self, shards: list[Path]) -> EmbeddingFile:
         output = self.folder / "embeddings.h5"
-        merge(self.proteins, self.folder / "duplicates.tsv", self.folder / "windows.tsv", shards, output)
+        merge(self.folder, self.folder / "model.json", shards, output, {"chunk_size": 500})
         return EmbeddingFile(output)
 
     def run(self, **settings: Any) -> EmbeddingFile:
@@ -65,7 +71,14 @@ class Sample(SimpleNamespace):
 def sample(tmp_path: Path, model: Path, proteins: dict[str, str], write_fasta: Callable[..., Path]) -> Sample:
     fetch_model(str(model), tmp_path / "model.json")
     probe_token_budget(tmp_path / "model.json", str(model), "auto", 256, tmp_path / "token_budget.json")
-    return Sample(folder=tmp_path, model=model, proteins=write_fasta(proteins, "proteins.faa"))
+    prepare_proteins(write_fasta(proteins), tmp_path / "prepared")
+    return Sample(folder=tmp_path, model=model, proteins=tmp_path / "prepared" / "proteins.faa")
+
+
+def write_budget(sample: Sample, tokens: int) -> None:
+    probe_token_budget(
+        sample.folder / "model.json", str(sample.model), "auto", tokens, sample.folder / "token_budget.json"
+    )
 
 
 def test_token_budget_says_where_it_comes_from(sample: Sample) -> None:
@@ -155,7 +168,7 @@ def test_chosen_layers_and_residues(sample: Sample, proteins: dict[str, str]) ->
 
 def test_a_layer_that_is_not_there_is_refused(sample: Sample) -> None:
     sample.pack()
-    with pytest.raises(UserError, match=r"no layer 3, only 0 \(its input\) to 2"):
+    with pytest.raises(UserError, match=r"no layer 3, only 0 \(its input\) to 2 in this model"):
         sample.embed("0001", layers=[3])
 
 
@@ -227,8 +240,11 @@ def test_merge_refuses_what_is_not_every_protein_once(sample: Sample) -> None:
     rewrite(shards[0], ["stranger", *good.ids[1:]], rows)
     with pytest.raises(UserError, match="stranger is no protein of this sample"):
         sample.merge(shards)
+    rewrite(shards[0], good.ids, rows, precision="another")
+    with pytest.raises(UserError, match="do not come from the same settings"):
+        sample.merge(shards)
     rewrite(shards[0], good.ids, rows, model_sha256="another")
-    with pytest.raises(UserError, match="do not come from the same model"):
+    with pytest.raises(UserError, match="was made by another model"):
         sample.merge(shards)
     assert not (sample.folder / "embeddings.h5").exists()
 
@@ -237,4 +253,55 @@ def test_no_proteins(sample: Sample) -> None:
     sample.proteins.write_text("")
     sample.pack()
     assert sample.shards() == []
-    assert sample.merge([]).ids == []
+    merged = sample.merge([])
+    assert merged.ids == []
+    assert merged.row_shape == (32,)
+    assert merged.attributes["model"] == "tiny"
+
+
+def test_provenance(sample: Sample, proteins: dict[str, str]) -> None:
+    sample.pack()
+    sample.run()
+    found = json.loads((sample.folder / "embeddings.provenance.json").read_text())
+    fasta = sample.folder / "input.fa"
+    assert found["input"] == {"path": str(fasta), "sha256": hashlib.sha256(fasta.read_bytes()).hexdigest()}
+    assert found["model"]["sha256"] == hashlib.sha256(sample.model.read_bytes()).hexdigest()
+    assert found["settings"] == {"chunk_size": 500}
+    assert found["devices"] == ["cpu"]
+    assert found["versions"]["torch"] == torch.__version__
+
+
+def test_a_bin_that_does_not_fit_is_split(sample: Sample) -> None:
+    """In a process of its own whose address space is limited, so that memory really runs out."""
+    random_text = "".join(random.Random(1).choices(AMINO_ACIDS, k=60 * 900))
+    records = (f">p{n}\n{random_text[60 * n : 60 * n + 60]}\n" for n in range(900))
+    sample.proteins.write_text("".join(records))
+    write_budget(sample, 1_000_000)
+    sample.pack(shard_tokens=1_000_000)
+    whole = all_rows(sample.run())
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED, sample.folder, sample.model], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a bin of 55800 tokens does not fit the memory of cpu: bins are split" in done.stderr
+    starved = EmbeddingFile(sample.folder / "starved.h5")
+    np.testing.assert_allclose(all_rows(starved), whole, atol=1e-5)
+
+
+STARVED = """
+import logging, resource, sys
+from pathlib import Path
+import torch
+from virnucpro.pipeline import embed
+folder, model = map(Path, sys.argv[1:])
+logging.basicConfig()
+torch.set_num_threads(1)
+load = embed.load_esm2
+def load_and_starve(*arguments):
+    loaded = load(*arguments)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 80_000_000, resource.RLIM_INFINITY))
+    return loaded
+embed.load_esm2 = load_and_starve
+embed.embed(folder / "manifests" / "0001.json", folder / "prepared" / "proteins.faa", str(model), folder / "starved.h5")
+"""

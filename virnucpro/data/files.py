@@ -1,10 +1,13 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and their digests."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from virnucpro.errors import UserError
 
 
 @contextmanager
@@ -29,3 +32,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         return
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, in hex; a UserError says that it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None

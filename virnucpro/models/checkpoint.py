@@ -1,7 +1,6 @@
 """ESM-2 checkpoints: fair-esm's and Hugging Face's layouts, read without executing pickles."""
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -51,15 +50,6 @@ _SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
     },
 )
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, in hex; a UserError says that it cannot be read."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config, Parts]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from virnucpro.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -25,24 +27,38 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
 
 
-@contextmanager
-def lease_device() -> Iterator[torch.device]:
-    """Yield a CUDA device that no other job on this machine holds, or the CPU where there is no CUDA.
+def describe_device(device: torch.device) -> str:
+    """Return the name of a CUDA device, or cpu."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
-    Waits, with one warning, while all visible devices are held. CUDA_VISIBLE_DEVICES is respected, and inside a SLURM
-    job the devices are the job's own: nothing is leased there.
+
+@contextmanager
+def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
+    """Yield a CUDA device that no other job on this machine holds, or the CPU.
+
+    Waits while all visible devices are held. CUDA_VISIBLE_DEVICES is respected, and inside a SLURM job the devices are
+    the job's own: nothing is leased there.
+
+    Args:
+        wanted: `auto` is the CPU where there is no CUDA; `gpu` is an error there; `cpu` is the CPU anywhere.
+
+    Raises:
+        UserError: a GPU is wanted and there is none.
     """
-    visible = torch.cuda.device_count()
+    visible = 0 if wanted == "cpu" else torch.cuda.device_count()
     if not visible:
-        logger.warning("no CUDA device: running on the CPU")
+        if wanted == "gpu":
+            raise UserError("device is gpu, but torch sees no CUDA device here; set it to auto to use the CPU")
         yield torch.device("cpu")
-    elif "SLURM_JOB_ID" in os.environ:
-        yield torch.device("cuda", 0)
-    else:
-        # By UUID: an index means another card under another CUDA_VISIBLE_DEVICES.
-        uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in range(visible)]
-        with lease_one(uuids) as index:
-            yield torch.device("cuda", index)
+        return
+    if "SLURM_JOB_ID" in os.environ:
+        with torch.cuda.device(0):
+            yield torch.device("cuda", 0)
+        return
+    # By UUID: an index means another card under another CUDA_VISIBLE_DEVICES.
+    uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in range(visible)]
+    with lease_one(uuids) as index, torch.cuda.device(index):
+        yield torch.device("cuda", index)
 
 
 @contextmanager
@@ -55,7 +71,7 @@ def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
     folder = Path(tempfile.gettempdir()) / "virnucpro-devices"
     with suppress(FileExistsError):
         folder.mkdir()
-        folder.chmod(0o777)  # every user's jobs must be able to add the lock of a device
+        folder.chmod(0o1777)  # every user's jobs add locks, and none can take away another's
     warned = False
     while True:
         for index, name in enumerate(names):
@@ -71,7 +87,7 @@ def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
                 os.close(lock)
             return
         if not warned:
-            logger.warning("all %d devices are taken: waiting for one", len(names))
+            logger.info("all %d devices are taken: waiting for one", len(names))
             warned = True
         time.sleep(poll_seconds)
 

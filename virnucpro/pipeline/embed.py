@@ -19,7 +19,8 @@ from virnucpro.data.files import write_text
 from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest, sequence_digest
 from virnucpro.errors import UserError
 from virnucpro.models.checkpoint import load_esm2
-from virnucpro.models.devices import DTYPES, lease_device
+from virnucpro.models.devices import DTYPES, describe_device, lease_device
+from virnucpro.models.esm2 import ESM2
 from virnucpro.models.weights import find_weights
 from virnucpro.pipeline.runner import AsyncInferenceRunner
 
@@ -35,6 +36,7 @@ def embed(
     output: Path,
     layers: Sequence[int] = (-1,),
     per_residue: bool = False,
+    device: str = "auto",
     threads: int | None = None,
 ) -> None:
     """Embed every sequence of a manifest: the mean over its residues.
@@ -49,6 +51,7 @@ def embed(
         output: the HDF5 file.
         layers: numbers of the layers wanted; negative ones count from the end.
         per_residue: whether to write the residues' embeddings beside their means.
+        device: auto, gpu or cpu.
         threads: CPU threads, or None for torch's own choice.
 
     Raises:
@@ -58,14 +61,14 @@ def embed(
     proteins = _read_proteins(manifest, fasta)
     if threads:
         torch.set_num_threads(threads)
-    with lease_device() as device:
+    with lease_device(device) as leased:
         weights = find_weights(model)
         if weights.sha256 != manifest["model"]["sha256"]:
             raise UserError(
                 f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
                 f"{manifest['model']['sha256']}; run the workflow again, so that it packs for these weights"
             )
-        esm2 = load_esm2(weights.path, device, DTYPES[manifest["precision"]])
+        esm2 = load_esm2(weights.path, leased, DTYPES[manifest["precision"]])
         runner = AsyncInferenceRunner(esm2, layers=layers, per_residue=per_residue)
         attributes: Attributes = {
             "model": manifest["model"]["name"],
@@ -80,6 +83,7 @@ def embed(
         row_shape = (dimension,) if len(layers) == 1 else (len(layers), dimension)
         residues = [_pooled(sequence) for sequence in proteins.values()] if per_residue else None
         bins = ([proteins[s["id"]] for s in a_bin["sequences"]] for a_bin in manifest["bins"])
+        logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], _describe(esm2, leased, manifest))
         progress = _Progress(manifest)
         with new_embedding_file(output, list(proteins), row_shape, attributes, residues) as file:
             row_of = {name: number for number, name in enumerate(proteins)}
@@ -91,9 +95,18 @@ def embed(
                     _write_residues(file, rows, embedded.residues)
                 progress.advance(a_bin["tokens"])
             file["embedding"][...] = means
-        device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        device_name = describe_device(leased)
     speed = {"device": device_name, "attention": esm2.attention.__name__, **progress.totals()}
     write_text(output.with_suffix(".json"), json.dumps(speed, indent=1) + "\n")
+
+
+def _describe(model: ESM2, device: torch.device, manifest: Manifest) -> str:
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        room = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    else:
+        room = f"{torch.get_num_threads()} threads"
+    return f"{describe_device(device)} ({room}), {manifest['precision']}, {model.attention.__name__}"
 
 
 def _read_proteins(manifest: Manifest, fasta: Path) -> dict[str, dict[str, Any]]:

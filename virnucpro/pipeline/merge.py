@@ -1,51 +1,57 @@
 """merge: the embeddings of all shards of a sample, in the order of its input."""
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from virnucpro.data.embeddings import Attributes, EmbeddingFile, Rows, new_embedding_file
+from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
 from virnucpro.data.fasta import read_fasta
+from virnucpro.data.files import write_text
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 64_000_000
+PACKAGES = ("virnucpro", "torch", "numpy", "biopython", "h5py")
 
 
-def merge(fasta: Path, duplicates: Path, windows: Path, shards: Sequence[Path], output: Path) -> None:
-    """Write one file with an embedding for every protein of a sample, in input order.
+def merge(sample: Path, model_json: Path, shards: Sequence[Path], output: Path, settings: Mapping[str, Any]) -> None:
+    """Write one file with an embedding for every protein of a sample, in input order, and its provenance beside it.
 
     Args:
-        fasta: the proteins.
-        duplicates: the table of ids that share an embedding, which pack wrote.
-        windows: the table of windows over long proteins, which pack wrote.
+        sample: the sample's folder, with what prepare and pack wrote.
+        model_json: what fetch-model wrote.
         shards: the files that embed wrote, in any order.
-        output: the HDF5 file.
+        output: the HDF5 file; the provenance is called like it, ending in .provenance.json.
+        settings: the configuration, for the provenance.
 
     Raises:
         UserError: an id is missing, there twice or not finite, or the shards come from different models.
     """
-    ids = [name for name, _ in read_fasta(fasta, may_be_empty=True)]
+    proteins = sample / "prepared" / "proteins.faa"
+    ids = [name for name, _ in read_fasta(proteins, may_be_empty=True)]
+    model = json.loads(model_json.read_text())
     files = [EmbeddingFile(path) for path in shards]
-    for file in files[1:]:
-        if (file.attributes, file.row_shape) != (files[0].attributes, files[0].row_shape):
-            raise UserError(
-                f"{file.path} and {files[0].path} do not come from the same model and settings: "
-                f"{file.attributes} and {files[0].attributes}; delete the older and run again"
-            )
-    parts = _Parts(ids, _read_table(windows))
+    _check_source(files, model["sha256"])
+    parts = _Parts(ids, _read_table(sample / "windows.tsv"))
     parts.find(files)
-    parts.share(_read_table(duplicates), duplicates)
-    parts.check_complete(fasta)
+    parts.share(_read_table(sample / "duplicates.tsv"), sample / "duplicates.tsv")
+    parts.check_complete(proteins)
 
-    attributes: Attributes = files[0].attributes if files else {}
-    row_shape = files[0].row_shape if files else (0,)
+    # Without any shard there is nothing to say but which model would have embedded them.
+    attributes = files[0].attributes if files else {"model": model["name"], "model_sha256": model["sha256"]}
+    row_shape = files[0].row_shape if files else (model["embed_dim"],)
     residues = parts.residues(files) if files and files[0].has_residues else None
     with new_embedding_file(output, ids, row_shape, attributes, residues) as merged:
         written = 0
@@ -54,7 +60,38 @@ def merge(fasta: Path, duplicates: Path, windows: Path, shards: Sequence[Path], 
             written += len(block)
         if residues is not None:
             _copy_residues(parts, files, merged["residue_embedding"])
+    runs = [json.loads(path.with_suffix(".json").read_text()) for path in shards]
+    provenance = _provenance(json.loads((sample / "prepared" / "input.json").read_text()), model, runs, settings)
+    write_text(output.with_suffix(".provenance.json"), json.dumps(provenance, indent=1) + "\n")
     logger.info("merge: %s: %d embeddings from %d shards", output, len(ids), len(files))
+
+
+def _check_source(files: Sequence[EmbeddingFile], model_sha256: str) -> None:
+    for file in files:
+        if file.attributes.get("model_sha256") != model_sha256:
+            raise UserError(f"{file.path} was made by another model, {file.attributes}; delete it and run again")
+        if (file.attributes, file.row_shape) != (files[0].attributes, files[0].row_shape):
+            raise UserError(
+                f"{file.path} and {files[0].path} do not come from the same settings: "
+                f"{file.attributes} and {files[0].attributes}; delete the older and run again"
+            )
+
+
+def _provenance(
+    source: Mapping[str, Any], model: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a sample's result was made from, with what and how."""
+    return {
+        "input": source,
+        "model": model,
+        "settings": settings,
+        "devices": sorted({run["device"] for run in runs}),
+        "attention": sorted({run["attention"] for run in runs}),
+        "seconds": round(sum(run["seconds"] for run in runs), 1),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "command": os.environ.get("VIRNUCPRO_COMMAND"),  # how the workflow was started, which a stage cannot see
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 class _Parts:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import write_text
+from virnucpro.data.files import file_digest, write_text
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, sequence_digest, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, first_fit_decreasing, warn_truncated
 from virnucpro.data.windows import overlapping_windows
@@ -68,7 +68,7 @@ def pack(
 
     shards = min(-(-int(tokens.sum()) // shard_tokens), len(bin_tokens))
     shard_of = deal_bins(bin_tokens, shards)
-    rows = ["shard\tbins\tsequences\ttokens\ttruncated\ttoken_budget\n"]
+    rows = ["shard\tbins\tsequences\ttokens\ttruncated\ttoken_budget\tmanifest_sha256\n"]
     for number in range(shards):
         bins = [
             Bin(tokens=int(bin_tokens[index]), sequences=[proteins.packed(i) for i in members[index].tolist()])
@@ -85,11 +85,12 @@ def pack(
             token_budget=budget,
             bins=bins,
         )
-        write_manifest(output_dir / "manifests" / f"{shard}.json", manifest)
+        path = output_dir / "manifests" / f"{shard}.json"
+        write_manifest(path, manifest)
         sequences = [sequence for a_bin in bins for sequence in a_bin["sequences"]]
         counts = (len(bins), len(sequences), sum(b["tokens"] for b in bins), sum(s["truncated"] for s in sequences))
-        rows.append("\t".join(map(str, (shard, *counts, budget))) + "\n")
-    _delete_others(output_dir / "manifests", shards)
+        rows.append("\t".join(map(str, (shard, *counts, budget, file_digest(path)))) + "\n")
+    _delete_others(output_dir, shards)
     write_text(output_dir / "duplicates.tsv", "id\tsame_as\n" + "".join(f"{a}\t{b}\n" for a, b in duplicates))
     windows = (
         f"{name}\t{of['protein']}\t{of['pool_end'] - of['pool_begin']}\n" for name, of in proteins.windows.items()
@@ -174,7 +175,9 @@ def _read_proteins(fasta: Path, longest: int, long_proteins: str) -> _Proteins:
     return proteins
 
 
-def _delete_others(manifests: Path, shards: int) -> None:
-    for path in manifests.glob("*.json"):
-        if int(path.stem) > shards:
-            path.unlink()
+def _delete_others(output_dir: Path, shards: int) -> None:
+    """Delete the manifests, and the embeddings made from them, of shards that are no more."""
+    for folder in ("manifests", "shards"):
+        for path in (output_dir / folder).glob("[0-9]*.*"):
+            if int(path.stem) > shards:
+                path.unlink()

@@ -1,5 +1,6 @@
 """prepare: contigs to chunks and open frames, or proteins to letters that ESM-2 knows."""
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.data.chunking import chunk_spans
-from virnucpro.data.fasta import locate, read_fasta
-from virnucpro.data.files import atomic_path
+from virnucpro.data.fasta import check_fasta, locate, read_fasta
+from virnucpro.data.files import atomic_path, file_digest, write_text
 from virnucpro.data.translation import open_frames
 from virnucpro.errors import UserError
 
@@ -34,11 +35,12 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
     """Cut contigs into chunks and write the open frames of each, as the original VirNucPro does.
 
     Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; records.tsv with
-    length, chunks, open frames and codons dropped from these of every contig, in input order.
+    length, chunks, open frames and codons dropped from these of every contig, in input order; input.json with the
+    input's path and digest.
 
     Args:
         fasta: contigs. Lower case counts as upper case and U as T.
-        output_dir: folder for the four files.
+        output_dir: folder for these files.
         chunk_size: bases a chunk.
 
     Raises:
@@ -46,6 +48,7 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
     """
     contigs = frames = 0
     names = ("chunks.fna", "nucleotides.fna", "proteins.faa", "records.tsv")
+    write_text(output_dir / "input.json", _describe_input(fasta))
     with _written(output_dir, names) as (chunks_fna, nucleotides_fna, proteins_faa, table):
         table.write(_TABLE_HEAD)
         for block in _blocks(_contigs(fasta)):
@@ -78,19 +81,20 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
 
 
 def prepare_proteins(fasta: Path, output_dir: Path) -> None:
-    """Write proteins in the letters that ESM-2 knows: proteins.faa and records.tsv, in input order.
+    """Write proteins in the letters that ESM-2 knows: proteins.faa, records.tsv and input.json, in input order.
 
     Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. All of
     these are counted. U, O, B and Z stay: they have tokens of their own.
 
     Args:
         fasta: proteins.
-        output_dir: folder for the two files.
+        output_dir: folder for these files.
 
     Raises:
         UserError: the input cannot be read as FASTA of proteins with unique ids.
     """
     proteins = mapped = 0
+    write_text(output_dir / "input.json", _describe_input(fasta))
     with _written(output_dir, ("proteins.faa", "records.tsv")) as (proteins_faa, table):
         table.write(_TABLE_HEAD)
         for number, (name, sequence) in enumerate(read_fasta(fasta)):
@@ -113,6 +117,11 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
                 _warn_empty(fasta, name)
             mapped += changed
     logger.info("prepare: %s: %d proteins, %d letters mapped or taken out", fasta, proteins, mapped)
+
+
+def _describe_input(fasta: Path) -> str:
+    check_fasta(fasta)
+    return json.dumps({"path": str(fasta), "sha256": file_digest(fasta)}, indent=1) + "\n"
 
 
 @contextmanager

@@ -1,14 +1,20 @@
 """Bins through the model, with the next bin made ready while one runs."""
 
+import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from virnucpro.data.collation import PackedBatch, VarlenCollator
 from virnucpro.data.embeddings import Rows
+from virnucpro.errors import UserError
 from virnucpro.models.esm2 import ESM2, mean_pool
+
+logger = logging.getLogger(__name__)
 
 Sequences = Sequence[Mapping[str, Any]]
 
@@ -47,26 +53,55 @@ class AsyncInferenceRunner:
         self.layers = model.resolve_layers(layers)
         self.per_residue = per_residue
         self.device = model.inv_freq.device
+        self._too_many: float = math.inf  # tokens of a bin that did not fit
 
     def run(self, bins: Iterable[Sequences]) -> Iterator[EmbeddedBin]:
-        """Yield the embeddings of every bin, in order.
+        """Yield the embeddings of every bin, in order; a bin that does not fit the memory is split and finished.
 
         Raises:
-            UserError: a sequence cannot be tokenised.
+            UserError: a sequence cannot be tokenised, or does not fit the memory by itself.
         """
         waiting = iter(bins)
         with ThreadPoolExecutor(max_workers=1) as pool:
-            ready = pool.submit(self._collate, waiting)
-            while (batch := ready.result()) is not None:
-                ready = pool.submit(self._collate, waiting)
-                yield self._embed(batch)
+            ready = pool.submit(self._collate_next, waiting)
+            while (collated := ready.result()) is not None:
+                ready = pool.submit(self._collate_next, waiting)
+                yield self._embed_or_split(*collated)
 
-    def _collate(self, waiting: Iterator[Sequences]) -> PackedBatch | None:
+    def _collate_next(self, waiting: Iterator[Sequences]) -> tuple[Sequences, PackedBatch] | None:
         sequences = next(waiting, None)
-        if sequences is None:
-            return None
+        return None if sequences is None else (sequences, self._collate(sequences))
+
+    def _collate(self, sequences: Sequences) -> PackedBatch:
         batch = self.collator(sequences)
         return batch.pin_memory() if self.device.type == "cuda" else batch
+
+    def _embed_or_split(self, sequences: Sequences, batch: PackedBatch) -> EmbeddedBin:
+        tokens = len(batch.input_ids)
+        if tokens < self._too_many:
+            try:
+                return self._embed(batch)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if len(sequences) == 1:
+                    raise UserError(
+                        f"{batch.ids[0]}: its {tokens} tokens do not fit the memory of {self.device}; lower "
+                        "max_sequence_length, or use a smaller model, half precision or a larger device"
+                    ) from None
+                logger.warning("a bin of %d tokens does not fit the memory of %s: bins are split", tokens, self.device)
+                self._too_many = tokens
+        # Outside of the handler, which would keep the failed forward's activations alive.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(sequences) // 2
+        parts = [self._embed_or_split(part, self._collate(part)) for part in (sequences[:half], sequences[half:])]
+        residues = [part.residues for part in parts if part.residues is not None]
+        return EmbeddedBin(
+            batch.ids,
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate(residues) if residues else None,
+        )
 
     @torch.inference_mode()
     def _embed(self, batch: PackedBatch) -> EmbeddedBin:
@@ -80,6 +115,11 @@ class AsyncInferenceRunner:
             mask = pooled.repeat_interleave(batch.segments.flatten())
             residues = _as_rows([representation[mask] for representation in representations])
         return EmbeddedBin(batch.ids, _as_rows(means), residues)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _as_rows(of_layers: list[torch.Tensor]) -> Rows:

@@ -8,11 +8,11 @@ from typing import Any, TypedDict
 
 import torch
 
-from virnucpro.data.budget import MARGIN, STEP, ModelMemory, calculate_token_budget, estimate_memory
+from virnucpro.data.budget import CPU_TOKEN_BUDGET, MARGIN, STEP, ModelMemory, calculate_token_budget, estimate_memory
 from virnucpro.data.collation import VarlenCollator
 from virnucpro.data.files import write_text
 from virnucpro.models.checkpoint import load_esm2
-from virnucpro.models.devices import DTYPES, lease_device, resolve_precision
+from virnucpro.models.devices import DTYPES, describe_device, lease_device, resolve_precision
 from virnucpro.models.esm2 import ESM2
 from virnucpro.models.weights import find_weights
 
@@ -37,8 +37,16 @@ class TokenBudget(TypedDict):
     reason: str
 
 
-def probe_token_budget(model_json: Path, model: str, precision: str, requested: int | None, output: Path) -> None:
-    """Probe the device and write its token budget as JSON.
+def probe_token_budget(
+    model_json: Path,
+    model: str,
+    precision: str,
+    requested: int | None,
+    output: Path,
+    device: str = "auto",
+    jobs: int = 1,
+) -> None:
+    """Probe the device and write its token budget as JSON. What holds for a whole run is said here, once.
 
     Args:
         model_json: what fetch-model wrote.
@@ -46,29 +54,34 @@ def probe_token_budget(model_json: Path, model: str, precision: str, requested: 
         precision: auto, float32, bfloat16 or float16.
         requested: a budget that overrides the probe, or None.
         output: the JSON file, a `TokenBudget`.
+        device: auto, gpu or cpu.
+        jobs: GPU jobs that may run at once.
 
     Raises:
         UserError: the model leaves no room on the device.
     """
     card = json.loads(model_json.read_text())
-    with lease_device() as device:
-        precision = resolve_precision(precision, device)
+    if device != "cpu":
+        _say_how_many(torch.cuda.device_count(), jobs)
+    with lease_device(device) as leased:
+        precision = resolve_precision(precision, leased)
         dtype = DTYPES[precision]
         memory = estimate_memory(card["layers"], card["embed_dim"], dtype.itemsize)
-        if device.type == "cuda":
-            total, free = _cuda_memory(device)
-            capability, name = list(torch.cuda.get_device_capability(device)), torch.cuda.get_device_name(device)
+        if leased.type == "cuda":
+            free, total = torch.cuda.mem_get_info(leased)
+            capability = list(torch.cuda.get_device_capability(leased))
             if requested is None:
-                memory = measure_memory(load_esm2(find_weights(model).path, device, dtype), device)
+                memory = measure_memory(load_esm2(find_weights(model).path, leased, dtype), leased)
                 reason = "activations of two trial bins were measured; with the model they fill all but the margin"
         else:
             total, free = _host_memory()
-            capability, name = None, "cpu"
-            reason = "no CUDA device: the default of a CPU"
+            capability = None
+            reason = "the default of a CPU"
         if requested is None:
-            budget = calculate_token_budget(device.index or 0, memory)
+            budget = calculate_token_budget(leased.index, memory) if leased.type == "cuda" else CPU_TOKEN_BUDGET
         else:
             budget, reason = requested, "set in the configuration"
+        name = describe_device(leased)
     found = TokenBudget(
         device=name,
         capability=capability,
@@ -101,9 +114,11 @@ def measure_memory(model: ESM2, device: torch.device) -> ModelMemory:
     return ModelMemory(model_bytes, -(-(peaks[1] - peaks[0]) // (TRIAL_TOKENS[1] - TRIAL_TOKENS[0])))
 
 
-def _cuda_memory(device: torch.device) -> tuple[int, int]:
-    free, total = torch.cuda.mem_get_info(device)
-    return total, free
+def _say_how_many(devices: int, jobs: int) -> None:
+    if not devices:
+        logger.warning("no CUDA device: the CPU does the work")
+    elif jobs > devices and "SLURM_JOB_ID" not in os.environ:
+        logger.warning("%d GPU jobs may run at once, but there are %d devices: jobs wait for each other", jobs, devices)
 
 
 def _host_memory() -> tuple[int, int]:

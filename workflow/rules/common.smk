@@ -1,10 +1,34 @@
 OUT = config["outdir"]
 LOGS = f"{OUT}/logs"
+
+# Unlimited where nothing counts GPUs, as under SLURM, where each job asks the scheduler for its own.
 GPU_JOBS = (
     int(workflow.global_resources["gpu"].value)
     if "gpu" in workflow.global_resources
-    else 1
+    else None
 )
+
+# What the provenance of a result names; where samples lie and results go changes no result.
+SETTINGS = {
+    key: value
+    for key, value in config.items()
+    if key not in ("samples", "outdir", "device")
+}
+
+
+def check_gpus():
+    """Refuse what Snakemake would cap in silence."""
+    if GPU_JOBS is None:
+        return
+    wanted = workflow.resource_settings._parsed_overwrite_resources
+    for rule, resources in {"token_budget": {"gpu": 1}, **wanted}.items():
+        if (
+            "gpu" in resources
+            and int(getattr(resources["gpu"], "value", resources["gpu"])) > GPU_JOBS
+        ):
+            sys.exit(
+                f"virnucpro: error: rule {rule} asks for more GPUs than --resources gpu={GPU_JOBS} allows"
+            )
 
 
 def shards_of(wildcards):

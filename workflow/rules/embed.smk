@@ -11,7 +11,7 @@ rule embed:
     conda:
         "../../envs/virnucpro.yaml"
     # All cores, shared between as many jobs as may run at once.
-    threads: lambda wildcards: max(1, workflow.cores // GPU_JOBS)
+    threads: lambda wildcards: max(1, workflow.cores // (GPU_JOBS or 1))
     resources:
         gpu=1,
     params:
@@ -21,4 +21,4 @@ rule embed:
         version=__version__,
     shell:
         "python -m virnucpro embed {input.manifest:q} {input.proteins:q} {output.embeddings:q} --model {params.model:q}"
-        " --layers {params.layers} {params.per_residue} --threads {threads} 2>&1 | tee {log:q} >&2"
+        " --layers {params.layers} {params.per_residue} --device $VIRNUCPRO_DEVICE --threads {threads} 2>&1 | tee {log:q} >&2"

@@ -1,17 +1,21 @@
 rule merge:
     input:
-        proteins=f"{OUT}/{{sample}}/prepared/proteins.faa",
-        duplicates=f"{OUT}/{{sample}}/duplicates.tsv",
-        windows=f"{OUT}/{{sample}}/windows.tsv",
+        f"{OUT}/{{sample}}/prepared/proteins.faa",
+        f"{OUT}/{{sample}}/duplicates.tsv",
+        f"{OUT}/{{sample}}/windows.tsv",
+        model=f"{OUT}/model.json",
         shards=shards_of,
     output:
-        f"{OUT}/{{sample}}/embeddings.h5",
+        embeddings=f"{OUT}/{{sample}}/embeddings.h5",
+        provenance=f"{OUT}/{{sample}}/embeddings.provenance.json",
     log:
         f"{LOGS}/{{sample}}/merge.log",
     conda:
         "../../envs/virnucpro.yaml"
     params:
+        folder=subpath(output.embeddings, parent=True),
+        settings=json.dumps(SETTINGS),
         version=__version__,
     shell:
-        "python -m virnucpro merge {input.proteins:q} {input.duplicates:q} {input.windows:q} {output:q}"
-        " {input.shards:q} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro merge {params.folder:q} {input.model:q} {output.embeddings:q} {input.shards:q}"
+        " --settings {params.settings:q} 2>&1 | tee {log:q} >&2"

@@ -12,7 +12,7 @@ rule fetch_model:
         model=config["model"],
         version=__version__,
     shell:
-        "python -m virnucpro fetch-model {params.model:q} --output {output} 2>&1 | tee {log} >&2"
+        "python -m virnucpro fetch-model {params.model:q} --output {output:q} 2>&1 | tee {log:q} >&2"
 
 
 rule token_budget:
@@ -32,5 +32,5 @@ rule token_budget:
         budget=config["token_budget"],
         version=__version__,
     shell:
-        "python -m virnucpro token-budget {input} {output} --model {params.model:q} --precision {params.precision}"
-        " --token-budget {params.budget} 2>&1 | tee {log} >&2"
+        "python -m virnucpro token-budget {input:q} {output:q} --model {params.model:q} --precision {params.precision}"
+        " --token-budget {params.budget} --device $VIRNUCPRO_DEVICE --jobs $VIRNUCPRO_GPU_JOBS 2>&1 | tee {log:q} >&2"
