@@ -52,7 +52,7 @@ check_gpus()
 if workflow.is_main_process:
     os.environ["VIRNUCPRO_COMMAND"] = shlex.join(sys.argv)
     for sample in samples["sample"]:
-        for line in repair(Path(OUT, sample)):
+        for line in repair(Path(OUT, sample), Path(OUT, "model.json")):
             print(f"virnucpro: warning: {line}", file=sys.stderr)
 
 # The rules run the package that lies beside this file, in whichever environment they are. The rest is what changes no
@@ -72,4 +72,5 @@ rule all:
 
 
 onsuccess:
-    print(Path(OUT, "summary.txt").read_text())
+    if "summary" in {job.rule.name for job in workflow.dag.jobs}:
+        print(Path(OUT, "summary.txt").read_text())

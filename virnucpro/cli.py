@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.addLevelName(logging.WARNING, "virnucpro: warning")
     try:
         options.stage(options)
-    except UserError as error:
+    except (UserError, OSError) as error:  # a full disk, a folder that must not be written
         where = f"sample {options.sample}: " if "sample" in options else ""
         print(f"virnucpro {options.command}: error: {where}{error}", file=sys.stderr)
         return 1

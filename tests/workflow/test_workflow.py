@@ -2,64 +2,17 @@
 
 import json
 import os
-import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from tests import oracle
 from tests.conftest import ROOT
-
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--cores", "2"]
-    return subprocess.run([*command, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
-
-
-def contigs(seed: int, count: int = 6) -> str:
-    rng = random.Random(seed)
-    made = ("".join(rng.choices("ACG", k=rng.randint(200, 900))) for _ in range(count))
-    return "".join(f">s{seed}_c{number}\n{sequence}\n" for number, sequence in enumerate(made))
-
-
-class Project:
-    """A folder somewhere with samples, a config of its own and a small model, and Snakemake run in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.results = folder / "out"
-        oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), folder / "tiny.pt")
-        self.config = {
-            "samples": "samples.tsv",
-            "outdir": "out",
-            "model": "tiny.pt",
-            "token_budget": 1024,
-            "shard_tokens": 2000,
-        }
-        self.samples: dict[str, str] = {}  # what each one's FASTA holds
-
-    def add(self, sample: str, text: str, kind: str = "contigs") -> None:
-        (self.folder / f"{sample}.fa").write_text(text)
-        self.samples[sample] = kind
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        rows = "".join(f"{sample}\t{sample}.fa\t{kind}\n" for sample, kind in self.samples.items())
-        (self.folder / "samples.tsv").write_text(f"sample\tfasta\ttype\n{rows}")
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
-        return snakemake(self.folder, "--configfile", str(self.folder / "config.yaml"), *arguments)
-
-    def stamps(self, *below: str) -> dict[str, int]:
-        files = [path for name in below for path in (self.results / name).rglob("*") if path.is_file()]
-        return {str(path): path.stat().st_mtime_ns for path in files}
+from tests.workflow.project import ENVIRONMENT, SNAKEMAKE, Project, contigs
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +159,8 @@ def test_proteins_and_contigs_without_open_frames(tmp_path: Path) -> None:
 
 def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    done = snakemake(tmp_path, "--configfile", "config/config.yaml", "--resources", "gpu=4")
+    command = [*SNAKEMAKE, "--directory", str(tmp_path), "--resources", "gpu=4"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "results/demo/embeddings.h5" in done.stdout + done.stderr
     with h5py.File(tmp_path / "results" / "demo" / "embeddings.h5") as file:

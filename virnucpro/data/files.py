@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(folder) / target.name
         yield temporary
         temporary.replace(target)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Delete what killed writers of `path` left beside it; only for who knows that nobody else is writing it."""
+    target = Path(path)
+    for folder in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(folder)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

