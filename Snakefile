@@ -51,16 +51,14 @@ include: "workflow/rules/summary.smk"
 check_gpus()
 if workflow.is_main_process:
     os.environ["VIRNUCPRO_COMMAND"] = shlex.join(sys.argv)
+if starts_jobs():
     for sample in samples["sample"]:
         for line in repair(Path(OUT, sample), Path(OUT, "model.json")):
             print(f"virnucpro: warning: {line}", file=sys.stderr)
 
-# The rules run the package that lies beside this file, in whichever environment they are. The rest is what changes no
-# result: among the rules' params it would make Snakemake do everything again.
-shell.prefix(
-    f"export PYTHONPATH={shlex.quote(str(HERE))} VIRNUCPRO_DEVICE={config['device']}"
-    f" VIRNUCPRO_GPU_JOBS={GPU_JOBS or 1}; "
-)
+# The rules run the package that lies beside this file, in whichever environment they are.
+here = shlex.quote(str(HERE)).replace("{", "{{").replace("}", "}}")
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={here}; ")
 
 
 rule all:

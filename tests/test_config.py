@@ -77,7 +77,7 @@ def test_reads_samples(folder: Path) -> None:
         ("sample\tfasta\tlane\nx\ta.fa\t1\n", "line 1: unknown column lane; the columns are sample, fasta, type"),
         ("sample,fasta\nx,a.fa\n", "line 1: unknown column sample,fasta; .* separated by tabs"),
         ("sample\nx\n", "line 1: no column fasta"),
-        ("sample\tfasta\nx y\ta.fa\n", "line 2: sample is 'x y', but must be a name of letters"),
+        ("sample\tfasta\nx y\ta.fa\n", "line 2: sample is 'x y', but must be a name for a folder"),
         ("sample\tfasta\nx/y\ta.fa\n", "line 2: sample is 'x/y', but must be a name"),
         ("sample\tfasta\n..\ta.fa\n", "line 2: sample is '..', but must be a name"),
         ("sample\tfasta\nx\ta.fa\nx\ta.fa\n", "line 3: sample x is there twice"),

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.addLevelName(logging.WARNING, "virnucpro: warning")
     try:
         options.stage(options)
-    except (UserError, OSError) as error:  # a full disk, a folder that must not be written
+    except (UserError, OSError) as error:  # OSError: a full disk, a folder that must not be written
         where = f"sample {options.sample}: " if "sample" in options else ""
         print(f"virnucpro {options.command}: error: {where}{error}", file=sys.stderr)
         return 1
@@ -83,7 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     budget.add_argument("output", type=Path, help="JSON file to write")
     _add_model(budget)
     _add_device(budget)
-    budget.add_argument("--jobs", type=positive_integer, default=1, help="GPU jobs that may run at once")
     budget.add_argument(
         "--precision", choices=["auto", "float32", "bfloat16", "float16"], default="auto", help="of the weights"
     )
@@ -213,7 +212,6 @@ def _token_budget(options: argparse.Namespace) -> None:
         options.token_budget,
         options.output,
         options.device,
-        options.jobs,
     )
 
 

@@ -40,7 +40,7 @@ def read_samples(path: Path, schema: Path) -> pd.DataFrame:
     """
     rules = yaml.safe_load(schema.read_text())
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False)
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
     except FileNotFoundError:
         raise UserError(f"config: samples: {path}: no such file") from None
     except (ValueError, OSError) as error:

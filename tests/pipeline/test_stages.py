@@ -108,7 +108,7 @@ def test_pack_embeds_every_distinct_protein_once(sample: Sample, proteins: dict[
     assert [s["id"] for s in packed if s["truncated"]] == ["long"]
     assert {s["length"] for s in packed if s["id"] == "long"} == {64}
     duplicates = pd.read_csv(sample.folder / "duplicates.tsv", sep="\t")
-    assert duplicates.values.tolist() == [["p03", "z_copy"], ["a_copy", "z_copy"], ["b_copy", "p09"]]
+    assert duplicates.values.tolist() == [["p03", "z_copy", 0], ["a_copy", "z_copy", 0], ["b_copy", "p09", 0]]
 
 
 def test_pack_twice_touches_nothing(sample: Sample) -> None:

@@ -138,13 +138,15 @@ def test_an_error_of_a_stage_is_seen_on_the_terminal(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "virnucpro prepare: error: sample soil: soil.fa: line 3: two records are named a" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (project.results / "soil" / "prepared" / "proteins.faa").exists()
+    assert "MissingOutputException" not in done.stderr, "the status of the stage was lost"
+    assert not any((project.results / "soil" / "prepared").iterdir())
 
 
 def test_proteins_and_contigs_without_open_frames(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.add("proteome", ">p1\nMKTAYIAKQR\n>p2\nMK*\n>p3\nMKTAYIAKQR\n>none\n\n", kind="proteins")
     project.add("closed", ">c\nAC\n")
+    project.add("quoted", '>"q1\nGCCGCCGCC\n>mid\nGCCGCAGCC\n>lost\nAC\n>"q2\nGCCGCCGCC\n')
     done = project.run()
     assert done.returncode == 0, done.stderr
     with h5py.File(project.results / "proteome" / "embeddings.h5") as file:
@@ -154,7 +156,13 @@ def test_proteins_and_contigs_without_open_frames(tmp_path: Path) -> None:
         assert len(file["id"]) == 0
     assert "closed.fa: no open frame in any contig: the result is empty" in done.stderr
     missed = pd.read_csv(project.results / "left_out.tsv", sep="\t").values.tolist()
-    assert missed == [["proteome", "none", "nothing in the record"], ["closed", "c", "less than a codon"]]
+    assert missed == [
+        ["proteome", "none", "nothing in the record"],
+        ["closed", "c", "less than a codon"],
+        ["quoted", "lost", "less than a codon"],
+    ]
+    table = pd.read_csv(project.results / "summary.tsv", sep="\t", index_col="sample")
+    assert table.loc["quoted", ["records", "proteins", "left_out", "duplicates"]].tolist() == [4, 18, 1, 6]
 
 
 def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:

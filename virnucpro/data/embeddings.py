@@ -75,7 +75,7 @@ class EmbeddingFile:
                     self._residue_offset = file["residue_embedding"].id.get_offset()
         except FileNotFoundError:
             raise UserError(f"{path}: no such file of embeddings") from None
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not a whole file of embeddings ({error}); delete it and run again") from None
         if len(self.ids) != rows:
             raise UserError(f"{path}: {len(self.ids)} ids for {rows} embeddings; delete it and run again")

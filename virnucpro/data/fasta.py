@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from Bio.SeqIO.FastaIO import SimpleFastaParser
-
 from virnucpro.errors import UserError
 
 # By the first bytes: a file's name may lie.
@@ -62,7 +60,7 @@ def check_fasta(path: Path, may_be_empty: bool = False) -> None:
     if not first:
         if not may_be_empty:
             raise UserError(f"{path}: the file is empty")
-    elif "\0" in first:
+    elif not first.strip().replace("\t", " ").isprintable() or "\ufffd" in first[:2]:
         raise UserError(f"{path}: a binary file, not FASTA")
     elif first.startswith("@"):
         raise UserError(f"{path}: FASTQ, not FASTA; assemble or convert it first, for instance with seqtk seq -A")
@@ -85,6 +83,8 @@ def locate(path: Path, record: int, letter: str | None = None) -> str:
 
 
 def _records(path: Path) -> Iterator[tuple[str, str]]:
+    from Bio.SeqIO.FastaIO import SimpleFastaParser  # here, since reading a Snakefile can do without
+
     with _open_text(path) as handle:
         yield from SimpleFastaParser(handle)  # type: ignore[no-untyped-call]
 

@@ -23,6 +23,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         temporary = Path(folder) / target.name
         yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # or a power failure may leave the name without the content
         temporary.replace(target)
 
 

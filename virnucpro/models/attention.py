@@ -5,7 +5,6 @@ and returns the attended values, [tokens, heads, head_dim].
 """
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from itertools import groupby
 from typing import cast
 
@@ -17,6 +16,7 @@ from virnucpro.data.collation import PackedBatch
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, PackedBatch], torch.Tensor]
 
 HALF = (torch.bfloat16, torch.float16)
+FLASH_CAPABILITY = (8, 0)  # what FlashAttention-2, and torch's varlen attention that is made of it, need
 
 
 def flash_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
@@ -51,6 +51,10 @@ def sdpa_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Pac
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     """Return the fastest backend there is for a device and a precision."""
-    if device.type == "cuda" and dtype in HALF:
-        return flash_attention if find_spec("flash_attn") else varlen_attention
-    return sdpa_attention
+    if device.type != "cuda" or dtype not in HALF or torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
+        return sdpa_attention
+    try:
+        import flash_attn  # noqa: F401 (found is not enough: it may be built for another torch)
+    except ImportError:
+        return varlen_attention
+    return flash_attention

@@ -36,8 +36,7 @@ def describe_device(device: torch.device) -> str:
 def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
     """Yield a CUDA device that no other job on this machine holds, or the CPU.
 
-    Waits while all visible devices are held. CUDA_VISIBLE_DEVICES is respected, and inside a SLURM job the devices are
-    the job's own: nothing is leased there.
+    Waits while all visible devices are held. CUDA_VISIBLE_DEVICES, which a scheduler sets too, is respected.
 
     Args:
         wanted: `auto` is the CPU where there is no CUDA; `gpu` is an error there; `cpu` is the CPU anywhere.
@@ -50,10 +49,6 @@ def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
         if wanted == "gpu":
             raise UserError("device is gpu, but torch sees no CUDA device here; set it to auto to use the CPU")
         yield torch.device("cpu")
-        return
-    if "SLURM_JOB_ID" in os.environ:
-        with torch.cuda.device(0):
-            yield torch.device("cuda", 0)
         return
     # By UUID: an index means another card under another CUDA_VISIBLE_DEVICES.
     uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in range(visible)]
@@ -87,7 +82,7 @@ def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
                 os.close(lock)
             return
         if not warned:
-            logger.info("all %d devices are taken: waiting for one", len(names))
+            logger.warning("all %d devices are taken: waiting for one", len(names))
             warned = True
         time.sleep(poll_seconds)
 

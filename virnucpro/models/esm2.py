@@ -53,11 +53,15 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
         """Return the residual stream after this layer, FP32 [tokens, embed_dim]."""
-        dtype = self.qkv.weight.dtype
-        q, k, v = self.qkv(self.attention_norm(x).to(dtype)).unflatten(1, (3, self.heads, -1)).unbind(1)
+        x = x + self.attend(x, cos, sin, attention, batch)
+        return cast(Tensor, x + self.fc2(F.gelu(self.fc1(self.ffn_norm(x).to(self.fc1.weight.dtype)))))
+
+    def attend(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
+        """Return what attention adds to the residual stream; apart, so that its arrays are freed before the rest."""
+        qkv = self.qkv(self.attention_norm(x).to(self.qkv.weight.dtype))
+        q, k, v = qkv.unflatten(1, (3, self.heads, -1)).unbind(1)
         attended = attention(rotate(q, cos, sin), rotate(k, cos, sin), v, batch)
-        x = x + self.out(attended.flatten(1))
-        return cast(Tensor, x + self.fc2(F.gelu(self.fc1(self.ffn_norm(x).to(dtype)))))
+        return cast(Tensor, self.out(attended.flatten(1)))
 
 
 class ESM2(nn.Module):

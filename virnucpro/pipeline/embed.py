@@ -62,13 +62,13 @@ def embed(
     proteins = _read_proteins(manifest, fasta)
     if threads:
         torch.set_num_threads(threads)
+    weights = find_weights(model)
+    if weights.sha256 != manifest["model"]["sha256"]:
+        raise UserError(
+            f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
+            f"{manifest['model']['sha256']}; run the workflow again, so that it packs for these weights"
+        )
     with lease_device(device) as leased:
-        weights = find_weights(model)
-        if weights.sha256 != manifest["model"]["sha256"]:
-            raise UserError(
-                f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
-                f"{manifest['model']['sha256']}; run the workflow again, so that it packs for these weights"
-            )
         esm2 = load_esm2(weights.path, leased, DTYPES[manifest["precision"]])
         runner = AsyncInferenceRunner(esm2, layers=layers, per_residue=per_residue)
         attributes: Attributes = {

@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from virnucpro import __version__
 from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import remove_leftovers, write_text
+from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 64_000_000
-PACKAGES = ("virnucpro", "torch", "numpy", "biopython", "h5py")
+PACKAGES = ("torch", "numpy", "biopython", "h5py")
 
 
 def merge(sample: Path, model_json: Path, shards: Sequence[Path], output: Path, settings: Mapping[str, Any]) -> None:
@@ -45,9 +47,9 @@ def merge(sample: Path, model_json: Path, shards: Sequence[Path], output: Path, 
     model = json.loads(model_json.read_text())
     files = [EmbeddingFile(path) for path in shards]
     _check_source(files, model["sha256"])
-    parts = _Parts(ids, _read_table(sample / "windows.tsv"))
+    parts = _Parts(ids, read_table(sample / "windows.tsv", "id", "protein"))
     parts.find(files)
-    parts.share(_read_table(sample / "duplicates.tsv"), sample / "duplicates.tsv")
+    parts.share(read_table(sample / "duplicates.tsv", "id", "same_as"), sample / "duplicates.tsv")
     parts.check_complete(proteins)
 
     # Without any shard there is nothing to say but which model would have embedded them.
@@ -89,7 +91,8 @@ def _provenance(
         "devices": sorted({run["device"] for run in runs}),
         "attention": sorted({run["attention"] for run in runs}),
         "seconds": round(sum(run["seconds"] for run in runs), 1),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"virnucpro": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in PACKAGES},
         "command": os.environ.get("VIRNUCPRO_COMMAND"),  # how the workflow was started, which a stage cannot see
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -189,7 +192,3 @@ def _copy_residues(parts: _Parts, files: Sequence[EmbeddingFile], target: h5py.D
         residues = files[number].residues(row)
         target[written : written + len(residues)] = residues
         written += len(residues)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)

@@ -91,7 +91,8 @@ def pack(
         counts = (len(bins), len(sequences), sum(b["tokens"] for b in bins), sum(s["truncated"] for s in sequences))
         rows.append("\t".join(map(str, (shard, *counts, budget, file_digest(path)))) + "\n")
     _delete_others(output_dir, shards)
-    write_text(output_dir / "duplicates.tsv", "id\tsame_as\n" + "".join(f"{a}\t{b}\n" for a, b in duplicates))
+    same = (f"{name}\t{same_as}\t{name in proteins.truncated:d}\n" for name, same_as in duplicates)
+    write_text(output_dir / "duplicates.tsv", "id\tsame_as\ttruncated\n" + "".join(same))
     windows = (
         f"{name}\t{of['protein']}\t{of['pool_end'] - of['pool_begin']}\n" for name, of in proteins.windows.items()
     )
@@ -128,12 +129,15 @@ class _Proteins:
         self._digests = bytearray()
         self._keys = bytearray()
 
-    def add(self, name: str, sequence: str, pool: tuple[int, int] | None = None) -> None:
+    def add(self, name: str, sequence: str, pool: tuple[int, int] | None = None, cut: bool = False) -> None:
         digest = sequence_digest(sequence)
         self.ids.append(name)
         self._lengths.append(len(sequence))
         self._digests += digest
-        self._keys += sequence_digest(f"{sequence} {pool}") if pool else digest
+        # What was cut is no duplicate of what was not, nor are windows of which other residues count.
+        self._keys += sequence_digest(f"{sequence} {pool} {cut}") if pool or cut else digest
+        if cut:
+            self.truncated.add(name)
 
     def finish(self) -> None:
         self.lengths = np.array(self._lengths, np.int64)
@@ -169,9 +173,10 @@ def _read_proteins(fasta: Path, longest: int, long_proteins: str) -> _Proteins:
                 )
         else:
             warn_truncated(name, len(protein), longest)
-            proteins.add(name, protein[:longest])
-            proteins.truncated.add(name)
+            proteins.add(name, protein[:longest], cut=True)
     proteins.finish()
+    if proteins.windows and len(set(proteins.ids)) < len(proteins.ids):
+        raise UserError(f"{fasta}: a protein is named like a window over another, NAME/FIRST-LAST; rename it")
     return proteins
 
 

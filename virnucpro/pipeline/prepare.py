@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from virnucpro.data.chunking import chunk_spans
 from virnucpro.data.fasta import check_fasta, locate, read_fasta
-from virnucpro.data.files import atomic_path, file_digest, write_text
+from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.translation import open_frames
 from virnucpro.errors import UserError
 
@@ -46,10 +46,10 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
     Raises:
         UserError: the input cannot be read as FASTA of nucleotides with unique ids.
     """
-    contigs = frames = 0
-    names = ("chunks.fna", "nucleotides.fna", "proteins.faa", "records.tsv")
-    write_text(output_dir / "input.json", _describe_input(fasta))
-    with _written(output_dir, names) as (chunks_fna, nucleotides_fna, proteins_faa, table):
+    contigs = frames = dropped = 0
+    names = ("chunks.fna", "nucleotides.fna", "proteins.faa", "records.tsv", "input.json")
+    with _written(output_dir, names) as (chunks_fna, nucleotides_fna, proteins_faa, table, source):
+        source.write(_describe_input(fasta))
         table.write(_TABLE_HEAD)
         for block in _blocks(_contigs(fasta)):
             contigs += len(block)
@@ -72,10 +72,14 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
                 frames_of[contig_of[frame.chunk]] += 1
                 dropped_of[contig_of[frame.chunk]] += frame.dropped_codons
             frames += int(frames_of.sum())
+            dropped += int(dropped_of.sum())
             columns = zip(block, lengths, spans_of, frames_of.tolist(), dropped_of.tolist(), strict=True)
-            for (name, _), length, s, found, dropped in columns:
-                table.write(_TABLE_ROW % (name, length, len(s), found, dropped))
-    logger.info("prepare: %s: %d contigs, %d open frames", fasta, contigs, frames)
+            for (name, _), length, s, found, lost in columns:
+                table.write(_TABLE_ROW % (name, length, len(s), found, lost))
+    logger.info(
+        "prepare: %s: %d contigs, %d open frames, %d codons with ambiguous letters left out of them",
+        *(fasta, contigs, frames, dropped),
+    )
     if not frames:
         logger.warning("%s: no open frame in any contig: the result is empty", fasta)
 
@@ -94,8 +98,8 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
         UserError: the input cannot be read as FASTA of proteins with unique ids.
     """
     proteins = mapped = 0
-    write_text(output_dir / "input.json", _describe_input(fasta))
-    with _written(output_dir, ("proteins.faa", "records.tsv")) as (proteins_faa, table):
+    with _written(output_dir, ("proteins.faa", "records.tsv", "input.json")) as (proteins_faa, table, source):
+        source.write(_describe_input(fasta))
         table.write(_TABLE_HEAD)
         for number, (name, sequence) in enumerate(read_fasta(fasta)):
             letters = sequence.encode("ascii", "replace").upper()
@@ -116,12 +120,14 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
             else:
                 _warn_empty(fasta, name)
             mapped += changed
+    for name in ("chunks.fna", "nucleotides.fna"):  # of when the sample was one of contigs
+        (output_dir / name).unlink(missing_ok=True)
     logger.info("prepare: %s: %d proteins, %d letters mapped or taken out", fasta, proteins, mapped)
 
 
-def _describe_input(fasta: Path) -> str:
+def _describe_input(fasta: Path) -> bytes:
     check_fasta(fasta)
-    return json.dumps({"path": str(fasta), "sha256": file_digest(fasta)}, indent=1) + "\n"
+    return json.dumps({"path": str(fasta), "sha256": file_digest(fasta)}, indent=1).encode() + b"\n"
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from virnucpro.models.esm2 import ESM2, mean_pool
 
 logger = logging.getLogger(__name__)
 
+MOST_SEQUENCES = 65_535  # of a batch: CUDA kernels put them on the second axis of their grid
+
 Sequences = Sequence[Mapping[str, Any]]
 
 
@@ -78,7 +80,7 @@ class AsyncInferenceRunner:
 
     def _embed_or_split(self, sequences: Sequences, batch: PackedBatch) -> EmbeddedBin:
         tokens = len(batch.input_ids)
-        if tokens < self._too_many:
+        if tokens < self._too_many and len(sequences) <= MOST_SEQUENCES:
             try:
                 return self._embed(batch)
             except (torch.OutOfMemoryError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from virnucpro.models.weights import find_weights
 logger = logging.getLogger(__name__)
 
 TRIAL_TOKENS = (4 * STEP, 8 * STEP)
+MOST_TOKENS = 256 * STEP  # keeps the largest arrays within what 32-bit indices of kernels reach, up to 3B
 
 
 class TokenBudget(TypedDict):
@@ -44,9 +45,8 @@ def probe_token_budget(
     requested: int | None,
     output: Path,
     device: str = "auto",
-    jobs: int = 1,
 ) -> None:
-    """Probe the device and write its token budget as JSON. What holds for a whole run is said here, once.
+    """Probe the device and write its token budget as JSON.
 
     Args:
         model_json: what fetch-model wrote.
@@ -55,14 +55,13 @@ def probe_token_budget(
         requested: a budget that overrides the probe, or None.
         output: the JSON file, a `TokenBudget`.
         device: auto, gpu or cpu.
-        jobs: GPU jobs that may run at once.
 
     Raises:
         UserError: the model leaves no room on the device.
     """
     card = json.loads(model_json.read_text())
-    if device != "cpu":
-        _say_how_many(torch.cuda.device_count(), jobs)
+    if device != "cpu" and not torch.cuda.is_available():
+        logger.warning("no CUDA device: the CPU does the work")
     with lease_device(device) as leased:
         precision = resolve_precision(precision, leased)
         dtype = DTYPES[precision]
@@ -77,10 +76,14 @@ def probe_token_budget(
             total, free = _host_memory()
             capability = None
             reason = "the default of a CPU"
-        if requested is None:
-            budget = calculate_token_budget(leased.index, memory) if leased.type == "cuda" else CPU_TOKEN_BUDGET
-        else:
+        if requested is not None:
             budget, reason = requested, "set in the configuration"
+        elif leased.type == "cuda":
+            fits = calculate_token_budget(leased.index, memory)
+            budget = min(fits, MOST_TOKENS)
+            reason += f"; {fits} tokens would fit, more than {MOST_TOKENS} are of no use" if fits > budget else ""
+        else:
+            budget = CPU_TOKEN_BUDGET
         name = describe_device(leased)
     found = TokenBudget(
         device=name,
@@ -112,13 +115,6 @@ def measure_memory(model: ESM2, device: torch.device) -> ModelMemory:
         torch.cuda.synchronize(device)
         peaks.append(torch.cuda.max_memory_allocated(device))
     return ModelMemory(model_bytes, -(-(peaks[1] - peaks[0]) // (TRIAL_TOKENS[1] - TRIAL_TOKENS[0])))
-
-
-def _say_how_many(devices: int, jobs: int) -> None:
-    if not devices:
-        logger.warning("no CUDA device: the CPU does the work")
-    elif jobs > devices and "SLURM_JOB_ID" not in os.environ:
-        logger.warning("%d GPU jobs may run at once, but there are %d devices: jobs wait for each other", jobs, devices)
 
 
 def _host_memory() -> tuple[int, int]:

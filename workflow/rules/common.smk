@@ -10,9 +10,7 @@ GPU_JOBS = (
 
 # What the provenance of a result names; where samples lie and results go changes no result.
 SETTINGS = {
-    key: value
-    for key, value in config.items()
-    if key not in ("samples", "outdir", "device")
+    key: value for key, value in config.items() if key not in ("samples", "outdir")
 }
 
 
@@ -29,6 +27,27 @@ def check_gpus():
             sys.exit(
                 f"virnucpro: error: rule {rule} asks for more GPUs than --resources gpu={GPU_JOBS} allows"
             )
+
+
+def starts_jobs():
+    """Whether this is a run that may change files: no dry run, report and the like, and no other run is going on."""
+    looks_only = {
+        "-n",
+        "--dry-run",
+        "--dryrun",
+        "--unlock",
+        "--report",
+        "--lint",
+        "--summary",
+        "--dag",
+        "--rulegraph",
+    }
+    locked = any(Path(".snakemake", "locks").glob("*"))
+    return (
+        workflow.is_main_process
+        and not locked
+        and not looks_only.intersection(sys.argv)
+    )
 
 
 def shards_of(wildcards):

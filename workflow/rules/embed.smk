@@ -17,8 +17,9 @@ rule embed:
     params:
         model=config["model"],
         layers=config["layers"],
+        device=config["device"],
         per_residue="--per-residue" if config["per_residue"] else "",
         version=__version__,
     shell:
         "python -m virnucpro embed {input.manifest:q} {input.proteins:q} {output.embeddings:q} --model {params.model:q}"
-        " --layers {params.layers} {params.per_residue} --device $VIRNUCPRO_DEVICE --threads {threads} 2>&1 | tee {log:q} >&2"
+        " --layers {params.layers} {params.per_residue} --device {params.device} --threads {threads} 2>&1 | tee {log:q} >&2"

@@ -29,8 +29,9 @@ rule token_budget:
     params:
         model=config["model"],
         precision=config["precision"],
+        device=config["device"],
         budget=config["token_budget"],
         version=__version__,
     shell:
         "python -m virnucpro token-budget {input:q} {output:q} --model {params.model:q} --precision {params.precision}"
-        " --token-budget {params.budget} --device $VIRNUCPRO_DEVICE --jobs $VIRNUCPRO_GPU_JOBS 2>&1 | tee {log:q} >&2"
+        " --token-budget {params.budget} --device {params.device} 2>&1 | tee {log:q} >&2"

@@ -4,6 +4,7 @@ rule prepare:
     output:
         proteins=f"{OUT}/{{sample}}/prepared/proteins.faa",
         records=f"{OUT}/{{sample}}/prepared/records.tsv",
+        source=f"{OUT}/{{sample}}/prepared/input.json",
     log:
         f"{LOGS}/{{sample}}/prepare.log",
     conda:
