@@ -167,8 +167,11 @@ def test_a_corrupted_manifest(finished: Project, undisturbed: Project) -> None:
 
 
 def test_a_missing_manifest(finished: Project, undisturbed: Project) -> None:
-    (finished.results / "soil" / "manifests" / "0001.json").unlink()
+    manifest = finished.results / "soil" / "manifests" / "0001.json"
+    text = manifest.read_text()
+    manifest.unlink()
     check_recovered(finished, undisturbed, [finished.results / "soil" / "shards" / "0002.h5"])
+    assert manifest.read_text() == text
 
 
 def test_a_truncated_shard(finished: Project, undisturbed: Project) -> None:

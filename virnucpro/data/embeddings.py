@@ -6,7 +6,9 @@ residue_start     int64 [sequences + 1], only with per-residue embeddings: where
 residue_embedding float32 [residues, ...], shaped like `embedding`
 """
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,15 +42,30 @@ def new_embedding_file(
         attributes: model, model_sha256, layers, precision and the like.
         residues: of every sequence, for per-residue embeddings.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(attributes)
-        file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
-        file.create_dataset("embedding", (len(ids), *row_shape), np.float32)
-        if residues is not None:
-            start = np.cumsum([0, *residues], dtype=np.int64)
-            file.create_dataset("residue_start", data=start)
-            file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32)
-        yield file
+    rows = len(ids) + sum(residues or ())
+    with atomic_path(path) as temporary:
+        # Where the disk fills while it writes, HDF5 fails once more at closing, with a traceback of its own.
+        if shutil.disk_usage(temporary.parent).free < 4 * rows * int(np.prod(row_shape)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        with h5py.File(temporary, "w") as file:
+            yield _fill_in(file, ids, row_shape, attributes, residues)
+
+
+def _fill_in(
+    file: h5py.File,
+    ids: Sequence[str],
+    row_shape: tuple[int, ...],
+    attributes: Attributes,
+    residues: Sequence[int] | None,
+) -> h5py.File:
+    file.attrs.update(attributes)
+    file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
+    file.create_dataset("embedding", (len(ids), *row_shape), np.float32)
+    if residues is not None:
+        start = np.cumsum([0, *residues], dtype=np.int64)
+        file.create_dataset("residue_start", data=start)
+        file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32)
+    return file
 
 
 class EmbeddingFile:

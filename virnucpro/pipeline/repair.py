@@ -31,7 +31,9 @@ def repair(sample: Path, model_json: Path) -> Iterator[str]:
         manifest, embeddings = sample / "manifests" / f"{shard}.json", sample / "shards" / f"{shard}.h5"
         if not _is_newer(embeddings, manifest) and not (manifest.exists() and file_digest(manifest) == digest):
             table.unlink()
-            yield f"{manifest} is damaged or missing: {sample.name} is packed again"
+            # With the result there, Snakemake would miss nothing.
+            (sample / "embeddings.h5").unlink(missing_ok=True)
+            yield f"{manifest} is damaged or missing: {sample.name} is packed and merged again"
             return
         if embeddings.exists() and not _is_newer(sample / "embeddings.h5", embeddings):
             damage = _damage(embeddings, model_sha256)
