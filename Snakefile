@@ -9,6 +9,7 @@ from snakemake.utils import min_version
 
 from virnucpro import __version__
 from virnucpro.config import check_config, read_samples
+from virnucpro.data.budget import estimate_memory
 from virnucpro.errors import UserError
 from virnucpro.models.names import local_checkpoint
 from virnucpro.pipeline.repair import repair

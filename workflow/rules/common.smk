@@ -55,3 +55,28 @@ def shards_of(wildcards):
     table = checkpoints.pack.get(sample=wildcards.sample).output.shards
     shards = pd.read_csv(table, sep="\t", dtype=str)["shard"]
     return expand(f"{OUT}/{wildcards.sample}/shards/{{shard}}.h5", shard=shards)
+
+
+def growing(base, per_mb):
+    """Return a resource that grows with the first input file and with each attempt."""
+    return lambda wildcards, input, attempt: round(
+        attempt * (base + per_mb * os.path.getsize(input[0]) / 1e6)
+    )
+
+
+def weights_mb():
+    """Return the size of the model's weights in FP32."""
+    with open(f"{OUT}/model.json") as file:
+        card = json.load(file)
+    return estimate_memory(card["layers"], card["embed_dim"], 4).model_bytes / 1e6
+
+
+def gpu_mem_mb(wildcards, input, attempt):
+    """Return the host's memory for a job with the model: torch and CUDA, the weights and a shard."""
+    return round(attempt * (8000 + weights_mb()))
+
+
+def embed_minutes(wildcards, input, attempt):
+    """Return an hour, and what a shard takes at 5 TFLOP/s, which old cards reach."""
+    flop_per_token = weights_mb() * 1e6 / 4 * 2
+    return round(attempt * (60 + config["shard_tokens"] * flop_per_token / 5e12 / 60))

@@ -3,6 +3,7 @@ rule embed:
         manifest=f"{OUT}/{{sample}}/manifests/{{shard}}.json",
         # The manifest holds the digests of its sequences, so it is what decides whether to run again.
         proteins=ancient(f"{OUT}/{{sample}}/prepared/proteins.faa"),
+        model=ancient(f"{OUT}/model.json"),  # its size says how much memory to ask for
     output:
         embeddings=f"{OUT}/{{sample}}/shards/{{shard}}.h5",
         speed=f"{OUT}/{{sample}}/shards/{{shard}}.json",
@@ -14,6 +15,8 @@ rule embed:
     threads: lambda wildcards: max(1, workflow.cores // (GPU_JOBS or 1))
     resources:
         gpu=1,
+        mem_mb=gpu_mem_mb,
+        runtime=embed_minutes,
     params:
         model=config["model"],
         layers=config["layers"],

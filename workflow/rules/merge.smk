@@ -12,6 +12,9 @@ rule merge:
         f"{LOGS}/{{sample}}/merge.log",
     conda:
         "../../envs/virnucpro.yaml"
+    resources:
+        mem_mb=growing(2000, 10),
+        runtime=growing(30, 0.01),
     params:
         folder=subpath(output.embeddings, parent=True),
         settings=json.dumps(SETTINGS),

@@ -26,6 +26,8 @@ rule token_budget:
         "../../envs/virnucpro.yaml"
     resources:
         gpu=1,
+        mem_mb=gpu_mem_mb,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         model=config["model"],
         precision=config["precision"],

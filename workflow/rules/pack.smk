@@ -11,6 +11,9 @@ checkpoint pack:
         f"{LOGS}/{{sample}}/pack.log",
     conda:
         "../../envs/virnucpro.yaml"
+    resources:
+        mem_mb=growing(2000, 10),
+        runtime=growing(30, 0.01),
     params:
         folder=subpath(output.shards, parent=True),
         max_sequence_length=config["max_sequence_length"],

@@ -9,6 +9,9 @@ rule prepare:
         f"{LOGS}/{{sample}}/prepare.log",
     conda:
         "../../envs/virnucpro.yaml"
+    resources:
+        mem_mb=growing(2000, 1),
+        runtime=growing(30, 0.01),
     params:
         folder=subpath(output.proteins, parent=True),
         type=lambda wildcards: samples.loc[wildcards.sample, "type"],

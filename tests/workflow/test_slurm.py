@@ -1,0 +1,134 @@
+"""The workflow on a real SLURM cluster with four GPUs, which this machine plays."""
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.workflow.project import Project, contigs
+from tests.workflow.slurm_cluster import GPUS, Cluster, processes_of, running_cluster, start_guard
+
+# Nowhere else may these tests be left out: on Debian as root a cluster that does not start is a failure.
+pytestmark = pytest.mark.skipif(
+    not Path("/etc/debian_version").exists() or os.geteuid() != 0, reason="a SLURM cluster takes Debian, and root"
+)
+SAMPLES = {"soil": 3, "gut": 1}
+# Without slurmdbd sacct hangs; and the plugin's 40 s before the first look are too long here.
+WITHOUT_ACCOUNTING = (
+    *("--slurm-status-command", "squeue"),
+    *("--slurm-init-seconds-before-status-checks", "1"),
+    *("--seconds-between-status-checks", "1"),
+)
+
+
+def submit(cluster: Cluster, project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    project.write()
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(project.folder)]
+    command += ["--configfile", str(project.folder / "config.yaml")]
+    command += ["--workflow-profile", str(ROOT / "profiles" / "slurm"), *WITHOUT_ACCOUNTING, *arguments]
+    return subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=300)
+
+
+def rule_of(job: dict[str, str]) -> str:
+    return job["Comment"].removeprefix("rule_").split("_wildcards_")[0]
+
+
+@pytest.fixture(scope="module")
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    installed = Path("/etc/slurm").exists(), Path("/run/munge").exists()
+    with running_cluster(Path(pytestconfig.cache.mkdir("slurm"))) as running:
+        yield running
+    assert not running.folder.exists()
+    assert (Path("/etc/slurm").exists(), Path("/run/munge").exists()) == installed
+
+
+@pytest.fixture(scope="module")
+def project(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("slurm"))
+    for sample, seed in SAMPLES.items():
+        made.add(sample, contigs(seed))
+    made.config["shard_tokens"] = 3000  # 5 shards
+    done = submit(cluster, made)
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_every_stage_is_a_job_in_its_partition(cluster: Cluster, project: Project) -> None:
+    jobs = cluster.jobs().values()
+    shards = len(list(project.results.glob("*/shards/*.h5")))
+    assert shards > GPUS
+    once_a_sample = {(rule, "cpu"): len(SAMPLES) for rule in ("prepare", "pack", "merge")}
+    expected = once_a_sample | {("token_budget", "gpu"): 1, ("embed", "gpu"): shards}
+    assert Counter((rule_of(job), job["Partition"]) for job in jobs) == expected
+    for job in jobs:
+        assert job["JobState"] == "COMPLETED"
+        assert job.get("TresPerJob", "").endswith("gpu:1") == (job["Partition"] == "gpu")
+        assert job["TimeLimit"] != "UNLIMITED"
+        assert job["NumCPUs"] == ("4" if rule_of(job) == "embed" else "1")
+
+
+def test_no_two_jobs_share_a_gpu(cluster: Cluster, project: Project) -> None:
+    gpu_jobs = {number for number, job in cluster.jobs().items() if job["Partition"] == "gpu"}
+    held: dict[str, str] = {}
+    most = 0
+    for event, _, job, device in sorted(cluster.tasks(), key=lambda task: task[1]):
+        if job not in gpu_jobs:
+            assert device == "-"
+        elif event == "start":
+            assert held.get(device, job) == job, f"jobs {job} and {held[device]} on device {device}"
+            held[device] = job
+        elif held.get(device) == job:
+            del held[device]
+        most = max(most, len(held))
+    assert 1 < most <= GPUS
+    assert not held
+
+
+def test_the_result_is_that_of_a_local_run(project: Project, tmp_path: Path) -> None:
+    local = Project(tmp_path)
+    local.config["shard_tokens"] = 100_000  # saves jobs, and packs the same bins
+    for sample, seed in SAMPLES.items():
+        local.add(sample, contigs(seed))
+    done = local.run("--resources", "gpu=2")
+    assert done.returncode == 0, done.stderr
+    for sample in SAMPLES:
+        with (
+            h5py.File(project.results / sample / "embeddings.h5") as ours,
+            h5py.File(local.results / sample / "embeddings.h5") as theirs,
+        ):
+            assert ours["id"].asstr()[:].tolist() == theirs["id"].asstr()[:].tolist()
+            np.testing.assert_allclose(ours["embedding"][:], theirs["embedding"][:], rtol=0, atol=1e-6)
+
+
+def test_a_job_that_ran_out_of_memory_is_submitted_again_with_more(cluster: Cluster, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("soil", contigs(1))
+    before = cluster.jobs().keys()
+    cluster.need_mb(3000)
+    try:
+        done = submit(cluster, project, "out/soil/prepared/proteins.faa")
+    finally:
+        cluster.need_mb(0)
+    assert done.returncode == 0, done.stderr
+    first, second = (job for number, job in sorted(cluster.jobs().items()) if number not in before)
+    assert (first["JobState"], first["MinMemoryNode"], first["TimeLimit"]) == ("FAILED", "2000M", "00:30:00")
+    assert (second["JobState"], second["MinMemoryNode"], second["TimeLimit"]) == ("COMPLETED", "4000M", "01:00:00")
+
+
+def test_a_killed_test_leaves_no_cluster(cluster: Cluster, pytestconfig: pytest.Config) -> None:
+    cache = Path(pytestconfig.cache.mkdir("slurm"))
+    guard, orphans = start_guard(cache)
+    guard.send_signal(signal.SIGKILL)  # worse than the death of the tests, which the guard would notice
+    guard.communicate()
+    assert orphans.exists()
+    with running_cluster(cache) as another:
+        assert not orphans.exists()
+        assert processes_of(orphans) == []
+        assert "idle" in another.command("sinfo") and "idle" in cluster.command("sinfo")
