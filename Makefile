@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
 	snakemake --cores all

@@ -51,7 +51,7 @@ include: "workflow/rules/summary.smk"
 
 check_gpus()
 if workflow.is_main_process:
-    os.environ["VIRNUCPRO_COMMAND"] = shlex.join(sys.argv)
+    os.environ.update(VIRNUCPRO_COMMAND=shlex.join(sys.argv))  # for the provenance
 if starts_jobs():
     for sample in samples["sample"]:
         for line in repair(Path(OUT, sample), Path(OUT, "model.json")):
