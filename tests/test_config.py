@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from virnucpro.config import check_config, read_samples
@@ -74,6 +76,7 @@ def test_reads_samples(folder: Path) -> None:
     [
         ("", "not a table of samples"),
         ("sample\tfasta\n", "no samples in it"),
+        ("sample\tfasta\nx\ta.fa\tcontigs\n", "not a table of samples: Length of header"),
         ("sample\tfasta\tlane\nx\ta.fa\t1\n", "line 1: unknown column lane; the columns are sample, fasta, type"),
         ("sample,fasta\nx,a.fa\n", "line 1: unknown column sample,fasta; .* separated by tabs"),
         ("sample\nx\n", "line 1: no column fasta"),
@@ -94,6 +97,14 @@ def test_a_wrong_table_is_one_line(folder: Path, text: str, message: str) -> Non
     with pytest.raises(UserError, match=rf"^samples\.tsv: {message}") as caught:
         samples(folder, text)
     assert "\n" not in str(caught.value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.one_of(st.binary(), st.text("samplefatype\t\n\"',.0 é").map(str.encode)))
+def test_no_bytes_of_a_table_make_a_traceback(folder: Path, content: bytes) -> None:
+    (folder / "samples.tsv").write_bytes(content)
+    with pytest.raises(UserError):
+        read_samples(Path("samples.tsv"), SAMPLES_SCHEMA)
 
 
 def test_a_missing_table_is_named(folder: Path) -> None:

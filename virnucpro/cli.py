@@ -135,10 +135,10 @@ def _parser() -> argparse.ArgumentParser:
         "merge",
         _merge,
         "join the embeddings of all shards of a sample in the order of its proteins, every one exactly once",
-        "results/soil model.json results/soil/embeddings.h5 results/soil/shards/*.h5",
+        "results/soil token_budget.json results/soil/embeddings.h5 results/soil/shards/*.h5",
     )
     merge.add_argument("sample_dir", type=Path, help="the sample's folder, with what prepare and pack wrote")
-    merge.add_argument("model_json", type=Path, help="what fetch-model wrote")
+    merge.add_argument("token_budget", type=Path, help="what token-budget wrote")
     merge.add_argument("output", type=Path, help="HDF5 file to write; its provenance goes into a .json beside it")
     merge.add_argument("shards", type=Path, nargs="*", help="HDF5 files that embed wrote")
     merge.add_argument("--settings", type=json.loads, default={}, help="the configuration as JSON, for the provenance")
@@ -247,7 +247,7 @@ def _embed(options: argparse.Namespace) -> None:
 def _merge(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.merge import merge
 
-    merge(options.sample_dir, options.model_json, options.shards, options.output, options.settings)
+    merge(options.sample_dir, options.token_budget, options.shards, options.output, options.settings)
 
 
 def _summary(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """The configuration and the table of samples, checked before any job starts."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,14 @@ def read_samples(path: Path, schema: Path) -> pd.DataFrame:
     """
     rules = yaml.safe_load(schema.read_text())
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
+            table = pd.read_csv(
+                path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False
+            )
     except FileNotFoundError:
         raise UserError(f"config: samples: {path}: no such file") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
         raise UserError(f"{path}: not a table of samples: {str(error).strip()}") from None
     columns = rules["properties"]
     wrong = [column for column in table.columns if column not in columns]

@@ -2,11 +2,14 @@
 
 import copy
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from virnucpro.data.manifest import Manifest, read_manifest, sequence_digest, write_manifest
 from virnucpro.errors import UserError
@@ -84,3 +87,15 @@ def test_no_json_no_traceback(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=r"0001\.json"):
         read_manifest(path)
+
+
+@given(
+    st.one_of(
+        st.binary(), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
+    )
+)
+def test_no_bytes_make_a_traceback(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        Path(file.name).write_bytes(content)
+        with pytest.raises(UserError):
+            read_manifest(file.name)

@@ -111,7 +111,7 @@ def test_proteins_in_the_letters_of_esm2(
     assert [line.split("\t") for line in (tmp_path / "records.tsv").read_text().splitlines()[1:]] == [
         ["plain", "6", "1", "1", "0"],
         ["stop", "3", "1", "1", "1"],
-        ["odd", "9", "1", "1", "4"],
+        ["odd", "9", "1", "1", "9"],
         ["empty", "0", "0", "0", "0"],
         ["only", "0", "0", "0", "1"],
     ]

@@ -18,11 +18,51 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro import __version__
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
 
 Attributes = Mapping[str, str | int]
 Rows = npt.NDArray[np.float32]
+
+
+def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
+    """Return layers' numbers from 0, the model's input, to `last`, where negative ones count from the end.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    for number in layers:
+        if not -last - 1 <= number <= last:
+            raise UserError(f"layers: no layer {number}, only 0 (its input) to {last} in this model")
+    return [number % (last + 1) for number in layers]
+
+
+def describe_embeddings(
+    model: Mapping[str, Any], layers: Sequence[int], precision: str, max_sequence_length: int
+) -> Attributes:
+    """Return the attributes that say what made embeddings.
+
+    Args:
+        model: its name and sha256.
+        layers: numbers of the layers, from 0.
+        precision: of the weights.
+        max_sequence_length: residues that the model took at once.
+    """
+    return {
+        "model": model["name"],
+        "model_sha256": model["sha256"],
+        "layer": layers[0] if len(layers) == 1 else ",".join(map(str, layers)),
+        "pooling": "mean",
+        "precision": precision,
+        "max_sequence_length": max_sequence_length,
+        "virnucpro_version": __version__,
+    }
+
+
+def row_shape_of(layers: Sequence[int], embed_dim: int) -> tuple[int, ...]:
+    """Return the shape of a row: [embed_dim], or [layers, embed_dim] for several layers."""
+    return (embed_dim,) if len(layers) == 1 else (len(layers), embed_dim)
 
 
 @contextmanager

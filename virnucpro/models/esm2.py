@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.data.collation import RESIDUES, PackedBatch
-from virnucpro.errors import UserError
 from virnucpro.models.attention import Attention
 
 VOCABULARY = len(RESIDUES) + 6  # <cls> <pad> <eos> <unk> before the residues, <null> <mask> after them
@@ -100,17 +99,6 @@ class ESM2(nn.Module):
             if number in wanted:
                 found[number] = x if number < self.config.layers else self.final_norm(x)
         return found
-
-    def resolve_layers(self, layers: Collection[int]) -> list[int]:
-        """Return layers' numbers from 0, where negative ones count from the end as in a list.
-
-        Raises:
-            UserError: the model has no such layer.
-        """
-        for number in layers:
-            if not -self.config.layers - 1 <= number <= self.config.layers:
-                raise UserError(f"layers: no layer {number}, only 0 (its input) to {self.config.layers} in this model")
-        return [number % (self.config.layers + 1) for number in layers]
 
     def rotary_tables(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Return cosine and sine of every token's angles, FP32 [tokens, 1, head_dim]; each sequence starts at 0."""

@@ -12,8 +12,7 @@ import h5py
 import numpy as np
 import torch
 
-from virnucpro import __version__
-from virnucpro.data.embeddings import Attributes, Rows, new_embedding_file
+from virnucpro.data.embeddings import Rows, describe_embeddings, new_embedding_file, row_shape_of
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest, sequence_digest
@@ -71,17 +70,10 @@ def embed(
     with lease_device(device) as leased:
         esm2 = load_esm2(weights.path, leased, DTYPES[manifest["precision"]])
         runner = AsyncInferenceRunner(esm2, layers=layers, per_residue=per_residue)
-        attributes: Attributes = {
-            "model": manifest["model"]["name"],
-            "model_sha256": weights.sha256,
-            "layer": runner.layers[0] if len(layers) == 1 else ",".join(map(str, runner.layers)),
-            "pooling": "mean",
-            "precision": manifest["precision"],
-            "max_sequence_length": manifest["max_sequence_length"],
-            "virnucpro_version": __version__,
-        }
-        dimension = esm2.config.embed_dim
-        row_shape = (dimension,) if len(layers) == 1 else (len(layers), dimension)
+        attributes = describe_embeddings(
+            manifest["model"], runner.layers, manifest["precision"], manifest["max_sequence_length"]
+        )
+        row_shape = row_shape_of(layers, esm2.config.embed_dim)
         residues = [_pooled(sequence) for sequence in proteins.values()] if per_residue else None
         bins = ([proteins[s["id"]] for s in a_bin["sequences"]] for a_bin in manifest["bins"])
         logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], _describe(esm2, leased, manifest))

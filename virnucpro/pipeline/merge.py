@@ -16,7 +16,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from virnucpro import __version__
-from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
+from virnucpro.data.embeddings import (
+    Attributes,
+    EmbeddingFile,
+    Rows,
+    describe_embeddings,
+    layer_numbers,
+    new_embedding_file,
+    row_shape_of,
+)
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.data.tables import read_table
@@ -28,15 +36,15 @@ BLOCK_BYTES = 64_000_000
 PACKAGES = ("torch", "numpy", "biopython", "h5py")
 
 
-def merge(sample: Path, model_json: Path, shards: Sequence[Path], output: Path, settings: Mapping[str, Any]) -> None:
+def merge(sample: Path, token_budget: Path, shards: Sequence[Path], output: Path, settings: Mapping[str, Any]) -> None:
     """Write one file with an embedding for every protein of a sample, in input order, and its provenance beside it.
 
     Args:
         sample: the sample's folder, with what prepare and pack wrote.
-        model_json: what fetch-model wrote.
+        token_budget: JSON that the token-budget stage wrote, with the model and its precision.
         shards: the files that embed wrote, in any order.
         output: the HDF5 file; the provenance is called like it, ending in .provenance.json.
-        settings: the configuration, for the provenance.
+        settings: the configuration: for the provenance, and for what an empty sample's file should look like.
 
     Raises:
         UserError: an id is missing, there twice or not finite, or the shards come from different models.
@@ -44,7 +52,8 @@ def merge(sample: Path, model_json: Path, shards: Sequence[Path], output: Path, 
     remove_leftovers(output)
     proteins = sample / "prepared" / "proteins.faa"
     ids = [name for name, _ in read_fasta(proteins, may_be_empty=True)]
-    model = json.loads(model_json.read_text())
+    probed = json.loads(token_budget.read_text())
+    model = probed["model"]
     files = [EmbeddingFile(path) for path in shards]
     _check_source(files, model["sha256"])
     parts = _Parts(ids, read_table(sample / "windows.tsv", "id", "protein"))
@@ -52,10 +61,15 @@ def merge(sample: Path, model_json: Path, shards: Sequence[Path], output: Path, 
     parts.share(read_table(sample / "duplicates.tsv", "id", "same_as"), sample / "duplicates.tsv")
     parts.check_complete(proteins)
 
-    # Without any shard there is nothing to say but which model would have embedded them.
-    attributes = files[0].attributes if files else {"model": model["name"], "model_sha256": model["sha256"]}
-    row_shape = files[0].row_shape if files else (model["embed_dim"],)
-    residues = parts.residues(files) if files and files[0].has_residues else None
+    if files:
+        attributes: Attributes = files[0].attributes
+        row_shape = files[0].row_shape
+        residues = parts.residues(files) if files[0].has_residues else None
+    else:
+        layers = layer_numbers(settings.get("layers", [-1]), model["layers"])
+        attributes = describe_embeddings(model, layers, probed["precision"], settings.get("max_sequence_length", 1022))
+        row_shape = row_shape_of(layers, model["embed_dim"])
+        residues = [] if settings.get("per_residue") else None
     with new_embedding_file(output, ids, row_shape, attributes, residues) as merged:
         written = 0
         for block in parts.blocks(files):

@@ -8,7 +8,15 @@ import numpy as np
 
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import file_digest, write_text
-from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, sequence_digest, write_manifest
+from virnucpro.data.manifest import (
+    Bin,
+    Manifest,
+    ModelIdentity,
+    PackedSequence,
+    WindowOf,
+    sequence_digest,
+    write_manifest,
+)
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, first_fit_decreasing, warn_truncated
 from virnucpro.data.windows import overlapping_windows
 from virnucpro.errors import UserError
@@ -79,7 +87,7 @@ def pack(
             version=1,
             sample=sample,
             shard=shard,
-            model=device["model"],
+            model=ModelIdentity(name=device["model"]["name"], sha256=device["model"]["sha256"]),
             precision=device["precision"],
             max_sequence_length=max_sequence_length,
             token_budget=budget,

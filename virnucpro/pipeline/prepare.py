@@ -23,7 +23,8 @@ BLOCK_BASES = 4_000_000  # contigs are worked on in blocks of about this size, w
 LINE = 60  # letters a line of chunks.fna, as in the original
 
 NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
-RESIDUES = b"ACDEFGHIKLMNPQRSTVWYXUOBZ"  # those of ESM-2's alphabet; U, O, B and Z have tokens of their own there
+AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
+RESIDUES = AMINO_ACIDS + b"XUOBZ"  # those of ESM-2's alphabet; U, O, B and Z have tokens of their own there
 _UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
 _GAPS = b"-."
 
@@ -87,8 +88,8 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
 def prepare_proteins(fasta: Path, output_dir: Path) -> None:
     """Write proteins in the letters that ESM-2 knows: proteins.faa, records.tsv and input.json, in input order.
 
-    Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. All of
-    these are counted. U, O, B and Z stay: they have tokens of their own.
+    Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. U, O, B
+    and Z stay: they have tokens of their own. All of these are counted.
 
     Args:
         fasta: proteins.
@@ -97,7 +98,7 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
     Raises:
         UserError: the input cannot be read as FASTA of proteins with unique ids.
     """
-    proteins = mapped = 0
+    proteins = others = 0
     with _written(output_dir, ("proteins.faa", "records.tsv", "input.json")) as (proteins_faa, table, source):
         source.write(_describe_input(fasta))
         table.write(_TABLE_HEAD)
@@ -112,17 +113,17 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
                 raise UserError(
                     f"{locate(fasta, number)}: {name} looks like nucleotides; its type is contigs, not proteins"
                 )
-            changed = len(letters) - len(residues) + letters.count(b"J") + letters[:-1].count(b"*")
-            table.write(_TABLE_ROW % (name.encode(), len(residues), int(bool(residues)), int(bool(residues)), changed))
+            odd_letters = len(letters.translate(None, AMINO_ACIDS))
+            table.write(_TABLE_ROW % (name.encode(), len(residues), bool(residues), bool(residues), odd_letters))
             if residues:
                 proteins_faa.write(b">%b\n%b\n" % (name.encode(), residues))
                 proteins += 1
             else:
                 _warn_empty(fasta, name)
-            mapped += changed
+            others += odd_letters
     for name in ("chunks.fna", "nucleotides.fna"):  # of when the sample was one of contigs
         (output_dir / name).unlink(missing_ok=True)
-    logger.info("prepare: %s: %d proteins, %d letters mapped or taken out", fasta, proteins, mapped)
+    logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
 
 
 def _describe_input(fasta: Path) -> bytes:

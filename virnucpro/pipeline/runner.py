@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from virnucpro.data.collation import PackedBatch, VarlenCollator
-from virnucpro.data.embeddings import Rows
+from virnucpro.data.embeddings import Rows, layer_numbers
 from virnucpro.errors import UserError
 from virnucpro.models.esm2 import ESM2, mean_pool
 
@@ -52,7 +52,7 @@ class AsyncInferenceRunner:
     ) -> None:
         self.model = model
         self.collator = collator or VarlenCollator()
-        self.layers = model.resolve_layers(layers)
+        self.layers = layer_numbers(layers, model.config.layers)
         self.per_residue = per_residue
         self.device = model.inv_freq.device
         self._too_many: float = math.inf  # tokens of a bin that did not fit

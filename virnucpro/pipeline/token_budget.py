@@ -90,7 +90,7 @@ def probe_token_budget(
         capability=capability,
         total_bytes=total,
         free_bytes=free,
-        model={"name": card["name"], "sha256": card["sha256"]},
+        model=card,
         precision=precision,
         model_bytes=memory.model_bytes,
         activation_bytes=memory.activation_bytes,

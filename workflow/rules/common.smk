@@ -18,14 +18,17 @@ def check_gpus():
     """Refuse what Snakemake would cap in silence."""
     if GPU_JOBS is None:
         return
-    wanted = workflow.resource_settings._parsed_overwrite_resources
-    for rule, resources in {"token_budget": {"gpu": 1}, **wanted}.items():
-        if (
-            "gpu" in resources
-            and int(getattr(resources["gpu"], "value", resources["gpu"])) > GPU_JOBS
-        ):
+    wanted = {"embed": 1}
+    for (
+        rule,
+        resources,
+    ) in workflow.resource_settings._parsed_overwrite_resources.items():
+        if isinstance(gpus := getattr(resources.get("gpu"), "value", None), int):
+            wanted[rule] = gpus
+    for rule, gpus in wanted.items():
+        if gpus > GPU_JOBS:
             sys.exit(
-                f"virnucpro: error: rule {rule} asks for more GPUs than --resources gpu={GPU_JOBS} allows"
+                f"virnucpro: error: rule {rule} asks for {gpus} GPUs, more than --resources gpu={GPU_JOBS} allows"
             )
 
 

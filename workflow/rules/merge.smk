@@ -3,7 +3,7 @@ rule merge:
         f"{OUT}/{{sample}}/prepared/proteins.faa",
         f"{OUT}/{{sample}}/duplicates.tsv",
         f"{OUT}/{{sample}}/windows.tsv",
-        model=f"{OUT}/model.json",
+        budget=f"{OUT}/token_budget.json",
         shards=shards_of,
     output:
         embeddings=f"{OUT}/{{sample}}/embeddings.h5",
@@ -20,5 +20,5 @@ rule merge:
         settings=json.dumps(SETTINGS),
         version=__version__,
     shell:
-        "python -m virnucpro merge {params.folder:q} {input.model:q} {output.embeddings:q} {input.shards:q}"
+        "python -m virnucpro merge {params.folder:q} {input.budget:q} {output.embeddings:q} {input.shards:q}"
         " --settings {params.settings:q} 2>&1 | tee {log:q} >&2"
