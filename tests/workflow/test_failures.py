@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,16 +65,15 @@ def wait_for_mid_write(project: Project) -> tuple[str, str]:
     return done, half
 
 
-def processes(*words: str) -> list[int]:
-    """Return the ids of the processes whose command lines hold all of these words."""
+def embed_processes(project: Project, shard: str) -> list[int]:
+    """Return the ids of the processes that embed a shard of this project, and of no other that runs beside it."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # it has just ended
-            continue
-        if all(word in command for word in words) and "tee" not in command.split()[:1]:
-            found.append(int(path.parent.name))
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may have just ended
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            here = (entry / "cwd").readlink() == project.folder
+            if here and b"embed" in command and f"out/soil/manifests/{shard}.json".encode() in command:
+                found.append(int(entry.name))
     return found
 
 
@@ -96,8 +96,8 @@ def check_recovered(project: Project, undisturbed: Project, kept: list[Path]) ->
 def test_an_embed_job_killed_in_mid_write(project: Project, undisturbed: Project) -> None:
     running = start(project)
     done, half = wait_for_mid_write(project)
-    for process in processes("-m virnucpro embed", f"{half}.json"):
-        os.kill(process, signal.SIGKILL)
+    (process,) = embed_processes(project, half)
+    os.kill(process, signal.SIGKILL)
     assert running.wait(60) == 1
     assert being_written(project) == {half}, "the half-written file shows that the blow struck"
     assert written(project) == {done}
@@ -110,7 +110,7 @@ def test_snakemake_killed(project: Project, undisturbed: Project) -> None:
     done, half = wait_for_mid_write(project)
     running.kill()
     running.wait()
-    for process in processes("-m virnucpro embed", f"{half}.json"):
+    for process in embed_processes(project, half):
         os.kill(process, signal.SIGKILL)  # the machine went down
     assert being_written(project) == {half}
     refused = project.run()
