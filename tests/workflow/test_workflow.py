@@ -127,7 +127,7 @@ def test_wrong_settings_are_refused_before_anything_runs(tmp_path: Path) -> None
     for arguments in (("--resources", "gpu=0"), ("--set-resources", "embed:gpu=2")):
         done = project.run(*arguments)
         assert done.returncode == 1
-        assert "virnucpro: error: rule embed asks for" in done.stderr
+        assert "virnucpro: error: embed asks for" in done.stderr
     project.add("gut", "@read\nACGT\n+\nIIII\n")
     done = project.run()
     assert done.returncode == 1

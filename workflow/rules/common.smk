@@ -19,16 +19,15 @@ def check_gpus():
     if GPU_JOBS is None:
         return
     wanted = {"embed": 1}
-    for (
-        rule,
-        resources,
-    ) in workflow.resource_settings._parsed_overwrite_resources.items():
-        if isinstance(gpus := getattr(resources.get("gpu"), "value", None), int):
-            wanted[rule] = gpus
-    for rule, gpus in wanted.items():
+    changed = workflow.resource_settings._parsed_overwrite_resources
+    for name, resources in changed.items():
+        gpus = getattr(resources.get("gpu"), "value", None)
+        if isinstance(gpus, int):
+            wanted[name] = gpus
+    for name, gpus in wanted.items():
         if gpus > GPU_JOBS:
             sys.exit(
-                f"virnucpro: error: rule {rule} asks for {gpus} GPUs, more than --resources gpu={GPU_JOBS} allows"
+                f"virnucpro: error: {name} asks for {gpus} GPUs, more than --resources gpu={GPU_JOBS} allows"
             )
 
 
