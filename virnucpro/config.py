@@ -58,19 +58,21 @@ def read_samples(path: Path, schema: Path) -> pd.DataFrame:
         raise UserError(f"{path}: line 1: {problem}; the columns are {', '.join(columns)}, separated by tabs")
     if table.empty:
         raise UserError(f"{path}: no samples in it")
-    rows = []
+    check = fastjsonschema.compile(rules)  # once: it writes and compiles code
+    rows: dict[str, dict[str, str]] = {}
     for line, row in enumerate(table.to_dict("records"), start=2):
         try:
-            rows.append(fastjsonschema.validate(rules, {key: value for key, value in row.items() if value}))
+            checked = check({key: value for key, value in row.items() if value})
         except fastjsonschema.JsonSchemaValueException as error:
             raise UserError(f"{path}: line {line}: {_explain(error, columns)}") from None
-        if row["sample"] in (other["sample"] for other in rows[:-1]):
+        if row["sample"] in rows:
             raise UserError(f"{path}: line {line}: sample {row['sample']} is there twice; names must be unique")
         try:
             check_fasta(Path(row["fasta"]))
         except UserError as error:
             raise UserError(f"{path}: line {line}: sample {row['sample']}: {error}") from None
-    return pd.DataFrame(rows).set_index("sample", drop=False)
+        rows[row["sample"]] = checked
+    return pd.DataFrame(rows.values()).set_index("sample", drop=False)
 
 
 def _explain(error: fastjsonschema.JsonSchemaValueException, properties: dict[str, Any]) -> str:

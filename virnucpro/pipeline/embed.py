@@ -10,12 +10,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from virnucpro.data.embeddings import Rows, describe_embeddings, new_embedding_file, row_shape_of
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import remove_leftovers, write_text
-from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest, sequence_digest
+from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest
 from virnucpro.errors import UserError
 from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.devices import DTYPES, describe_device, lease_device
@@ -81,11 +82,12 @@ def embed(
         with new_embedding_file(output, list(proteins), row_shape, attributes, residues) as file:
             row_of = {name: number for number, name in enumerate(proteins)}
             means = np.empty((len(proteins), *row_shape), np.float32)
+            start = np.cumsum([0, *(residues or [])], dtype=np.int64)
             for a_bin, embedded in zip(manifest["bins"], runner.run(bins), strict=True):
                 rows = [row_of[name] for name in embedded.ids]
                 means[rows] = embedded.embeddings
                 if embedded.residues is not None:
-                    _write_residues(file, rows, embedded.residues)
+                    _write_residues(file, start, rows, embedded.residues)
                 progress.advance(a_bin["tokens"])
             file["embedding"][...] = means
         device_name = describe_device(leased)
@@ -107,13 +109,11 @@ def _read_proteins(manifest: Manifest, fasta: Path) -> dict[str, dict[str, Any]]
     wanted: dict[str, list[PackedSequence]] = {}
     for a_bin in manifest["bins"]:
         for packed in a_bin["sequences"]:
-            wanted.setdefault(packed["window"]["protein"] if "window" in packed else packed["id"], []).append(packed)
+            wanted.setdefault(_window(packed)["protein"], []).append(packed)
     proteins = {}
     for name, protein in read_fasta(fasta, may_be_empty=True):
-        for packed in sorted(
-            wanted.pop(name, []), key=lambda packed: packed["window"]["begin"] if "window" in packed else 0
-        ):
-            window = packed.get("window", {"begin": 0, "pool_begin": 0, "pool_end": packed["length"]})
+        for packed in sorted(wanted.pop(name, []), key=lambda packed: _window(packed)["begin"]):
+            window = _window(packed)
             begin = window["begin"]
             sequence = protein[begin : begin + packed["length"]]
             if sequence_digest(sequence).hex() != packed["sha256"]:
@@ -125,14 +125,19 @@ def _read_proteins(manifest: Manifest, fasta: Path) -> dict[str, dict[str, Any]]
     return proteins
 
 
+def _window(packed: PackedSequence) -> WindowOf:
+    """Return where a sequence lies in its protein; one without a window is the protein's beginning."""
+    whole = WindowOf(protein=packed["id"], begin=0, pool_begin=0, pool_end=packed["length"])
+    return packed.get("window", whole)
+
+
 def _pooled(sequence: dict[str, Any]) -> int:
     begin, end = sequence["pool"]
     return int(end - begin)
 
 
-def _write_residues(file: h5py.File, rows: list[int], residues: Rows) -> None:
+def _write_residues(file: h5py.File, start: npt.NDArray[np.int64], rows: list[int], residues: Rows) -> None:
     """Write the residues of a bin's sequences, which lie end to end in the order of the bin, to where they belong."""
-    start = file["residue_start"]
     taken = 0
     for row in rows:
         begin, end = start[row : row + 2]
