@@ -1,5 +1,8 @@
 """Config and samples: one line for each thing that can be wrong, before anything runs."""
 
+import gzip
+import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from virnucpro.config import check_config, read_samples
+from virnucpro.data.fasta import BEGINNING
 from virnucpro.errors import UserError
 
 CONFIG_SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -97,6 +101,35 @@ def test_a_wrong_table_is_one_line(folder: Path, text: str, message: str) -> Non
     with pytest.raises(UserError, match=rf"^samples\.tsv: {message}") as caught:
         samples(folder, text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        ("contigs", b">p\nMKTAY\nIAKQR\n", "line 3: 'I' in p is no IUPAC nucleotide code; .* says type proteins"),
+        ("contigs", b">a\nACGT\n>b\nACGT\n>a\n", "line 5: two records are named a"),
+        ("contigs", gzip.compress(b">a\n" + random.Random(0).randbytes(9000).hex().encode())[:-9], "cannot be read to"),
+        ("proteins", b">a\n" + b"ACGT" * 20, "line 1: a looks like nucleotides"),
+    ],
+    ids=["proteins as contigs", "duplicate ids", "truncated gzip", "contigs as proteins"],
+)
+def test_a_file_that_begins_wrong_is_refused(folder: Path, kind: str, content: bytes, message: str) -> None:
+    (folder / "b.fa").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^samples\.tsv: line 3: sample y: b\.fa: {message}"):
+        samples(folder, f"sample\tfasta\ttype\nx\ta.fa\t\ny\tb.fa\t{kind}\n")
+
+
+def test_the_beginning_alone_is_read(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "a.fa").write_text(">none\n" + f">a\n{'ACGT' * BEGINNING}\n>odd\nACQT\n")
+    samples(folder, "sample\tfasta\nx\ta.fa\n")
+    assert caplog.text == "", "an empty record is for prepare to warn about"
+    (folder / "a.fa").write_text(f">a_1\n{'ACGT' * (BEGINNING // 4 - 3)}\n>a_12\nAC\n>a_13\nAC\n")
+    samples(folder, "sample\tfasta\nx\ta.fa\n")
+
+
+def test_samples_are_read_where_biopython_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "Bio.SeqIO.FastaIO", None)
+    assert len(samples(folder, "sample\tfasta\nx\ta.fa\n")) == 1
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -1,6 +1,7 @@
 """The configuration and the table of samples, checked before any job starts."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import yaml
 
 from virnucpro.data.fasta import check_fasta
+from virnucpro.data.records import READERS
 from virnucpro.errors import UserError
 
 
@@ -30,14 +32,14 @@ def check_config(config: dict[str, Any], schema: Path) -> None:
 
 
 def read_samples(path: Path, schema: Path) -> pd.DataFrame:
-    """Read and check a table of samples, tab-separated, and look at the beginning of every file it names.
+    """Read and check a table of samples, tab-separated, and read the beginning of every file it names.
 
     Returns:
         A row a sample, text columns `sample`, `fasta` and `type`, with the samples' names as index.
 
     Raises:
         UserError: the table cannot be read, a column or a value is wrong, a sample is there twice, or a file is
-            missing, empty or not FASTA.
+            missing, or begins with what prepare would refuse.
     """
     rules = yaml.safe_load(schema.read_text())
     try:
@@ -68,11 +70,18 @@ def read_samples(path: Path, schema: Path) -> pd.DataFrame:
         if row["sample"] in rows:
             raise UserError(f"{path}: line {line}: sample {row['sample']} is there twice; names must be unique")
         try:
-            check_fasta(Path(row["fasta"]))
+            _check_beginning(Path(checked["fasta"]), checked["type"])
         except UserError as error:
             raise UserError(f"{path}: line {line}: sample {row['sample']}: {error}") from None
         rows[row["sample"]] = checked
     return pd.DataFrame(rows.values()).set_index("sample", drop=False)
+
+
+def _check_beginning(fasta: Path, kind: str) -> None:
+    check_fasta(fasta)
+    with suppress(ModuleNotFoundError):  # Biopython, where only the jobs have an environment that holds it
+        for _ in READERS[kind](fasta, beginning=True):
+            pass
 
 
 def _explain(error: fastjsonschema.JsonSchemaValueException, properties: dict[str, Any]) -> str:

@@ -28,9 +28,10 @@ RECORDS = [("a", "ACGTACGT"), ("b.1", "ACNNNacgt"), ("c|x", "")]
         ">a one\nACGTACGT\n>b.1\nACNNNacgt\n>c|x nothing\n",
         ">a\nACGT\nACGT\n>b.1\tdescribed\nACNN\nNacgt\n>c|x",
         ">a\r\nACGTACGT\r\n>b.1\r\nACNNN\r\nacgt\r\n>c|x\r\n",
+        "\ufeff>a\r\nACGTACGT\r\n>b.1\r\nACNNNacgt\r\n>c|x",
         "\n\n>a\n\nACGT\n\nACGT\n>b.1\nACNNN acgt\n\n>c|x\n\n",
     ],
-    ids=["plain", "wrapped", "windows", "blank lines"],
+    ids=["plain", "wrapped", "windows", "windows with a mark", "blank lines"],
 )
 @pytest.mark.parametrize("compress", COMPRESSIONS)
 def test_reads(tmp_path: Path, text: str, compress: Callable[[bytes], bytes]) -> None:

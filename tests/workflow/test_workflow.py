@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.workflow.project import ENVIRONMENT, SNAKEMAKE, Project, contigs
+from virnucpro.data.fasta import BEGINNING
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_wrong_settings_are_refused_before_anything_runs(tmp_path: Path) -> None
 
 def test_an_error_of_a_stage_is_seen_on_the_terminal(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    project.add("soil", ">a\nACGT\n>a\nACGT\n")
+    project.add("soil", f">a\n{'ACGT' * BEGINNING}\n>a\nACGT\n")  # at the beginning it would stop the start
     done = project.run()
     assert done.returncode == 1
     assert "virnucpro prepare: error: sample soil: soil.fa: line 3: two records are named a" in done.stderr

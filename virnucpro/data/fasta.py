@@ -11,15 +11,24 @@ from typing import IO
 
 from virnucpro.errors import UserError
 
+BEGINNING = 100_000  # characters, up to the end of a line
+
 # By the first bytes: a file's name may lie.
 _OPENERS: dict[bytes, Callable[..., IO[str]]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _DAMAGE = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
 
-def read_fasta(path: str | os.PathLike[str], may_be_empty: bool = False) -> Iterator[tuple[str, str]]:
+def read_fasta(
+    path: str | os.PathLike[str], may_be_empty: bool = False, beginning: bool = False
+) -> Iterator[tuple[str, str]]:
     """Yield (id, sequence) for every record, in file order; the id is the first word of the header.
 
     Plain text, gzip, bzip2 or xz, with any line ends and any wrapping.
+
+    Args:
+        path: the file.
+        may_be_empty: whether a file without records is one.
+        beginning: whether to read the first lines alone, 100 kB or so, whose last record may lack its end.
 
     Raises:
         UserError: the file is missing, empty (unless it may be), damaged or not FASTA, or a record has no id or not
@@ -28,7 +37,7 @@ def read_fasta(path: str | os.PathLike[str], may_be_empty: bool = False) -> Iter
     path = Path(path)
     check_fasta(path, may_be_empty)
     seen: set[str] = set()
-    records = _records(path)
+    records = _records(path, beginning)
     while record := _next(records, path):
         header, sequence = record
         name = header.split(None, 1)[0] if header.strip() else ""
@@ -82,11 +91,12 @@ def locate(path: Path, record: int, letter: str | None = None) -> str:
     return f"{path}: line {number}"
 
 
-def _records(path: Path) -> Iterator[tuple[str, str]]:
-    from Bio.SeqIO.FastaIO import SimpleFastaParser  # here, since reading a Snakefile can do without
+def _records(path: Path, beginning: bool) -> Iterator[tuple[str, str]]:
+    from Bio.SeqIO.FastaIO import SimpleFastaParser  # here, since `virnucpro --help` can do without
 
     with _open_text(path) as handle:
-        yield from SimpleFastaParser(handle)  # type: ignore[no-untyped-call]
+        lines = iter(handle.readlines(BEGINNING)) if beginning else handle
+        yield from SimpleFastaParser(lines)  # type: ignore[no-untyped-call]
 
 
 def _next(records: Iterator[tuple[str, str]], path: Path) -> tuple[str, str] | None:
@@ -100,5 +110,5 @@ def _open_text(path: Path) -> IO[str]:
     with path.open("rb") as raw:
         magic = raw.read(max(map(len, _OPENERS)))
     opener = next((opener for known, opener in _OPENERS.items() if magic.startswith(known)), open)
-    # Old headers may hold Latin-1; only the id matters, and it is checked.
-    return opener(path, "rt", encoding="utf-8", errors="replace")
+    # Old headers may hold Latin-1; only the id matters, and it is checked. Windows may put a mark before the first.
+    return opener(path, "rt", encoding="utf-8-sig", errors="replace")

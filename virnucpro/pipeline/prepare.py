@@ -12,21 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.data.chunking import chunk_spans
-from virnucpro.data.fasta import check_fasta, locate, read_fasta
+from virnucpro.data.fasta import check_fasta
 from virnucpro.data.files import atomic_path, file_digest
+from virnucpro.data.records import Record, read_contigs, read_proteins
 from virnucpro.data.translation import open_frames
-from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 BLOCK_BASES = 4_000_000  # contigs are worked on in blocks of about this size, which bounds the memory
 LINE = 60  # letters a line of chunks.fna, as in the original
-
-NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
-AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
-RESIDUES = AMINO_ACIDS + b"XUOBZ"  # those of ESM-2's alphabet; U, O, B and Z have tokens of their own there
-_UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
-_GAPS = b"-."
 
 _TABLE_HEAD = b"record\tlength\tchunks\tproteins\tambiguous\n"
 _TABLE_ROW = b"%b\t%d\t%d\t%d\t%d\n"
@@ -52,14 +46,16 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
     with _written(output_dir, names) as (chunks_fna, nucleotides_fna, proteins_faa, table, source):
         source.write(_describe_input(fasta))
         table.write(_TABLE_HEAD)
-        for block in _blocks(_contigs(fasta)):
+        for block in _blocks(read_contigs(fasta)):
             contigs += len(block)
-            lengths = [len(sequence) for _, sequence in block]
+            lengths = [len(contig.letters) for contig in block]
             ends = np.cumsum(lengths)
-            bases = b"".join(sequence for _, sequence in block)
+            bases = b"".join(contig.letters for contig in block)
             spans_of = [chunk_spans(length, chunk_size) for length in lengths]
             spans = np.concatenate([s + end - length for s, end, length in zip(spans_of, ends, lengths, strict=True)])
-            ids = [b"%b_chunk_%d" % (name, k) for (name, _), s in zip(block, spans_of, strict=True) for k in _count(s)]
+            ids = [
+                b"%b_chunk_%d" % (contig.name, k) for contig, s in zip(block, spans_of, strict=True) for k in _count(s)
+            ]
             contig_of = np.repeat(np.arange(len(block)), [len(s) for s in spans_of])
 
             for name, (begin, end) in zip(ids, spans.tolist(), strict=True):
@@ -75,8 +71,10 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
             frames += int(frames_of.sum())
             dropped += int(dropped_of.sum())
             columns = zip(block, lengths, spans_of, frames_of.tolist(), dropped_of.tolist(), strict=True)
-            for (name, _), length, s, found, lost in columns:
-                table.write(_TABLE_ROW % (name, length, len(s), found, lost))
+            for contig, length, s, found, lost in columns:
+                table.write(_TABLE_ROW % (contig.name, length, len(s), found, lost))
+                if not length:
+                    _warn_empty(fasta, contig)
     logger.info(
         "prepare: %s: %d contigs, %d open frames, %d codons with ambiguous letters left out of them",
         *(fasta, contigs, frames, dropped),
@@ -88,8 +86,7 @@ def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> Non
 def prepare_proteins(fasta: Path, output_dir: Path) -> None:
     """Write proteins in the letters that ESM-2 knows: proteins.faa, records.tsv and input.json, in input order.
 
-    Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. U, O, B
-    and Z stay: they have tokens of their own. All of these are counted.
+    Letters other than the 20 amino acids are counted; `read_proteins` says what becomes of them.
 
     Args:
         fasta: proteins.
@@ -102,25 +99,15 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
     with _written(output_dir, ("proteins.faa", "records.tsv", "input.json")) as (proteins_faa, table, source):
         source.write(_describe_input(fasta))
         table.write(_TABLE_HEAD)
-        for number, (name, sequence) in enumerate(read_fasta(fasta)):
-            letters = sequence.encode("ascii", "replace").upper()
-            residues = letters.translate(_UNKNOWN, _GAPS)
-            if letters.endswith(b"*"):
-                residues = residues[:-1]
-            if odd := residues.translate(None, RESIDUES):
-                raise _no_letter_of(fasta, number, name, sequence, odd, "amino acid")
-            if len(residues) >= 50 and not residues.translate(None, b"ACGTUN"):
-                raise UserError(
-                    f"{locate(fasta, number)}: {name} looks like nucleotides; its type is contigs, not proteins"
-                )
-            odd_letters = len(letters.translate(None, AMINO_ACIDS))
-            table.write(_TABLE_ROW % (name.encode(), len(residues), bool(residues), bool(residues), odd_letters))
-            if residues:
-                proteins_faa.write(b">%b\n%b\n" % (name.encode(), residues))
+        for protein in read_proteins(fasta):
+            length = len(protein.letters)
+            table.write(_TABLE_ROW % (protein.name, length, length > 0, length > 0, protein.odd))
+            if length:
+                proteins_faa.write(b">%b\n%b\n" % (protein.name, protein.letters))
                 proteins += 1
             else:
-                _warn_empty(fasta, name)
-            others += odd_letters
+                _warn_empty(fasta, protein)
+            others += protein.odd
     for name in ("chunks.fna", "nucleotides.fna"):  # of when the sample was one of contigs
         (output_dir / name).unlink(missing_ok=True)
     logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
@@ -151,35 +138,16 @@ def _count(spans: npt.NDArray[np.int64]) -> range:
     return range(1, len(spans) + 1)
 
 
-def _contigs(fasta: Path) -> Iterator[tuple[bytes, bytes]]:
-    for number, (name, sequence) in enumerate(read_fasta(fasta)):
-        letters = sequence.encode("ascii", "replace").upper()
-        if odd := letters.translate(None, NUCLEOTIDES):
-            raise _no_letter_of(fasta, number, name, sequence, odd, "IUPAC nucleotide")
-        if not letters:
-            _warn_empty(fasta, name)
-        yield name.encode(), letters.replace(b"U", b"T")
+def _warn_empty(fasta: Path, record: Record) -> None:
+    logger.warning("%s: record %s is empty and is left out", fasta, record.name.decode())
 
 
-def _no_letter_of(fasta: Path, number: int, name: str, sequence: str, odd: bytes, kind: str) -> UserError:
-    """Return the error for a record with an odd letter, named as it stands in the file."""
-    letter = next(c for c in sequence if c.encode("ascii", "replace").upper() == odd[:1])
-    hint = (
-        "; a table of samples says type proteins for proteins" if kind != "amino acid" and odd[:1] in RESIDUES else ""
-    )
-    return UserError(f"{locate(fasta, number, letter)}: {letter!r} in {name} is no {kind} code{hint}")
-
-
-def _warn_empty(fasta: Path, name: str) -> None:
-    logger.warning("%s: record %s is empty and is left out", fasta, name)
-
-
-def _blocks(contigs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
-    block: list[tuple[bytes, bytes]] = []
+def _blocks(contigs: Iterable[Record]) -> Iterator[list[Record]]:
+    block: list[Record] = []
     size = 0
     for contig in contigs:
         block.append(contig)
-        size += len(contig[1])
+        size += len(contig.letters)
         if size >= BLOCK_BASES:
             yield block
             block, size = [], 0

@@ -1,0 +1,78 @@
+"""Contigs and proteins of a FASTA file, in the letters that the rest works on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from virnucpro.data.fasta import locate, read_fasta
+from virnucpro.errors import UserError
+
+NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
+AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
+RESIDUES = AMINO_ACIDS + b"XUOBZ"  # those of ESM-2's alphabet; U, O, B and Z have tokens of their own there
+_UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
+_GAPS = b"-."
+
+
+class Record(NamedTuple):
+    """A contig or a protein: its id, its letters, and how many of a protein's were none of the 20 amino acids."""
+
+    name: bytes
+    letters: bytes
+    odd: int = 0
+
+
+def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
+    """Yield the contigs of a file in upper-case letters of DNA, in file order; U becomes T.
+
+    Args:
+        fasta: contigs.
+        beginning: whether to read the first lines alone.
+
+    Raises:
+        UserError: the file cannot be read as FASTA of nucleotides with unique ids.
+    """
+    for number, (name, sequence) in enumerate(read_fasta(fasta, beginning=beginning)):
+        letters = sequence.encode("ascii", "replace").upper()
+        if odd := letters.translate(None, NUCLEOTIDES):
+            hint = "; a table of samples says type proteins for proteins" if odd[:1] in RESIDUES else ""
+            raise _no_letter_of(fasta, number, name, sequence, odd, "IUPAC nucleotide", hint)
+        yield Record(name.encode(), letters.replace(b"U", b"T"))
+
+
+def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
+    """Yield the proteins of a file in the letters that ESM-2 knows, in file order.
+
+    Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. U, O, B
+    and Z stay: they have tokens of their own.
+
+    Args:
+        fasta: proteins.
+        beginning: whether to read the first lines alone.
+
+    Raises:
+        UserError: the file cannot be read as FASTA of proteins with unique ids.
+    """
+    for number, (name, sequence) in enumerate(read_fasta(fasta, beginning=beginning)):
+        letters = sequence.encode("ascii", "replace").upper()
+        residues = letters.translate(_UNKNOWN, _GAPS)
+        if letters.endswith(b"*"):
+            residues = residues[:-1]
+        if odd := residues.translate(None, RESIDUES):
+            raise _no_letter_of(fasta, number, name, sequence, odd, "amino acid")
+        if len(residues) >= 50 and not residues.translate(None, b"ACGTUN"):
+            raise UserError(
+                f"{locate(fasta, number)}: {name} looks like nucleotides; its type is contigs, not proteins"
+            )
+        yield Record(name.encode(), residues, len(letters.translate(None, AMINO_ACIDS)))
+
+
+READERS = {"contigs": read_contigs, "proteins": read_proteins}  # by the type of a sample
+
+
+def _no_letter_of(
+    fasta: Path, number: int, name: str, sequence: str, odd: bytes, kind: str, hint: str = ""
+) -> UserError:
+    """Return the error for a record with an odd letter, named as it stands in the file."""
+    letter = next(c for c in sequence if c.encode("ascii", "replace").upper() == odd[:1])
+    return UserError(f"{locate(fasta, number, letter)}: {letter!r} in {name} is no {kind} code{hint}")
