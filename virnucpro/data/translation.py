@@ -5,12 +5,13 @@ every third letter of one of those two strings, and running counts of stops tell
 """
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from Bio.Data.CodonTable import unambiguous_dna_by_name
+from Bio.Data.CodonTable import unambiguous_dna_by_id
 
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 
@@ -19,11 +20,18 @@ _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 _DROPPED = 0  # stands for a codon with a letter other than A, C, G, T; such codons contribute nothing
 
 
-def _codon_tables() -> tuple[npt.NDArray[np.uint8], ...]:
-    """Return the digit of every letter (0-3, else 4), and the residue of every codon in base 5 on either strand."""
-    amino_acid = unambiguous_dna_by_name["Standard"].forward_table
-    digit = np.full(256, len(_BASES), np.uint8)
-    digit[list(_BASES.encode())] = range(len(_BASES))
+# Three counts in one number, so that one running sum serves all; a difference of two sums holds each in its bits.
+_COUNT_BITS = 21
+_STOP_FORWARD, _STOP_REVERSE, _LOST = range(3)
+
+_DIGIT = np.full(256, len(_BASES), np.uint8)
+_DIGIT[list(_BASES.encode())] = range(len(_BASES))
+
+
+@cache
+def _codon_tables(genetic_code: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return, for every codon in base 5, its residue on either strand, and what it adds to the three counts."""
+    amino_acid = unambiguous_dna_by_id[genetic_code].forward_table
     forward = np.full(125, _DROPPED, np.uint8)
     reverse = np.full(125, _DROPPED, np.uint8)
     for (i, a), (j, b), (k, c) in product(enumerate(_BASES), repeat=3):
@@ -31,48 +39,50 @@ def _codon_tables() -> tuple[npt.NDArray[np.uint8], ...]:
         opposite = codon.encode().translate(_COMPLEMENT)[::-1].decode()
         forward[25 * i + 5 * j + k] = ord(amino_acid.get(codon, "*"))
         reverse[25 * i + 5 * j + k] = ord(amino_acid.get(opposite, "*"))
-    return digit, forward, reverse
+    marks = (
+        np.equal(forward, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_FORWARD
+        | np.equal(reverse, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_REVERSE
+        | np.equal(forward, _DROPPED).astype(np.int64) << _COUNT_BITS * _LOST
+    )
+    return forward, reverse, marks
 
 
-_DIGIT, _FORWARD, _REVERSE = _codon_tables()
-
-# Three counts in one number, so that one running sum serves all; a difference of two sums holds each in its bits.
-_COUNT_BITS = 21
-_STOP_FORWARD, _STOP_REVERSE, _LOST = range(3)
-_MARKS = (
-    np.equal(_FORWARD, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_FORWARD
-    | np.equal(_REVERSE, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_REVERSE
-    | np.equal(_FORWARD, _DROPPED).astype(np.int64) << _COUNT_BITS * _LOST
-)
+def stop_codons(genetic_code: int) -> list[str]:
+    """Return the stop codons of one of NCBI's genetic codes."""
+    return list(unambiguous_dna_by_id[genetic_code].stop_codons)
 
 
 class Frame(NamedTuple):
-    """An open frame of a chunk: its protein, its nucleotides and the codons dropped from it."""
+    """An open frame of a chunk: where its codons lie, its protein, its nucleotides and the codons dropped from it."""
 
     chunk: int  # row of the spans it was found in
     name: str  # F1 F2 F3 R1 R2 R3
+    start: int  # of the codons in the bases, half-open, whichever the strand
+    end: int
     protein: bytes
     nucleotides: bytes
     dropped_codons: int
 
 
-def open_frames(bases: bytes, spans: npt.NDArray[np.int64]) -> Iterator[Frame]:
+def open_frames(bases: bytes, spans: npt.NDArray[np.int64], genetic_code: int = 1) -> Iterator[Frame]:
     """Yield the open frames of chunks, by chunk and then F1 F2 F3 R1 R2 R3.
 
-    A frame is open if its protein (standard genetic code) has no stop and at least one residue. Codons with a letter
+    A frame is open if its protein has no stop and at least one residue. Codons with a letter
     other than A, C, G, T contribute nothing, so the protein shortens. The nucleotides kept are, as in the original,
     those of the strand from the frame's first base over three times the protein's length plus one, clipped at its end.
 
     Args:
         bases: upper-case letters of one or more contigs, end to end.
         spans: half-open spans of the chunks in `bases`, int64 [chunks, 2], none across two contigs.
+        genetic_code: NCBI's number of it; 1 is the standard code.
     """
     if len(spans) == 0 or len(bases) < 3:
         return
+    residue_forward, residue_reverse, codon_marks = _codon_tables(genetic_code)
     digits = _DIGIT[np.frombuffer(bases, np.uint8)]
     codons = digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
     marks = np.zeros((-(-len(codons) // 3) + 1, 3), np.int64)
-    marks[1:].reshape(-1)[: len(codons)] = _MARKS[codons]
+    marks[1:].reshape(-1)[: len(codons)] = codon_marks[codons]
     running = np.cumsum(marks, axis=0)  # [row, phase]: over the codons that start at phase, phase + 3, ... before row
 
     start, end = spans[:, :1], spans[:, 1:]
@@ -89,7 +99,7 @@ def open_frames(bases: bytes, spans: npt.NDArray[np.int64]) -> Iterator[Frame]:
     stop = np.repeat([_STOP_FORWARD, _STOP_REVERSE], 3)
     stopped = marked >> _COUNT_BITS * stop & (1 << _COUNT_BITS) - 1
 
-    forward, reverse = _FORWARD[codons].tobytes(), _REVERSE[codons].tobytes()
+    forward, reverse = residue_forward[codons].tobytes(), residue_reverse[codons].tobytes()
     opposite = bases.translate(_COMPLEMENT)[::-1]
     chunks, frames = np.nonzero((stopped == 0) & (count > lost))
     kept = np.stack([chunks, frames, lowest[chunks, frames], count[chunks, frames], lost[chunks, frames]], axis=1)
@@ -104,4 +114,4 @@ def open_frames(bases: bytes, spans: npt.NDArray[np.int64]) -> Iterator[Frame]:
             protein = protein.replace(b"\0", b"")
         begin += frame % 3
         nucleotides = strand[begin : min(begin + 1 + 3 * len(protein), clip)]
-        yield Frame(chunk, FRAME_NAMES[frame], protein, nucleotides, gone)
+        yield Frame(chunk, FRAME_NAMES[frame], first, first + 3 * length, protein, nucleotides, gone)

@@ -2,20 +2,16 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
-from virnucpro.data.chunking import chunk_spans
+from virnucpro.data.cutting import cut_contigs
 from virnucpro.data.fasta import check_fasta
 from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.records import Record, read_contigs, read_proteins
-from virnucpro.data.translation import open_frames
 
 logger = logging.getLogger(__name__)
 
@@ -24,57 +20,63 @@ LINE = 60  # letters a line of chunks.fna, as in the original
 
 _TABLE_HEAD = b"record\tlength\tchunks\tproteins\tambiguous\n"
 _TABLE_ROW = b"%b\t%d\t%d\t%d\t%d\n"
+_FRAMES_HEAD = b"frame\tcontig\tstart\tend\tstrand\tchunk_size\tgenetic_code\n"
+_FRAMES_ROW = b"%b\t%b\t%d\t%d\t%b\t%d\t%d\n"
 
 
-def prepare_contigs(fasta: Path, output_dir: Path, chunk_size: int = 500) -> None:
+def prepare_contigs(
+    fasta: Path,
+    output_dir: Path,
+    chunk_size: int = 500,
+    short_chunks: Sequence[int] = (),
+    genetic_codes: Sequence[int] = (1,),
+) -> None:
     """Cut contigs into chunks and write the open frames of each, as the original VirNucPro does.
 
-    Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; records.tsv with
-    length, chunks, open frames and codons dropped from these of every contig, in input order; input.json with the
-    input's path and digest.
+    Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; frames.tsv, where each
+    of them lies; records.tsv with length, chunks, open frames and codons dropped from these of every contig, in input
+    order; input.json with the input's path and digest.
 
     Args:
         fasta: contigs. Lower case counts as upper case and U as T.
         output_dir: folder for these files.
         chunk_size: bases a chunk.
+        short_chunks: sizes to be tried for contigs that have no open frame in chunks of `chunk_size`, in this order.
+        genetic_codes: codes to be tried beside the standard one, 1, by NCBI's numbers.
 
     Raises:
         UserError: the input cannot be read as FASTA of nucleotides with unique ids.
     """
     contigs = frames = dropped = 0
-    names = ("chunks.fna", "nucleotides.fna", "proteins.faa", "records.tsv", "input.json")
-    with _written(output_dir, names) as (chunks_fna, nucleotides_fna, proteins_faa, table, source):
+    names = ("chunks.fna", "nucleotides.fna", "proteins.faa", "frames.tsv", "records.tsv", "input.json")
+    with _written(output_dir, names) as (chunks_fna, nucleotides_fna, proteins_faa, places, table, source):
         source.write(_describe_input(fasta))
+        places.write(_FRAMES_HEAD)
         table.write(_TABLE_HEAD)
         for block in _blocks(read_contigs(fasta)):
             contigs += len(block)
-            lengths = [len(contig.letters) for contig in block]
-            ends = np.cumsum(lengths)
-            bases = b"".join(contig.letters for contig in block)
-            spans_of = [chunk_spans(length, chunk_size) for length in lengths]
-            spans = np.concatenate([s + end - length for s, end, length in zip(spans_of, ends, lengths, strict=True)])
-            ids = [
-                b"%b_chunk_%d" % (contig.name, k) for contig, s in zip(block, spans_of, strict=True) for k in _count(s)
-            ]
-            contig_of = np.repeat(np.arange(len(block)), [len(s) for s in spans_of])
-
-            for name, (begin, end) in zip(ids, spans.tolist(), strict=True):
-                chunks_fna.write(b">%b\n%b\n" % (name, _wrap(bases[begin:end])))
-            frames_of = np.zeros(len(block), np.int64)
-            dropped_of = np.zeros(len(block), np.int64)
-            for frame in open_frames(bases, spans):
-                name = ids[frame.chunk] + frame.name.encode()
-                nucleotides_fna.write(b">%b\n%b\n" % (name, frame.nucleotides))
-                proteins_faa.write(b">%b\n%b\n" % (name, frame.protein))
-                frames_of[contig_of[frame.chunk]] += 1
-                dropped_of[contig_of[frame.chunk]] += frame.dropped_codons
-            frames += int(frames_of.sum())
-            dropped += int(dropped_of.sum())
-            columns = zip(block, lengths, spans_of, frames_of.tolist(), dropped_of.tolist(), strict=True)
-            for contig, length, s, found, lost in columns:
-                table.write(_TABLE_ROW % (contig.name, length, len(s), found, lost))
-                if not length:
+            cuts = cut_contigs([contig.letters for contig in block], chunk_size, short_chunks, genetic_codes)
+            for contig, cut in zip(block, cuts, strict=True):
+                name, sequence, _ = contig
+                stem = b"%b_chunk_%%d" % name.replace(b"%", b"%%")
+                if cut.chunk_size != chunk_size:
+                    stem = b"%b_%dbp_chunk_%%d" % (name.replace(b"%", b"%%"), cut.chunk_size)
+                for number, (begin, end) in enumerate(cut.spans.tolist(), start=1):
+                    chunks_fna.write(b">%b\n%b\n" % (stem % number, _wrap(sequence[begin:end])))
+                lost = 0
+                for frame in cut.frames:
+                    frame_name = stem % (frame.chunk + 1) + frame.name.encode()
+                    nucleotides_fna.write(b">%b\n%b\n" % (frame_name, frame.nucleotides))
+                    proteins_faa.write(b">%b\n%b\n" % (frame_name, frame.protein))
+                    strand = b"+" if frame.name[0] == "F" else b"-"
+                    place = (frame.start, frame.end, strand, cut.chunk_size, cut.genetic_code)
+                    places.write(_FRAMES_ROW % (frame_name, name, *place))
+                    lost += frame.dropped_codons
+                if not sequence:
                     _warn_empty(fasta, contig)
+                table.write(_TABLE_ROW % (name, len(sequence), len(cut.spans), len(cut.frames), lost))
+                frames += len(cut.frames)
+                dropped += lost
     logger.info(
         "prepare: %s: %d contigs, %d open frames, %d codons with ambiguous letters left out of them",
         *(fasta, contigs, frames, dropped),
@@ -108,7 +110,7 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
             else:
                 _warn_empty(fasta, protein)
             others += protein.odd
-    for name in ("chunks.fna", "nucleotides.fna"):  # of when the sample was one of contigs
+    for name in ("chunks.fna", "nucleotides.fna", "frames.tsv"):  # of when the sample was one of contigs
         (output_dir / name).unlink(missing_ok=True)
     logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
 
@@ -132,10 +134,6 @@ def _wrap(sequence: bytes) -> bytes:
 @cache
 def _lines(length: int) -> list[slice]:
     return [slice(begin, begin + LINE) for begin in range(0, length, LINE)]
-
-
-def _count(spans: npt.NDArray[np.int64]) -> range:
-    return range(1, len(spans) + 1)
 
 
 def _warn_empty(fasta: Path, record: Record) -> None:
