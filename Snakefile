@@ -8,10 +8,11 @@ import pandas as pd
 from snakemake.utils import min_version
 
 from virnucpro import __version__
-from virnucpro.config import check_config, read_samples
+from virnucpro.config import check_config, read_samples, read_training
 from virnucpro.data.budget import estimate_memory
 from virnucpro.errors import UserError
 from virnucpro.models.names import local_checkpoint
+from virnucpro.models.recipe import DEFAULT as DEFAULT_CLASSIFIER, read_recipe
 from virnucpro.pipeline.repair import repair
 
 min_version("9.27")
@@ -28,9 +29,17 @@ HERE = Path(workflow.basedir)
 try:
     check_config(config, HERE / "workflow" / "schemas" / "config.schema.yaml")
     checkpoint_file = local_checkpoint(config["model"])
-    samples = read_samples(
-        Path(config["samples"]), HERE / "workflow" / "schemas" / "samples.schema.yaml"
-    )
+    samples = pd.DataFrame(columns=["sample", "fasta", "type"])
+    if "samples" in config:
+        samples = read_samples(
+            Path(config["samples"]),
+            HERE / "workflow" / "schemas" / "samples.schema.yaml",
+        )
+    training = None
+    if "training" in config:
+        training = read_training(Path(config["training"]))
+    if config["call"] and (samples["type"] == "contigs").any():
+        read_recipe(config.get("classifier") or DEFAULT_CLASSIFIER).check_config(config)
 except UserError as error:
     sys.exit(f"virnucpro: error: {error}")
 
@@ -46,7 +55,13 @@ include: "workflow/rules/prepare.smk"
 include: "workflow/rules/pack.smk"
 include: "workflow/rules/embed.smk"
 include: "workflow/rules/merge.smk"
+include: "workflow/rules/call.smk"
 include: "workflow/rules/summary.smk"
+
+
+if training is not None:
+
+    include: "workflow/rules/train.smk"
 
 
 check_gpus()
@@ -66,6 +81,7 @@ rule all:
     default_target: True
     input:
         expand(f"{OUT}/{{sample}}/embeddings.h5", sample=samples["sample"]),
+        expand(f"{OUT}/{{sample}}/contigs.tsv", sample=called_samples()),
         f"{OUT}/summary.tsv",
     localrule: True
 

@@ -62,6 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("output_dir", type=Path, help="folder for proteins.faa, records.tsv and more")
     prepare.add_argument("--type", choices=["contigs", "proteins"], default="contigs", help="what the FASTA holds")
     prepare.add_argument("--chunk-size", type=positive_integer, default=500, metavar="BP", help="bases a chunk")
+    prepare.add_argument(
+        "--short-chunks",
+        type=positive_integer,
+        nargs="*",
+        default=[],
+        metavar="BP",
+        help="bases a chunk to try for contigs without any open frame, one after the other",
+    )
+    prepare.add_argument(
+        "--genetic-codes",
+        type=int,
+        nargs="+",
+        choices=[1, 4, 15, 25],
+        default=[1],
+        help="codes to try beside the standard one, 1, by NCBI's numbers",
+    )
     prepare.add_argument("--sample", default=argparse.SUPPRESS, help="its name, for messages")
 
     fetch = add(
@@ -143,6 +159,46 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("shards", type=Path, nargs="*", help="HDF5 files that embed wrote")
     merge.add_argument("--settings", type=json.loads, default={}, help="the configuration as JSON, for the provenance")
 
+    call = add(
+        "call",
+        _call,
+        "call the contigs of a sample viral, cellular or unresolved: contigs.tsv, frames.tsv, viral.fasta.gz",
+        "assembly.fna.gz results/soil",
+    )
+    call.add_argument("fasta", type=Path, help="the contigs")
+    call.add_argument("sample_dir", type=Path, help="the sample's folder, with what prepare and merge wrote")
+    call.add_argument(
+        "--classifier", type=Path, help="safetensors file that train wrote (default: the one that comes with virnucpro)"
+    )
+    call.add_argument("--sample", default=argparse.SUPPRESS, help="its name, for messages")
+
+    fragment = add(
+        "fragment",
+        _fragment,
+        "cut labelled genomes into fragments as long as contigs, the same bases of each group, to train on",
+        "training.tsv fragments.fna.gz fragments.tsv",
+    )
+    fragment.add_argument("sheet", type=Path, help="table of labelled FASTA files: fasta, record, label, group, split")
+    fragment.add_argument("fasta", type=Path, help="FASTA to write, gzip")
+    fragment.add_argument("table", type=Path, help="TSV to write, where each fragment comes from")
+    fragment.add_argument("--bases", type=positive_integer, default=1_000_000, help="about so many of each group")
+    fragment.add_argument("--seed", type=int, default=0, help="of the random choice")
+
+    train = add(
+        "train",
+        _train,
+        "train a classifier on fragments and their embeddings: classifier.safetensors, model_card.md and more",
+        "results/training training.tsv results/training/classifier",
+    )
+    train.add_argument("training_dir", type=Path, help="folder with what fragment, prepare and merge wrote")
+    train.add_argument("sheet", type=Path, help="the table of labelled FASTA files")
+    train.add_argument("output_dir", type=Path, help="folder to write into")
+    train.add_argument("--chunk-size", type=positive_integer, default=500, metavar="BP", help="bases a chunk")
+    train.add_argument(
+        "--short-chunks", type=positive_integer, nargs="*", default=[], metavar="BP", help="as given to prepare"
+    )
+    train.add_argument("--seed", type=int, default=0, help="of all that is random")
+
     summary = add(
         "summary",
         _summary,
@@ -193,7 +249,36 @@ def _prepare(options: argparse.Namespace) -> None:
     if options.type == "proteins":
         prepare_proteins(options.fasta, options.output_dir)
     else:
-        prepare_contigs(options.fasta, options.output_dir, options.chunk_size)
+        prepare_contigs(
+            options.fasta, options.output_dir, options.chunk_size, options.short_chunks, options.genetic_codes
+        )
+
+
+def _fragment(options: argparse.Namespace) -> None:
+    from virnucpro.config import read_training
+    from virnucpro.pipeline.fragment import fragment
+
+    fragment(read_training(options.sheet), options.fasta, options.table, options.bases, options.seed)
+
+
+def _call(options: argparse.Namespace) -> None:
+    from virnucpro.models.recipe import DEFAULT
+    from virnucpro.pipeline.call import call
+
+    call(options.fasta, options.sample_dir, options.classifier or DEFAULT)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from virnucpro.pipeline.train import train
+
+    train(
+        options.training_dir,
+        options.sheet,
+        options.output_dir,
+        options.chunk_size,
+        options.short_chunks,
+        options.seed,
+    )
 
 
 def _fetch_model(options: argparse.Namespace) -> None:

@@ -1,6 +1,9 @@
 OUT = config["outdir"]
 LOGS = f"{OUT}/logs"
 
+# The one that comes with virnucpro lies in the package.
+CLASSIFIER = config.get("classifier") or str(DEFAULT_CLASSIFIER)
+
 # Unlimited where nothing counts GPUs, as under SLURM, where each job asks the scheduler for its own.
 GPU_JOBS = (
     int(workflow.global_resources["gpu"].value)
@@ -49,6 +52,27 @@ def starts_jobs():
         workflow.is_main_process
         and not locked
         and not looks_only.intersection(sys.argv)
+    )
+
+
+def fasta_of(wildcards):
+    """Return a sample's FASTA; the training's is made by the workflow itself."""
+    if wildcards.sample == "training":
+        return f"{OUT}/training/fragments.fna.gz"
+    return samples.loc[wildcards.sample, "fasta"]
+
+
+def called_samples():
+    """Return the samples whose contigs are to be called."""
+    return samples["sample"][samples["type"] == "contigs"] if config["call"] else []
+
+
+def type_of(wildcards):
+    """Return whether a sample holds contigs or proteins."""
+    return (
+        "contigs"
+        if wildcards.sample == "training"
+        else samples.loc[wildcards.sample, "type"]
     )
 
 

@@ -1,6 +1,6 @@
 rule prepare:
     input:
-        lambda wildcards: samples.loc[wildcards.sample, "fasta"],
+        fasta_of,
     output:
         proteins=f"{OUT}/{{sample}}/prepared/proteins.faa",
         records=f"{OUT}/{{sample}}/prepared/records.tsv",
@@ -14,9 +14,12 @@ rule prepare:
         runtime=growing(30, 0.01),
     params:
         folder=subpath(output.proteins, parent=True),
-        type=lambda wildcards: samples.loc[wildcards.sample, "type"],
+        type=type_of,
         chunk_size=config["chunk_size"],
+        short_chunks=config["short_chunks"],
+        genetic_codes=config["genetic_codes"],
         version=__version__,
     shell:
         "python -m virnucpro prepare {input:q} {params.folder:q} --sample {wildcards.sample} --type {params.type}"
-        " --chunk-size {params.chunk_size} 2>&1 | tee {log:q} >&2"
+        " --chunk-size {params.chunk_size} --short-chunks {params.short_chunks} --genetic-codes {params.genetic_codes}"
+        " 2>&1 | tee {log:q} >&2"

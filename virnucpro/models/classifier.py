@@ -1,0 +1,142 @@
+"""Viral or cellular: log-odds of every open frame from its embedding, and of a contig from its frames and its letters.
+
+A frame's are the mean of some small networks over its embedding and length. A contig's are a logistic regression over
+the evidence of its frames, sum / sqrt(frames + 4), which lies between a sum, as if frames told independently, and a
+mean, as if they all told the same; over their number; and over the features of its letters.
+"""
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from scipy.special import erf
+
+from virnucpro.data.features import NAMES
+from virnucpro.data.files import atomic_path
+from virnucpro.errors import UserError
+from virnucpro.models.recipe import Recipe, as_metadata, read_recipe
+
+Floats = npt.NDArray[np.float64]
+
+CLAMP = 6.0  # standardised inputs beyond it are cut, so that an odd protein cannot shout
+PRIOR_FRAMES = 4  # of the evidence; chosen by cross-validation
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier; arrays are float32.
+
+    Attributes:
+        mean, scale: [embed_dim + 1], of the frames' embeddings and log length.
+        hidden_weight, hidden_bias: [networks, hidden, embed_dim + 1] and [networks, hidden].
+        output_weight, output_bias: [networks, hidden] and [networks].
+        contig_mean, contig_scale, contig_weight: [2 + features], of evidence, log(1 + frames) and `contig_features`.
+        contig_bias: [1].
+        recipe: what it may be used with.
+    """
+
+    mean: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+    hidden_weight: npt.NDArray[np.float32]
+    hidden_bias: npt.NDArray[np.float32]
+    output_weight: npt.NDArray[np.float32]
+    output_bias: npt.NDArray[np.float32]
+    contig_mean: npt.NDArray[np.float32]
+    contig_scale: npt.NDArray[np.float32]
+    contig_weight: npt.NDArray[np.float32]
+    contig_bias: npt.NDArray[np.float32]
+    recipe: Recipe
+
+    def frame_log_odds(self, embedding: npt.NDArray[np.float32], residues: npt.ArrayLike) -> Floats:
+        """Return the log-odds of frames for viral, float64 [frames], both classes taken as equally frequent.
+
+        Args:
+            embedding: float32 [frames, embed_dim].
+            residues: of every frame.
+        """
+        inputs = standardise(frame_inputs(embedding, residues), self.mean, self.scale)
+        hidden = np.einsum("fi,nhi->nfh", inputs, self.hidden_weight, optimize=True) + self.hidden_bias[:, None]
+        hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))
+        outputs = np.einsum("nfh,nh->nf", hidden, self.output_weight) + self.output_bias[:, None]
+        return np.asarray(outputs.mean(axis=0), np.float64)
+
+    def contig_log_odds(self, inputs: Floats) -> Floats:
+        """Return the calibrated log-odds of contigs, float64 [contigs], from what `contig_inputs` gives."""
+        standard = (inputs - self.contig_mean) / self.contig_scale
+        return np.asarray(standard @ self.contig_weight + self.contig_bias, np.float64)
+
+    def decide(self, log_odds: float, residues: int, length: int) -> tuple[str, str]:
+        """Return what to call a contig, `viral`, `cellular` or `unresolved`, and why it is unresolved.
+
+        Args:
+            log_odds: of the contig.
+            residues: in its open frames.
+            length: of the contig in bases.
+        """
+        fewest = self.recipe.fewest_residues
+        if not length:
+            return "unresolved", "nothing in the record"
+        if not residues:
+            return "unresolved", "no open frame"
+        if residues < fewest:
+            return "unresolved", f"fewer than {fewest} residues in open frames"
+        if log_odds >= self.recipe.viral_from:
+            return "viral", ""
+        return ("cellular", "") if log_odds <= self.recipe.cellular_to else ("unresolved", "not clear enough")
+
+
+def probability(log_odds: Any) -> Any:
+    """Return the probabilities that log-odds stand for, a number or an array."""
+    return 1 / (1 + np.exp(-log_odds))
+
+
+def frame_inputs(embedding: npt.NDArray[np.float32], residues: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return what the networks see of frames, float32 [frames, embed_dim + 1]: the embedding and the log length."""
+    return np.column_stack([embedding, np.log(np.asarray(residues, np.float32))]).astype(np.float32, copy=False)
+
+
+def standardise(
+    inputs: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return inputs in units of their spread around the mean, cut to +-6."""
+    return np.asarray(np.clip((inputs - mean) / scale, -CLAMP, CLAMP), np.float32)
+
+
+def contig_inputs(total: npt.ArrayLike, frames: npt.ArrayLike, features: Floats) -> Floats:
+    """Return what the regression sees of contigs, float64 [contigs, 2 + features].
+
+    Args:
+        total: sum of the log-odds of every contig's frames.
+        frames: their number.
+        features: [contigs, features], of `contig_features`.
+    """
+    count = np.asarray(frames, np.float64)
+    return np.column_stack([np.asarray(total) / np.sqrt(count + PRIOR_FRAMES), np.log1p(count), features])
+
+
+def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> None:
+    """Write a classifier as safetensors, its recipe in the metadata."""
+    arrays = {field.name: getattr(classifier, field.name) for field in fields(classifier) if field.name != "recipe"}
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, as_metadata(classifier.recipe))
+
+
+def load_classifier(path: str | os.PathLike[str]) -> Classifier:
+    """Read a classifier.
+
+    Raises:
+        UserError: there is none, or it is damaged or of another kind.
+    """
+    recipe = read_recipe(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            classifier = Classifier(**{name: file.get_tensor(name) for name in file.keys()}, recipe=recipe)  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError) as error:
+        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
+    if len(classifier.contig_weight) != 2 + len(NAMES):
+        raise UserError(f"{path}: a classifier over other features of contigs than this version's; train it anew")
+    return classifier

@@ -1,0 +1,114 @@
+"""call: which contigs are viral, from the embeddings of their frames."""
+
+import csv
+import gzip
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.data.features import contig_features
+from virnucpro.data.files import atomic_path
+from virnucpro.data.frames import evidence_of_contigs, read_frames
+from virnucpro.data.records import Record, read_contigs
+from virnucpro.errors import UserError
+from virnucpro.models.classifier import Classifier, Floats, contig_inputs, load_classifier, probability
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 10_000  # frames scored at once
+LINE = 60
+
+_CONTIGS_HEAD = "contig\tlength\tcall\tscore\tlog_odds\twindows\tframes\tgenetic_code\treason\n"
+_NO_FRAMES = {"total": 0.0, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
+
+
+def call(fasta: Path, sample: Path, classifier: Path) -> None:
+    """Call the contigs of a sample.
+
+    Writes into the sample's folder: contigs.tsv, a row a contig in input order; frames.tsv, a row a frame;
+    viral.fasta.gz, the contigs called viral.
+
+    Args:
+        fasta: the contigs.
+        sample: the sample's folder, with what prepare and merge wrote.
+        classifier: its file.
+
+    Raises:
+        UserError: the classifier was trained for other embeddings, or the files do not belong together.
+    """
+    judge = load_classifier(classifier)
+    embeddings = EmbeddingFile(sample / "embeddings.h5")
+    frames = read_frames(sample)
+    judge.recipe.check_embeddings(embeddings.attributes, frames["chunk_size"], embeddings.path)
+    frames["log_odds"] = _score_frames(judge, frames, embeddings)
+    evidence = {str(name): known for name, known in evidence_of_contigs(frames).to_dict("index").items()}
+    strangers = set(evidence)
+    calls: Counter[str] = Counter()
+    with ExitStack() as stack:
+        paths = [
+            stack.enter_context(atomic_path(sample / name)) for name in ("contigs.tsv", "frames.tsv", "viral.fasta.gz")
+        ]
+        _write_frames(frames, paths[1])
+        table = stack.enter_context(paths[0].open("w"))
+        table.write(_CONTIGS_HEAD)
+        packed = stack.enter_context(paths[2].open("wb"))
+        # Without a name and a time in its header: the same calls are the same bytes.
+        viral = stack.enter_context(gzip.GzipFile("", "wb", fileobj=packed, mtime=0))
+        for contig in read_contigs(fasta):
+            name = contig.name.decode()
+            strangers.discard(name)
+            known: Mapping[Any, Any] = evidence.get(name, _NO_FRAMES)
+            log_odds = _log_odds(judge, contig.letters, known)
+            called, reason = judge.decide(log_odds, known["residues"], len(contig.letters))
+            calls[called] += 1
+            score = f"{probability(log_odds):.4f}" if contig.letters else ""
+            row = (name, len(contig.letters), called, score, f"{log_odds:.3f}" if contig.letters else "")
+            counts = (known[column] for column in ("windows", "frames", "genetic_code"))
+            table.write("\t".join(map(str, (*row, *counts, reason))) + "\n")
+            if called == "viral":
+                viral.writelines(_fasta(contig, score))
+        if strangers:
+            raise UserError(f"{fasta}: no contig {min(strangers)}, which has frames; run the prepare stage again")
+    logger.info(
+        "call: %s: %d contigs viral, %d cellular, %d unresolved",
+        *(sample.name, calls["viral"], calls["cellular"], calls["unresolved"]),
+    )
+
+
+def _score_frames(judge: Classifier, frames: pd.DataFrame, embeddings: EmbeddingFile) -> Floats:
+    if embeddings.ids != frames["frame"].tolist():
+        raise UserError(f"{embeddings.path}: not the embeddings of this sample's frames; run the merge stage again")
+    residues = frames["residues"].to_numpy()
+    parts = [np.empty(0)]
+    for begin in range(0, len(frames), BLOCK):
+        rows = np.arange(begin, min(begin + BLOCK, len(frames)))
+        parts.append(judge.frame_log_odds(embeddings.rows(rows), residues[rows]))
+    return np.concatenate(parts)
+
+
+def _write_frames(frames: pd.DataFrame, path: Path) -> None:
+    columns = ["frame", "contig", "start", "end", "strand", "genetic_code"]
+    scored = frames[columns].assign(
+        score=probability(frames["log_odds"].to_numpy()).round(4), log_odds=frames["log_odds"].round(3)
+    )
+    scored.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
+
+
+def _log_odds(judge: Classifier, letters: bytes, known: Mapping[Any, Any]) -> float:
+    if not letters:
+        return 0.0
+    features = contig_features(letters, known["genetic_code"])
+    return float(judge.contig_log_odds(contig_inputs(known["total"], known["frames"], features[None]))[0])
+
+
+def _fasta(contig: Record, score: str) -> Iterator[bytes]:
+    yield b">%b score=%b\n" % (contig.name, score.encode())
+    for begin in range(0, len(contig.letters), LINE):
+        yield contig.letters[begin : begin + LINE] + b"\n"
