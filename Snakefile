@@ -29,6 +29,11 @@ HERE = Path(workflow.basedir)
 try:
     check_config(config, HERE / "workflow" / "schemas" / "config.schema.yaml")
     checkpoint_file = local_checkpoint(config["model"])
+    classifier = (
+        DEFAULT_CLASSIFIER
+        if config["classifier"] == "default"
+        else Path(config["classifier"])
+    )
     samples = pd.DataFrame(columns=["sample", "fasta", "type"])
     if "samples" in config:
         samples = read_samples(
@@ -39,7 +44,7 @@ try:
     if "training" in config:
         training = read_training(Path(config["training"]))
     if config["call"] and (samples["type"] == "contigs").any():
-        read_recipe(config.get("classifier") or DEFAULT_CLASSIFIER).check_config(config)
+        read_recipe(classifier).check_config(config)
 except UserError as error:
     sys.exit(f"virnucpro: error: {error}")
 

@@ -207,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     summary.add_argument("output_dir", type=Path, help="the run's folder")
     summary.add_argument("samples", nargs="+", help="names of the samples, each with a folder there")
+    summary.add_argument("--called", nargs="*", default=[], help="those of them whose contigs were called")
     return parser
 
 
@@ -338,4 +339,4 @@ def _merge(options: argparse.Namespace) -> None:
 def _summary(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.summary import summary
 
-    summary(options.output_dir, options.samples)
+    summary(options.output_dir, options.samples, options.called)

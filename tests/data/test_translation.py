@@ -11,9 +11,7 @@ from virnucpro.data.translation import open_frames
 IUPAC = "ACGTNRYSWKMBDHV"
 
 
-def slow_open_frames(
-    sequence: str, chunk_size: int, code: int = 1
-) -> list[tuple[int, str, int, int, str, str, int]]:
+def slow_open_frames(sequence: str, chunk_size: int, code: int = 1) -> list[tuple[int, str, int, int, str, str, int]]:
     found = []
     for chunk, (start, end) in enumerate(chunk_spans(len(sequence), chunk_size)):
         forward = sequence[start:end]

@@ -36,6 +36,8 @@ class Project:
             "model": "tiny.pt",
             "token_budget": 1024,
             "shard_tokens": 2000,
+            "short_chunks": [],
+            "call": False,
         }
         self.samples: dict[str, str] = {}  # what each one's FASTA holds
 

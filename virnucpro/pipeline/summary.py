@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,32 +14,40 @@ from virnucpro.pipeline.figure import draw_packing
 logger = logging.getLogger(__name__)
 
 SHOWN = 10  # samples named on the terminal
+SHOWN_CONTIGS = 25  # a run with no more is small enough to show every call
+CALLS = ("viral", "cellular", "unresolved")
 
 
-def summary(output_dir: Path, samples: Sequence[str]) -> None:
+def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()) -> None:
     """Write what a run made: summary.tsv, a row a sample; left_out.tsv, every record without an embedding and why;
     packing.svg, a picture of the bins; and summary.txt, a few lines for the terminal.
 
     Args:
         output_dir: the run's folder, with a folder for each sample.
         samples: their names, in the order of the rows.
+        called: those among them whose contigs were called.
     """
-    rows, left_out, manifests = [], [], []
+    rows, left_out, manifests, calls = [], [], [], {}
     for sample in samples:
         folder = output_dir / sample
         records = read_table(folder / "prepared" / "records.tsv", "record")
         shards = read_table(folder / "shards.tsv", "shard")
         rows.append({"sample": sample} | _count_records(records) | _count_packing(folder, shards))
+        if sample in called:
+            calls[sample] = read_table(folder / "contigs.tsv", "contig", "call")
+            rows[-1] |= {call: int((calls[sample]["call"] == call).sum()) for call in CALLS}
         without = records[records["proteins"] == 0]
         left_out.append(pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)}))
         manifests += [folder / "manifests" / f"{shard}.json" for shard in shards["shard"]]
     table, missed = pd.DataFrame(rows), pd.concat(left_out)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
     table["tokens_per_second"] = (table["tokens"] / table["seconds"]).fillna(0).round(1)
+    for call in CALLS if called else ():
+        table[call] = table[call].astype("Int64")  # empty for samples that were not called
     draw_packing(manifests, output_dir / "packing.svg")
     write_table(missed, output_dir / "left_out.tsv")
     write_table(table, output_dir / "summary.tsv")
-    write_text(output_dir / "summary.txt", _describe(table, missed, output_dir))
+    write_text(output_dir / "summary.txt", _describe(table, missed, calls, output_dir))
 
 
 def _count_records(records: pd.DataFrame) -> dict[str, int]:
@@ -74,7 +82,7 @@ def _reasons(records: pd.DataFrame) -> "pd.Series[str]":
     return reasons
 
 
-def _describe(table: pd.DataFrame, missed: pd.DataFrame, output_dir: Path) -> str:
+def _describe(table: pd.DataFrame, missed: pd.DataFrame, calls: Mapping[str, pd.DataFrame], output_dir: Path) -> str:
     total = table.sum(numeric_only=True)
     packed = "{tokens:,.0f} tokens in {bins:,.0f} bins".format_map(total)
     if total["tokens"]:
@@ -92,4 +100,17 @@ def _describe(table: pd.DataFrame, missed: pd.DataFrame, output_dir: Path) -> st
         "embeddings": ("\n" + " " * 14).join(files),
         "more": f"{output_dir}/summary.tsv, left_out.tsv and packing.svg",
     }
-    return "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
+    if calls:
+        counts = ", ".join(f"{total[call]:,.0f} {call}" for call in CALLS)
+        lines = {"calls": f"{counts}; contigs.tsv, frames.tsv and viral.fasta.gz of each sample"} | lines
+    text = "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
+    contigs = sum(map(len, calls.values()))
+    return (_show_calls(calls) + text) if 0 < contigs <= SHOWN_CONTIGS else text
+
+
+def _show_calls(calls: Mapping[str, pd.DataFrame]) -> str:
+    """Return every call as a table, the likeliest viruses first."""
+    shown = pd.concat([table.assign(sample=sample) for sample, table in calls.items()])
+    shown = shown.sort_values("log_odds", ascending=False, kind="stable")
+    columns = ["sample", "contig", "length", "windows", "score", "call"]
+    return shown[columns].to_string(index=False) + "\n\n"

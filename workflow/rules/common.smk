@@ -2,7 +2,7 @@ OUT = config["outdir"]
 LOGS = f"{OUT}/logs"
 
 # The one that comes with virnucpro lies in the package.
-CLASSIFIER = config.get("classifier") or str(DEFAULT_CLASSIFIER)
+CLASSIFIER = str(classifier)
 
 # Unlimited where nothing counts GPUs, as under SLURM, where each job asks the scheduler for its own.
 GPU_JOBS = (

@@ -1,6 +1,7 @@
 rule summary:
     input:
         expand(f"{OUT}/{{sample}}/embeddings.h5", sample=samples["sample"]),
+        expand(f"{OUT}/{{sample}}/contigs.tsv", sample=called_samples()),
     output:
         samples=report(
             f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"
@@ -20,5 +21,6 @@ rule summary:
     params:
         folder=subpath(output.samples, parent=True),
         samples=list(samples["sample"]),
+        called=list(called_samples()),
     shell:
-        "python -m virnucpro summary {params.folder:q} {params.samples:q} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro summary {params.folder:q} {params.samples:q} --called {params.called:q} 2>&1 | tee {log:q} >&2"
