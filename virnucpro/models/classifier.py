@@ -2,7 +2,7 @@
 
 A frame's are the mean of some small networks over its embedding and length. A contig's are a logistic regression over
 the evidence of its frames, sum / sqrt(frames + 4), which lies between a sum, as if frames told independently, and a
-mean, as if they all told the same; over their number; and over the features of its letters.
+mean, as if they all told the same; and over how its reading frames are laid out.
 """
 
 import os
@@ -34,7 +34,7 @@ class Classifier:
         mean, scale: [embed_dim + 1], of the frames' embeddings and log length.
         hidden_weight, hidden_bias: [networks, hidden, embed_dim + 1] and [networks, hidden].
         output_weight, output_bias: [networks, hidden] and [networks].
-        contig_mean, contig_scale, contig_weight: [2 + features], of evidence, log(1 + frames) and `contig_features`.
+        contig_mean, contig_scale, contig_weight: [1 + features], of the evidence and of `contig_features`.
         contig_bias: [1].
         recipe: what it may be used with.
     """
@@ -107,15 +107,14 @@ def standardise(
 
 
 def contig_inputs(total: npt.ArrayLike, frames: npt.ArrayLike, features: Floats) -> Floats:
-    """Return what the regression sees of contigs, float64 [contigs, 2 + features].
+    """Return what the regression sees of contigs, float64 [contigs, 1 + features].
 
     Args:
         total: sum of the log-odds of every contig's frames.
         frames: their number.
         features: [contigs, features], of `contig_features`.
     """
-    count = np.asarray(frames, np.float64)
-    return np.column_stack([np.asarray(total) / np.sqrt(count + PRIOR_FRAMES), np.log1p(count), features])
+    return np.column_stack([np.asarray(total) / np.sqrt(np.asarray(frames) + PRIOR_FRAMES), features])
 
 
 def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> None:
@@ -137,6 +136,6 @@ def load_classifier(path: str | os.PathLike[str]) -> Classifier:
             classifier = Classifier(**{name: file.get_tensor(name) for name in file.keys()}, recipe=recipe)  # noqa: SIM118
     except (OSError, SafetensorError, TypeError) as error:
         raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
-    if len(classifier.contig_weight) != 2 + len(NAMES):
+    if len(classifier.contig_weight) != 1 + len(NAMES):
         raise UserError(f"{path}: a classifier over other features of contigs than this version's; train it anew")
     return classifier

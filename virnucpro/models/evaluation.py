@@ -32,7 +32,11 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 
     def with_interval(metric: Any) -> dict[str, float]:
         low, high = np.quantile([metric(viral[rows], log_odds[rows]) for rows in resamples], (0.025, 0.975))
-        return {"value": round(float(metric(viral, log_odds)), 4), "low": round(low, 4), "high": round(high, 4)}
+        return {
+            "value": round(float(metric(viral, log_odds)), 4),
+            "low": round(float(low), 4),
+            "high": round(float(high), 4),
+        }
 
     return {
         "viral": int(viral.sum()),

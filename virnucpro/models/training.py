@@ -65,9 +65,9 @@ def deal_groups(groups: npt.NDArray[np.str_], labels: Labels, seed: int) -> npt.
 
 
 def group_weights(groups: npt.NDArray[np.str_], labels: Labels) -> Floats:
-    """Return weights of rows, mean 1: both labels weigh the same, groups by the square root of their size."""
+    """Return weights of rows, mean 1: both labels weigh the same, and within each all groups."""
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = np.asarray(1 / np.sqrt(sizes)[group])
+    weights = np.asarray(1 / sizes[group])
     for label in np.unique(labels):
         weights[labels == label] /= weights[labels == label].sum()
     return np.asarray(weights / weights.mean())
@@ -85,8 +85,8 @@ def fit_frames(inputs: Rows, labels: Labels, weights: Floats, folds: npt.NDArray
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
     standard = torch.from_numpy(standardise(inputs, mean, scale))
-    target = torch.from_numpy(labels).float()
-    weight = torch.from_numpy(weights).float()
+    target = torch.tensor(labels, dtype=torch.float32)
+    weight = torch.tensor(weights, dtype=torch.float32)
     networks, log_odds = [], np.empty(len(inputs))
     for fold in range(FOLDS):
         held_out = torch.from_numpy(folds == fold)

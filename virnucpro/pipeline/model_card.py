@@ -92,7 +92,8 @@ def model_card(
           pooling; chunks of {recipe.chunk_size} bp, and of {short} where these have no open frame.
         - **Frames**: the mean of {hidden[0]} networks, {hidden[2]} inputs (the embedding and the log of the length),
           {hidden[1]} hidden units.
-        - **Contigs**: a logistic regression over the frames' evidence, their number, and features of the letters.
+        - **Contigs**: a logistic regression over the frames' evidence, the share of the contig that its longest stretch
+          without a stop takes, and the difference between its strands in long stretches.
         - **Calls**: viral from log-odds of {recipe.viral_from}, cellular up to {recipe.cellular_to}, unresolved in
           between and with fewer than {recipe.fewest_residues} residues in open frames. Scores take both classes as
           equally frequent.
