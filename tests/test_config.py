@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
@@ -132,7 +132,6 @@ def test_samples_are_read_where_biopython_is_missing(folder: Path, monkeypatch: 
     assert len(samples(folder, "sample\tfasta\nx\ta.fa\n")) == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.one_of(st.binary(), st.text("samplefatype\t\n\"',.0 é").map(str.encode)))
 def test_no_bytes_of_a_table_make_a_traceback(folder: Path, content: bytes) -> None:
     (folder / "samples.tsv").write_bytes(content)

