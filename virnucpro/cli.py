@@ -177,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
         "cut labelled genomes into fragments as long as contigs, the same bases of each group, to train on",
         "training.tsv fragments.fna.gz fragments.tsv",
     )
-    fragment.add_argument("sheet", type=Path, help="table of labelled FASTA files: fasta, record, label, group, split")
+    fragment.add_argument(
+        "sheet", type=Path, help="table of labelled FASTA files: fasta, record, label, group, host, split"
+    )
     fragment.add_argument("fasta", type=Path, help="FASTA to write, gzip")
     fragment.add_argument("table", type=Path, help="TSV to write, where each fragment comes from")
     fragment.add_argument("--bases", type=positive_integer, default=1_000_000, help="about so many of each group")

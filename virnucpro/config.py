@@ -59,7 +59,8 @@ def read_training(path: Path) -> pd.DataFrame:
     """Read and check a table of labelled FASTA files, tab-separated; it may have more columns than are needed.
 
     Returns:
-        A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group` and `split`.
+        A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `host` and
+        `split`.
 
     Raises:
         UserError: the table cannot be read, a value is wrong, a file is missing or begins with what prepare would
@@ -83,7 +84,7 @@ def read_training(path: Path) -> pd.DataFrame:
             except UserError as error:
                 raise UserError(f"{path}: line {line}: {error}") from None
         rows.append(row)
-    table = pd.DataFrame(rows)[["fasta", "record", "label", "group", "split"]]
+    table = pd.DataFrame(rows)[["fasta", "record", "label", "group", "host", "split"]]
     for label in ("viral", "cellular"):
         groups = table.loc[(table["label"] == label) & (table["split"] == "train"), "group"].nunique()
         if groups < 2:

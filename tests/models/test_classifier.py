@@ -31,16 +31,17 @@ def networks(inputs: int, count: int = 3) -> list[nn.Sequential]:
 @pytest.fixture
 def classifier() -> Classifier:
     rng = np.random.default_rng(0)
-    parts = [[p.detach().numpy() for p in network.parameters()] for network in networks(9)]
-    hidden_weight, hidden_bias, output_weight, output_bias = (np.stack(part) for part in zip(*parts, strict=True))
-    inputs = 1 + len(NAMES)
+    parts = [[p.detach().numpy() for p in network.parameters()] for network in networks(9, 6)]
+    arrays = (np.stack(part) for part in zip(*parts, strict=True))
+    hidden_weight, hidden_bias, output_weight, output_bias = (a.reshape(2, 3, *a.shape[1:]) for a in arrays)
+    inputs = 2 + len(NAMES)
     return Classifier(
         mean=rng.normal(size=9).astype(np.float32),
         scale=rng.uniform(0.5, 2, 9).astype(np.float32),
         hidden_weight=hidden_weight,
         hidden_bias=hidden_bias,
-        output_weight=output_weight[:, 0],
-        output_bias=output_bias[:, 0],
+        output_weight=output_weight[:, :, 0],
+        output_bias=output_bias[:, :, 0],
         contig_mean=rng.normal(size=inputs).astype(np.float32),
         contig_scale=rng.uniform(0.5, 2, inputs).astype(np.float32),
         contig_weight=rng.normal(size=inputs).astype(np.float32),
@@ -55,15 +56,16 @@ def test_frames_are_scored_as_torch_does(classifier: Classifier) -> None:
     inputs = torch.tensor(np.column_stack([embedding, np.log(residues)])).float()
     standard = ((inputs - torch.tensor(classifier.mean)) / torch.tensor(classifier.scale)).clamp(-6, 6)
     with torch.inference_mode():
-        expected = torch.stack([network(standard)[:, 0] for network in networks(9)]).mean(0)
+        outputs = torch.stack([network(standard)[:, 0] for network in networks(9, 6)])
+    expected = torch.stack([outputs[:3].mean(0), outputs[3:].mean(0)], dim=1)
     np.testing.assert_allclose(classifier.frame_log_odds(embedding, residues), expected, atol=1e-5)
 
 
 def test_contigs_are_a_regression_over_their_evidence(classifier: Classifier) -> None:
     features = np.random.default_rng(2).normal(size=(3, len(NAMES)))
-    inputs = contig_inputs([3.0, -8.0, 0.0], [5, 12, 0], features)
-    np.testing.assert_allclose(inputs[:, 0], [1, -2, 0])
-    np.testing.assert_array_equal(inputs[:, 1:], features)
+    inputs = contig_inputs(np.array([[3.0, 6.0], [-8.0, 4.0], [0.0, 0.0]]), [5, 12, 0], features)
+    np.testing.assert_allclose(inputs[:, :2], [[1, 2], [-2, 1], [0, 0]])
+    np.testing.assert_array_equal(inputs[:, 2:], features)
     standard = (inputs - classifier.contig_mean) / classifier.contig_scale
     expected = [
         float(sum(a * b for a, b in zip(row, classifier.contig_weight, strict=True))) + 0.25 for row in standard
@@ -178,9 +180,9 @@ def test_frames_are_scored_by_what_has_not_seen_their_group() -> None:
     # Each group is marked by a dimension of its own, which tells its label to who has seen it, and to nobody else.
     inputs = np.eye(10, dtype=np.float32)[np.repeat(np.arange(10), 40)] + rng.normal(size=(400, 10)) * 0.1
     folds = deal_groups(groups, labels, 0)
-    fit = fit_frames(inputs.astype(np.float32), labels, np.ones(400), folds, 0)
-    assert len(fit.networks) == FOLDS
-    found = ((fit.log_odds > 0) == labels).mean()
+    fit = fit_frames(inputs.astype(np.float32), labels, np.ones(400), folds, np.ones((400, 1), bool), 0)
+    assert [len(networks) for networks in fit.networks] == [FOLDS]
+    found = ((fit.log_odds[:, 0] > 0) == labels).mean()
     assert found < 0.7, "the labels of groups held out leaked"
 
 

@@ -21,7 +21,7 @@ def genome(label: str, seed: int, length: int = 12_000) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(tmp_path_factory.mktemp("calls"))
-    rows = ["fasta\trecord\tlabel\tgroup\tsplit\tnote\n"]
+    rows = ["fasta\trecord\tlabel\tgroup\thost\tsplit\tnote\n"]
     for number in range(10):
         label = "viral" if number % 2 else "cellular"
         name = f"g{number}.fa"
@@ -29,7 +29,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             f">a{number}\n{genome(label, number)}\n>b{number}\n{genome(label, 50 + number)}\n"
         )
         record = f"a{number}" if number == 4 else ""
-        rows.append(f"{name}\t{record}\t{label}\tgroup{number}\t{'test' if number > 7 else 'train'}\t-\n")
+        rows.append(
+            f"{name}\t{record}\t{label}\tgroup{number}\thost{number % 4 // 2}\t{'test' if number > 7 else 'train'}\t-\n"
+        )
     (made.folder / "training.tsv").write_text("".join(rows))
     made.config |= {"training": "training.tsv", "training_bases": 20_000, "token_budget": 4096, "shard_tokens": 50_000}
     made.add("soil", f">v\n{genome('viral', 98, 5000)}\n>c\n{genome('cellular', 99, 5000)}\n>none\nAC\n>empty\n")
@@ -101,10 +103,10 @@ def test_the_same_seed_gives_the_same_classifier(project: Project) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("g1.fa\t\tbacterial\tx\ttrain\t", "line 12: label is 'bacterial', but must be one of viral, cellular"),
-        ("g1.fa\t\tcellular\tgroup1\ttrain\t", "line 12: group group1 is cellular here and viral before"),
-        ("g1.fa\t\tviral\tgroup1\ttest\t", "line 12: group group1 is test here and train before"),
-        ("absent.fa\t\tviral\tx\ttrain\t", "line 12: absent.fa: no such file"),
+        ("g1.fa\t\tbacterial\tx\t\ttrain\t", "line 12: label is 'bacterial', but must be one of viral, cellular"),
+        ("g1.fa\t\tcellular\tgroup1\t\ttrain\t", "line 12: group group1 is cellular here and viral before"),
+        ("g1.fa\t\tviral\tgroup1\t\ttest\t", "line 12: group group1 is test here and train before"),
+        ("absent.fa\t\tviral\tx\t\ttrain\t", "line 12: absent.fa: no such file"),
     ],
 )
 def test_a_wrong_table_is_refused_in_one_line(project: Project, tmp_path: Path, line: str, message: str) -> None:

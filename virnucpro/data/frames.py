@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from virnucpro.data.fasta import read_fasta
@@ -25,17 +26,22 @@ def read_frames(sample: Path) -> pd.DataFrame:
     return frames
 
 
-def evidence_of_contigs(frames: pd.DataFrame) -> pd.DataFrame:
+def evidence_of_contigs(frames: pd.DataFrame, log_odds: npt.NDArray[np.float64]) -> pd.DataFrame:
     """Return a row a contig, in the order of the frames, with the contig as index.
 
-    Columns: `total`, the sum of the frames' log_odds; `frames` and `windows`, how many frames and in how many chunks;
-    `residues` in them; `genetic_code`.
+    Columns: `total`, the sums of its frames' log-odds in each view, a list; `frames` and `windows`, how many frames and
+    in how many chunks; `residues` in them; `genetic_code`.
+
+    Args:
+        frames: of `read_frames`.
+        log_odds: float64 [frames, views].
     """
     window = frames["frame"].str.slice(0, -2)  # less F1 to R3, a frame's name is its chunk's
     by_contig = frames.groupby("contig", sort=False)
+    total = pd.DataFrame(log_odds, index=frames.index).groupby(frames["contig"], sort=False).sum()
     return pd.DataFrame(
         {
-            "total": by_contig["log_odds"].sum(),
+            "total": total.to_numpy().tolist(),
             "frames": by_contig.size(),
             "windows": window.groupby(frames["contig"], sort=False).nunique(),
             "residues": by_contig["residues"].sum(),

@@ -1,8 +1,10 @@
 """Viral or cellular: log-odds of every open frame from its embedding, and of a contig from its frames and its letters.
 
-A frame's are the mean of some small networks over its embedding and length. A contig's are a logistic regression over
-the evidence of its frames, sum / sqrt(frames + 4), which lies between a sum, as if frames told independently, and a
-mean, as if they all told the same; and over how its reading frames are laid out.
+A frame is seen in several views: by networks that learned from all organisms, and by some that learned from those of
+one kind of host alone. Its log-odds in a view are the mean of some small networks over its embedding and length. A
+contig's are a logistic regression over the evidence of its frames in each view, sum / sqrt(frames + 4), which lies
+between a sum, as if frames told independently, and a mean, as if they all told the same; and over how its reading
+frames are laid out.
 """
 
 import os
@@ -32,9 +34,9 @@ class Classifier:
 
     Attributes:
         mean, scale: [embed_dim + 1], of the frames' embeddings and log length.
-        hidden_weight, hidden_bias: [networks, hidden, embed_dim + 1] and [networks, hidden].
-        output_weight, output_bias: [networks, hidden] and [networks].
-        contig_mean, contig_scale, contig_weight: [1 + features], of the evidence and of `contig_features`.
+        hidden_weight, hidden_bias: [views, networks, hidden, embed_dim + 1] and [views, networks, hidden].
+        output_weight, output_bias: [views, networks, hidden] and [views, networks].
+        contig_mean, contig_scale, contig_weight: [views + features], of the evidence and of `contig_features`.
         contig_bias: [1].
         recipe: what it may be used with.
     """
@@ -52,17 +54,19 @@ class Classifier:
     recipe: Recipe
 
     def frame_log_odds(self, embedding: npt.NDArray[np.float32], residues: npt.ArrayLike) -> Floats:
-        """Return the log-odds of frames for viral, float64 [frames], both classes taken as equally frequent.
+        """Return the log-odds of frames for viral, float64 [frames, views], both classes taken as equally frequent.
+
+        The first view is that of all organisms.
 
         Args:
             embedding: float32 [frames, embed_dim].
             residues: of every frame.
         """
         inputs = standardise(frame_inputs(embedding, residues), self.mean, self.scale)
-        hidden = np.einsum("fi,nhi->nfh", inputs, self.hidden_weight, optimize=True) + self.hidden_bias[:, None]
-        hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))
-        outputs = np.einsum("nfh,nh->nf", hidden, self.output_weight) + self.output_bias[:, None]
-        return np.asarray(outputs.mean(axis=0), np.float64)
+        hidden = np.einsum("fi,vnhi->fvnh", inputs, self.hidden_weight, optimize=True) + self.hidden_bias
+        hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))  # GELU
+        outputs = np.einsum("fvnh,vnh->fvn", hidden, self.output_weight) + self.output_bias
+        return np.asarray(outputs.mean(axis=2), np.float64)
 
     def contig_log_odds(self, inputs: Floats) -> Floats:
         """Return the calibrated log-odds of contigs, float64 [contigs], from what `contig_inputs` gives."""
@@ -106,15 +110,15 @@ def standardise(
     return np.asarray(np.clip((inputs - mean) / scale, -CLAMP, CLAMP), np.float32)
 
 
-def contig_inputs(total: npt.ArrayLike, frames: npt.ArrayLike, features: Floats) -> Floats:
-    """Return what the regression sees of contigs, float64 [contigs, 1 + features].
+def contig_inputs(total: Floats, frames: npt.ArrayLike, features: Floats) -> Floats:
+    """Return what the regression sees of contigs, float64 [contigs, views + features].
 
     Args:
-        total: sum of the log-odds of every contig's frames.
-        frames: their number.
+        total: sum of the log-odds of every contig's frames, [contigs, views].
+        frames: their number, [contigs].
         features: [contigs, features], of `contig_features`.
     """
-    return np.column_stack([np.asarray(total) / np.sqrt(np.asarray(frames) + PRIOR_FRAMES), features])
+    return np.hstack([total / np.sqrt(np.asarray(frames) + PRIOR_FRAMES)[:, None], features])
 
 
 def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> None:
@@ -136,6 +140,6 @@ def load_classifier(path: str | os.PathLike[str]) -> Classifier:
             classifier = Classifier(**{name: file.get_tensor(name) for name in file.keys()}, recipe=recipe)  # noqa: SIM118
     except (OSError, SafetensorError, TypeError) as error:
         raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
-    if len(classifier.contig_weight) != 1 + len(NAMES):
+    if len(classifier.contig_weight) != len(classifier.hidden_weight) + len(NAMES):
         raise UserError(f"{path}: a classifier over other features of contigs than this version's; train it anew")
     return classifier

@@ -1,8 +1,9 @@
 """Fitting a classifier: networks over frames and a regression over contigs, cross-fitted by group of organisms.
 
-Groups are dealt to folds. Each network learns from all folds but one and stops early by that one, so that the log-odds
-of every frame for training come from a network that has never seen its group; the regression over contigs learns from
-those. All randomness comes from the seed.
+Frames are seen in views: of all organisms, and of those of each kind of host. Groups are dealt to folds. In a view each
+network learns from all folds but one and stops early by that one, so that the log-odds of every frame for training come
+from a network that has never seen its group; the regression over contigs learns from those. All randomness comes from
+the seed.
 """
 
 import copy
@@ -26,6 +27,7 @@ HIDDEN = 64
 DROPOUT = 0.4
 BATCH = 512
 MOST_EPOCHS = 40
+NEXT_TO_NOTHING = 1e-9  # weight of frames that are not in a view
 PATIENCE = 5  # epochs without a lower loss on the groups held out
 REGULARISATION = 0.1  # scikit-learn's C of the regressions
 
@@ -39,13 +41,13 @@ class FrameFit:
 
     Attributes:
         mean, scale: float32 [inputs], of the standardised inputs.
-        networks: one a fold.
-        log_odds: float64 [frames], each by the network of the fold that its group was held out in.
+        networks: of each view, one a fold.
+        log_odds: float64 [frames, views], each by the network of the fold that its group was held out in.
     """
 
     mean: Rows
     scale: Rows
-    networks: list[nn.Sequential]
+    networks: list[list[nn.Sequential]]
     log_odds: Floats
 
 
@@ -73,32 +75,34 @@ def group_weights(groups: npt.NDArray[np.str_], labels: Labels) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
-def fit_frames(inputs: Rows, labels: Labels, weights: Floats, folds: npt.NDArray[np.int64], seed: int) -> FrameFit:
-    """Fit a network for each fold.
+def fit_frames(
+    inputs: Rows, labels: Labels, weights: Floats, folds: npt.NDArray[np.int64], views: npt.NDArray[np.bool_], seed: int
+) -> FrameFit:
+    """Fit a network for each view and fold.
 
     Args:
         inputs: float32 [frames, inputs], of `frame_inputs`.
         labels: int64 [frames], 1 for viral.
         weights: float64 [frames].
         folds: int64 [frames], from 0 to FOLDS - 1.
+        views: bool [frames, views], which frames each learns from.
         seed: of the networks' beginnings and of the batches.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
     standard = torch.from_numpy(standardise(inputs, mean, scale))
     target = torch.tensor(labels, dtype=torch.float32)
-    weight = torch.tensor(weights, dtype=torch.float32)
-    networks, log_odds = [], np.empty(len(inputs))
-    for fold in range(FOLDS):
-        held_out = torch.from_numpy(folds == fold)
-        network = _fit_network(standard, target, weight, held_out, seed + fold)
-        with torch.inference_mode():
-            log_odds[folds == fold] = network(standard[held_out])[:, 0].numpy()
-        networks.append(network)
+    networks, log_odds = [], np.empty(views.shape)
+    for view, of_view in enumerate(views.T):
+        weight = torch.tensor(np.where(of_view, weights, NEXT_TO_NOTHING), dtype=torch.float32)
+        networks.append([_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(FOLDS)])
+        for fold, network in enumerate(networks[-1]):
+            with torch.inference_mode():
+                log_odds[folds == fold, view] = network(standard[folds == fold])[:, 0].numpy()
     return FrameFit(mean, scale, networks, log_odds)
 
 
 def _fit_network(
-    inputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, held_out: torch.Tensor, seed: int
+    inputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, fold: npt.NDArray[np.bool_], seed: int
 ) -> nn.Sequential:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(inputs.shape[1], HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, 1))
@@ -108,7 +112,7 @@ def _fit_network(
         loss = F.binary_cross_entropy_with_logits(network(inputs[rows])[:, 0], target[rows], reduction="none")
         return (loss * weight[rows]).sum() / weight[rows].sum()
 
-    train, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
+    train, validation = (torch.from_numpy(np.flatnonzero(rows)) for rows in (~fold, fold))
     best, best_loss, best_epoch = network.state_dict(), float("inf"), 0
     for epoch in range(MOST_EPOCHS):
         network.train()
@@ -129,14 +133,14 @@ def _fit_network(
 
 
 def fit_frames_linear(inputs: Rows, labels: Labels, weights: Floats, folds: npt.NDArray[np.int64]) -> Floats:
-    """Return the cross-fitted log-odds of frames by a linear model, float64 [frames], to compare the networks with."""
+    """Return the cross-fitted log-odds of frames by a linear model, float64 [frames, 1], to compare networks with."""
     standard = standardise(inputs, inputs.mean(axis=0), inputs.std(axis=0) + 1e-6)
     log_odds = np.empty(len(inputs))
     for train, test in _splits(folds):
         model = LogisticRegression(C=REGULARISATION / 100, max_iter=200)
         model.fit(standard[train], labels[train], sample_weight=weights[train])
         log_odds[test] = model.decision_function(standard[test])
-    return log_odds
+    return log_odds[:, None]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ BLOCK = 10_000  # frames scored at once
 LINE = 60
 
 _CONTIGS_HEAD = "contig\tlength\tcall\tscore\tlog_odds\twindows\tframes\tgenetic_code\treason\n"
-_NO_FRAMES = {"total": 0.0, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
 
 
 def call(fasta: Path, sample: Path, classifier: Path) -> None:
@@ -47,15 +46,18 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
     embeddings = EmbeddingFile(sample / "embeddings.h5")
     frames = read_frames(sample)
     judge.recipe.check_embeddings(embeddings.attributes, frames["chunk_size"], embeddings.path)
-    frames["log_odds"] = _score_frames(judge, frames, embeddings)
-    evidence = {str(name): known for name, known in evidence_of_contigs(frames).to_dict("index").items()}
+    log_odds_of_frames = _score_frames(judge, frames, embeddings)
+    table_of_evidence = evidence_of_contigs(frames, log_odds_of_frames)
+    evidence = {str(name): known for name, known in table_of_evidence.to_dict("index").items()}
     strangers = set(evidence)
+    views = len(judge.hidden_weight)
+    nothing = {"total": [0.0] * views, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
     calls: Counter[str] = Counter()
     with ExitStack() as stack:
         paths = [
             stack.enter_context(atomic_path(sample / name)) for name in ("contigs.tsv", "frames.tsv", "viral.fasta.gz")
         ]
-        _write_frames(frames, paths[1])
+        _write_frames(frames, log_odds_of_frames[:, 0], paths[1])
         table = stack.enter_context(paths[0].open("w"))
         table.write(_CONTIGS_HEAD)
         packed = stack.enter_context(paths[2].open("wb"))
@@ -64,7 +66,7 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
         for contig in read_contigs(fasta):
             name = contig.name.decode()
             strangers.discard(name)
-            known: Mapping[Any, Any] = evidence.get(name, _NO_FRAMES)
+            known: Mapping[Any, Any] = evidence.get(name, nothing)
             log_odds = _log_odds(judge, contig.letters, known)
             called, reason = judge.decide(log_odds, known["residues"], len(contig.letters))
             calls[called] += 1
@@ -86,18 +88,16 @@ def _score_frames(judge: Classifier, frames: pd.DataFrame, embeddings: Embedding
     if embeddings.ids != frames["frame"].tolist():
         raise UserError(f"{embeddings.path}: not the embeddings of this sample's frames; run the merge stage again")
     residues = frames["residues"].to_numpy()
-    parts = [np.empty(0)]
+    parts = [np.empty((0, len(judge.hidden_weight)))]
     for begin in range(0, len(frames), BLOCK):
         rows = np.arange(begin, min(begin + BLOCK, len(frames)))
         parts.append(judge.frame_log_odds(embeddings.rows(rows), residues[rows]))
     return np.concatenate(parts)
 
 
-def _write_frames(frames: pd.DataFrame, path: Path) -> None:
+def _write_frames(frames: pd.DataFrame, log_odds: Floats, path: Path) -> None:
     columns = ["frame", "contig", "start", "end", "strand", "genetic_code"]
-    scored = frames[columns].assign(
-        score=probability(frames["log_odds"].to_numpy()).round(4), log_odds=frames["log_odds"].round(3)
-    )
+    scored = frames[columns].assign(score=probability(log_odds).round(4), log_odds=log_odds.round(3))
     scored.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
 
 
@@ -105,7 +105,8 @@ def _log_odds(judge: Classifier, letters: bytes, known: Mapping[Any, Any]) -> fl
     if not letters:
         return 0.0
     features = contig_features(letters, known["genetic_code"])
-    return float(judge.contig_log_odds(contig_inputs(known["total"], known["frames"], features[None]))[0])
+    inputs = contig_inputs(np.array([known["total"]]), [known["frames"]], features[None])
+    return float(judge.contig_log_odds(inputs)[0])
 
 
 def _fasta(contig: Record, score: str) -> Iterator[bytes]:

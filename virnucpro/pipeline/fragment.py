@@ -26,10 +26,11 @@ def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: in
 
     Lengths are log-uniform from 1,500 to 40,000 bases. Fragments of one record do not overlap, and all records of a
     group are drawn from in turn. Writes the fragments as FASTA (gzip), named FRAGMENT_1 and so on, and a table:
-    fragment, fasta, record, start and end (half-open, from 0), label, group and split.
+    fragment, fasta, record, start and end (half-open, from 0), label, group, host and split.
 
     Args:
-        sheet: a row for each labelled file or record: `fasta`, `record` (empty: all), `label`, `group`, `split`.
+        sheet: a row for each labelled file or record: `fasta`, `record` (empty: all), `label`, `group`, `host`,
+            `split`.
         fasta: FASTA to write.
         table: TSV to write.
         bases: about so many of each group in training, a fifth of it of a group for testing.
@@ -67,7 +68,7 @@ def _records(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
         for name, sequence in read_fasta(str(fasta)):
             if not wanted or name in wanted:
                 missing.discard(name)
-                described = {key: settings[key] for key in ("label", "group", "split")}
+                described = {key: settings[key] for key in ("label", "group", "host", "split")}
                 yield {"fasta": str(fasta), "record": name, "sequence": sequence, **described}
         if missing:
             raise UserError(f"{fasta}: no record {min(missing)}, which the training sheet names")

@@ -90,8 +90,8 @@ def model_card(
 
         - **Encoder**: {recipe.encoder}, SHA-256 `{recipe.encoder_sha256}`, layer {recipe.layer}, {recipe.pooling}
           pooling; chunks of {recipe.chunk_size} bp, and of {short} where these have no open frame.
-        - **Frames**: the mean of {hidden[0]} networks, {hidden[2]} inputs (the embedding and the log of the length),
-          {hidden[1]} hidden units.
+        - **Frames**: {hidden[0]} views (all organisms, and those of each kind of host), in each the mean of {hidden[1]}
+          networks, {hidden[3]} inputs (the embedding and the log of the length), {hidden[2]} hidden units.
         - **Contigs**: a logistic regression over the frames' evidence, the share of the contig that its longest stretch
           without a stop takes, and the difference between its strands in long stretches.
         - **Calls**: viral from log-odds of {recipe.viral_from}, cellular up to {recipe.cellular_to}, unresolved in

@@ -65,7 +65,7 @@ class Labelled(NamedTuple):
     Attributes:
         fragments: by name; columns as fragment wrote them, `length`, `viral` (0 or 1) and `fold` (-1 of the test).
         features: float64 [fragments, features].
-        frames: as read_frames gives them, and `viral`, `group` and `fold` of each one's fragment.
+        frames: as read_frames gives them, and `viral`, `group`, `host` and `fold` of each one's fragment.
         inputs: float32 [frames, inputs].
         attributes: of the embeddings.
     """
@@ -77,9 +77,11 @@ class Labelled(NamedTuple):
     attributes: dict[str, str | int]
 
     def contig_inputs(self, log_odds: Floats) -> Floats:
-        """Return what the regression sees of all fragments, from the log-odds of all frames."""
-        evidence = evidence_of_contigs(self.frames.assign(log_odds=log_odds)).reindex(self.fragments.index)
-        return contig_inputs(evidence["total"].fillna(0), evidence["frames"].fillna(0), self.features)
+        """Return what the regression sees of all fragments, from the log-odds of all frames, [frames, views]."""
+        evidence = evidence_of_contigs(self.frames, log_odds)
+        total = pd.DataFrame(evidence["total"].tolist(), index=evidence.index).reindex(self.fragments.index)
+        frames = evidence["frames"].reindex(self.fragments.index)
+        return contig_inputs(total.fillna(0).to_numpy(), frames.fillna(0), self.features)
 
 
 def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_chunks: list[int], seed: int) -> None:
@@ -105,7 +107,7 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
     known = (frames["fold"] >= 0).to_numpy()
     viral, fold = (frames.loc[known, name].to_numpy(np.int64) for name in ("viral", "fold"))
     weights = group_weights(frames.loc[known, "group"].to_numpy(str), viral)
-    frame_fit = fit_frames(labelled.inputs[known], viral, weights, fold, seed)
+    frame_fit = fit_frames(labelled.inputs[known], viral, weights, fold, _views(frames[known]), seed)
     linear = fit_frames_linear(labelled.inputs[known], viral, weights, fold)
     contig_fit = _fit_contigs(labelled, known, frame_fit.log_odds)
     linear_fit = _fit_contigs(labelled, known, linear)
@@ -124,7 +126,7 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
     trained, test = fragments[seen], fragments[~seen]
     metrics = {
         "cross-validation": evaluate(trained, seed),
-        "cross-validation, frames by a linear model": evaluate(trained.assign(log_odds=linear_fit.log_odds), seed),
+        "cross-validation, frames by a linear model": evaluate(_called_by(linear_fit, trained), seed),
     }
     shown, shown_name = trained, "cross-validation"
     if test["viral"].nunique() == 2:
@@ -138,7 +140,7 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
 
 
 def _read(training: Path, seed: int) -> Labelled:
-    fragments = read_table(training / "fragments.tsv", "fragment", "fasta", "record", "label", "group", "split")
+    fragments = read_table(training / "fragments.tsv", "fragment", "fasta", "record", "label", "group", "host", "split")
     fragments = fragments.set_index("fragment", drop=False)
     embeddings = EmbeddingFile(training / "embeddings.h5")
     if len(embeddings.row_shape) > 1:
@@ -154,7 +156,7 @@ def _read(training: Path, seed: int) -> Labelled:
     seen = fragments["split"] == "train"
     groups, viral = fragments.loc[seen, "group"].to_numpy(str), fragments.loc[seen, "viral"].to_numpy()
     fragments.loc[seen, "fold"] = deal_groups(groups, viral, seed)
-    for column in ("viral", "group", "fold"):
+    for column in ("viral", "group", "host", "fold"):
         frames[column] = fragments.loc[frames["contig"], column].to_numpy()
     features = {c.name.decode(): contig_features(c.letters) for c in read_contigs(training / "fragments.fna.gz")}
     return Labelled(
@@ -166,17 +168,31 @@ def _read(training: Path, seed: int) -> Labelled:
     )
 
 
+def _views(frames: pd.DataFrame) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    """Return which frames each view learns from, bool [frames, views]: all, and those of each host of both labels."""
+    labels = frames[frames["host"] != ""].groupby("host")["viral"].nunique()
+    hosts = sorted(labels.index[labels == 2])
+    return np.column_stack([np.ones(len(frames), bool), *((frames["host"] == host).to_numpy() for host in hosts)])
+
+
 def _fit_contigs(
     labelled: Labelled, known: "np.ndarray[tuple[int], np.dtype[np.bool_]]", log_odds: Floats
 ) -> ContigFit:
     """Fit the regression over the fragments for training, from the log-odds of their frames."""
-    of_all = np.zeros(len(known))
+    of_all = np.zeros((len(known), log_odds.shape[1]))
     of_all[known] = log_odds
     seen = (labelled.fragments["fold"] >= 0).to_numpy()
     trained = labelled.fragments[seen]
     viral = trained["viral"].to_numpy()
     weights = group_weights(trained["group"].to_numpy(str), viral)
     return fit_contigs(labelled.contig_inputs(of_all)[seen], viral, weights, trained["fold"].to_numpy(np.int64))
+
+
+def _called_by(fit: ContigFit, trained: pd.DataFrame) -> pd.DataFrame:
+    """Return the fragments for training with the log-odds of another fit, and calls that let the same share pass."""
+    viral_from = np.quantile(fit.log_odds[trained["viral"] == 0], 1 - FALSE_CALLS)
+    calls = np.where(fit.log_odds >= viral_from, "viral", "cellular")
+    return trained.assign(log_odds=fit.log_odds, call=calls)
 
 
 def _recipe(labelled: Labelled, fit: ContigFit, chunk_size: int, short_chunks: list[int]) -> Recipe:
@@ -200,15 +216,16 @@ def _recipe(labelled: Labelled, fit: ContigFit, chunk_size: int, short_chunks: l
 
 
 def _assemble(frames: FrameFit, contigs: ContigFit, recipe: Recipe) -> Classifier:
-    parameters = [[parameter.detach().numpy() for parameter in network.parameters()] for network in frames.networks]
-    hidden_weight, hidden_bias, output_weight, output_bias = map(np.stack, zip(*parameters, strict=True))
+    def stack(name: str) -> Rows:
+        return np.array([[n.state_dict()[name].numpy() for n in networks] for networks in frames.networks])
+
     return Classifier(
         mean=frames.mean,
         scale=frames.scale,
-        hidden_weight=hidden_weight,
-        hidden_bias=hidden_bias,
-        output_weight=output_weight[:, 0],
-        output_bias=output_bias[:, 0],
+        hidden_weight=stack("0.weight"),
+        hidden_bias=stack("0.bias"),
+        output_weight=stack("3.weight")[:, :, 0],
+        output_bias=stack("3.bias")[:, :, 0],
         contig_mean=contigs.mean,
         contig_scale=contigs.scale,
         contig_weight=contigs.weight,
