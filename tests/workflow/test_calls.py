@@ -35,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (made.folder / "training.tsv").write_text("".join(rows))
     made.config |= {"training": "training.tsv", "training_bases": 20_000, "token_budget": 4096, "shard_tokens": 50_000}
     made.add("soil", f">v\n{genome('viral', 98, 5000)}\n>c\n{genome('cellular', 99, 5000)}\n>none\nAC\n>empty\n")
-    done = made.run("train")
+    done = made.run("--", "train")
     assert done.returncode == 0, done.stderr
     return made
 
@@ -113,7 +113,7 @@ def test_a_wrong_table_is_refused_in_one_line(project: Project, tmp_path: Path, 
     table = project.folder / "training.tsv"
     right = table.read_text()
     table.write_text(f"{right}{line}\n")
-    done = project.run("train")
+    done = project.run("--", "train")
     table.write_text(right)
     assert done.returncode == 1
     assert f"virnucpro: error: training.tsv: {message}" in done.stderr

@@ -81,7 +81,8 @@ def _mismatch(name: str, made: object, takes: object) -> str:
 
 def as_metadata(recipe: Recipe) -> dict[str, str]:
     """Return the metadata of a classifier's file."""
-    return {"format": FORMAT, "recipe": json.dumps(asdict(recipe))}
+    # One entry: safetensors writes several in an order that is another each time.
+    return {FORMAT: json.dumps(asdict(recipe))}
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -95,8 +96,8 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             size = int.from_bytes(file.read(8), "little")  # safetensors: the length of a JSON header, and the header
             header = json.loads(file.read(min(size, MOST_BYTES)))
         metadata = header["__metadata__"]
-        if metadata["format"] == FORMAT:
-            return Recipe(**json.loads(metadata["recipe"]))
+        if FORMAT in metadata:
+            return Recipe(**json.loads(metadata[FORMAT]))
     except OSError as error:
         raise UserError(f"classifier {path}: {error.strerror}; give one that a training wrote") from None
     except (ValueError, KeyError, TypeError):
