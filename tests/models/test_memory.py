@@ -13,6 +13,7 @@ from virnucpro.data import VarlenCollator
 from virnucpro.data.budget import estimate_memory
 from virnucpro.models.attention import sdpa_attention
 from virnucpro.models.esm2 import ESM2, ESM2Config
+from virnucpro.models.linear import Linear
 
 
 class LiveBytes(TorchDispatchMode):
@@ -41,6 +42,8 @@ def test_activations_of_a_token(embed_dim: int, dtype: torch.dtype) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
             module.to(dtype)
+        if isinstance(module, Linear):
+            module.pack()
     batch = VarlenCollator()([{"id": str(number), "sequence": "A" * 126} for number in range(8)])
     with torch.inference_mode(), LiveBytes() as live:
         model(batch)

@@ -25,11 +25,11 @@ class ModelMemory:
 def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> ModelMemory:
     """Return a packed ESM-2 forward's memory from its sizes, for devices where it is not measured.
 
-    A layer has 12 d^2 weights. In FP32 the feed-forward net has most alive at once: the residual stream, the normed
-    input and two arrays of 4 d. In half precision it is attention, with its rotated queries and keys in FP32. Both
-    figures were counted (tests/models/test_memory.py) and rounded up.
+    A layer has 12 d^2 weights. Most is alive at once in attention: the residual stream, the normed input, queries, keys
+    and values, and the attended values, in half precision also the FP32 numbers that rotary turns. Both figures were
+    counted (tests/models/test_memory.py) and rounded up.
     """
-    activation_bytes = 41 if bytes_per_number == 4 else 25  # of a token, for each of its numbers
+    activation_bytes = 29 if bytes_per_number == 4 else 27  # of a token, for each of its numbers
     return ModelMemory(12 * layers * embed_dim**2 * bytes_per_number, activation_bytes * embed_dim)
 
 

