@@ -1,9 +1,10 @@
 # make demo: the workflow on a small real sample.  make test: every check.  Both set up what they need in .venv first.
+# make benchmark: embedding beside its peers, about ten minutes on two cores; the peers go to .venv-benchmark.
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint benchmark clean
 
 demo: $(VENV)/.installed
 	snakemake --cores all
@@ -17,6 +18,14 @@ lint: $(VENV)/.installed-test
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+
+benchmark: .venv-benchmark/.installed
+	.venv-benchmark/bin/python benchmarks/embedding.py
+
+.venv-benchmark/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-benchmark
+	.venv-benchmark/bin/pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
+	touch $@
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

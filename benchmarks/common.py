@@ -16,6 +16,7 @@ MAX_SEQUENCE_LENGTH = 1022
 SEED = 20250101
 
 _FOLDER = Path(__file__).parent
+RESULTS = _FOLDER / "results"
 
 
 @cache
@@ -38,13 +39,13 @@ def fewest_bins(tokens: npt.NDArray[np.int64], budget: int) -> int:
     return -(-int(tokens.sum()) // budget)
 
 
-def write_result(name: str, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a Markdown table, and write it to results/NAME.md with its title and the machine."""
+def write_result(name: str, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]], note: str = "") -> None:
+    """Print a Markdown table, and write it to results/NAME.md with its title, a note and the machine."""
     lines = [header, tuple("---:" for _ in header), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     print(table)
-    text = f"# {title}\n\n{table}\n\nMachine: {_describe_machine()}.\n"
-    (_FOLDER / "results" / f"{name}.md").write_text(text)
+    note = f"{note}\n\n" if note else ""
+    (RESULTS / f"{name}.md").write_text(f"# {title}\n\n{table}\n\n{note}Machine: {_describe_machine()}.\n")
 
 
 def _describe_machine() -> str:

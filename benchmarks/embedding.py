@@ -1,0 +1,221 @@
+"""Embedding side by side: virnucpro, fair-esm, Hugging Face's EsmModel, and what bare matrix products would allow."""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import esm
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import transformers
+from common import RESULTS, SEED, draw_tokens, write_result
+from torch import Tensor
+
+from virnucpro.data import GreedyPacker, VarlenCollator
+from virnucpro.data.budget import CPU_TOKEN_BUDGET
+from virnucpro.data.collation import BOS, EOS, PAD, PackedBatch
+from virnucpro.models.checkpoint import load_esm2
+from virnucpro.models.esm2 import ESM2
+
+
+class Size(NamedTuple):
+    """An ESM-2, and how many tokens and repeats make its timing a matter of minutes on two cores."""
+
+    layers: int
+    embed_dim: int
+    tokens: int
+    repeats: int
+
+
+HEADS = 20
+SIZES = {"8M": Size(6, 320, 8192, 5), "35M": Size(12, 480, 8192, 3), "150M": Size(30, 640, 4096, 3)}
+GPU_SIZES = {"650M": Size(33, 1280, 1_000_000, 5), "3B": Size(36, 2560, 300_000, 3)}
+KINDS = ("frame", "protein")
+PEER_TOKENS = {"cpu": (1024, 2048, 4096), "cuda": (16384, 32768, 65536)}  # of a padded batch; each peer's best counts
+GPU_TOKEN_BUDGET = 65536
+
+Run = Callable[[], object]
+
+
+def sequences_of(kind: str, tokens: int) -> list[str]:
+    """Return random proteins of real lengths, longest first: what they say does not change the speed."""
+    lengths = draw_tokens(kind, tokens // 40, np.random.default_rng(SEED)) - 2
+    lengths = sorted(lengths[: np.searchsorted((lengths + 2).cumsum(), tokens) + 1].tolist(), reverse=True)
+    residues = np.random.default_rng(SEED).choice(list("ACDEFGHIKLMNPQRSTVWY"), (len(lengths), max(lengths)))
+    return ["".join(row[:length]) for row, length in zip(residues, lengths, strict=True)]
+
+
+def packed_batches(sequences: list[str], budget: int, device: torch.device) -> list[PackedBatch]:
+    """Return the sequences as virnucpro packs them."""
+    entries = [{"id": str(number), "sequence": sequence} for number, sequence in enumerate(sequences)]
+    return [VarlenCollator()(a_bin).to(device) for a_bin in GreedyPacker(budget).pack_sequences(entries)]
+
+
+def padded_batches(sequences: list[str], tokens: int, device: torch.device) -> list[Tensor]:
+    """Return batches of neighbours in length, as many as fit the tokens, padding counted: [sequences, longest]."""
+    batches: list[list[str]] = [[]]
+    for sequence in sequences:
+        if batches[-1] and (len(batches[-1]) + 1) * (len(batches[-1][0]) + 2) > tokens:
+            batches.append([])
+        batches[-1].append(sequence)
+    letters = esm.Alphabet.from_architecture("ESM-1b").tok_to_idx
+    rows = [[torch.tensor([BOS, *(letters[c] for c in s), EOS]) for s in batch] for batch in batches]
+    return [torch.nn.utils.rnn.pad_sequence(row, batch_first=True, padding_value=PAD).to(device) for row in rows]
+
+
+def hugging_face(size: Size, device: torch.device, dtype: torch.dtype) -> transformers.EsmModel:
+    """Return transformers' model with SDPA and random weights."""
+    config = transformers.EsmConfig(
+        vocab_size=33,
+        hidden_size=size.embed_dim,
+        num_hidden_layers=size.layers,
+        num_attention_heads=HEADS,
+        intermediate_size=4 * size.embed_dim,
+        position_embedding_type="rotary",
+        token_dropout=True,
+        pad_token_id=PAD,
+        mask_token_id=32,
+        max_position_embeddings=1026,
+        attn_implementation="sdpa",
+    )
+    return transformers.EsmModel(config, add_pooling_layer=False).eval().to(device, dtype)
+
+
+def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
+    """Run nothing but the matrix products of a forward, those of attention one sequence at a time, within the cache."""
+    weight = model.layers[0].fc1.weight
+    dim, heads, device = model.config.embed_dim, model.config.heads, weight.device
+    longest = max(batch.max_seqlen for batch in batches)
+    attention_dtype = torch.float32 if device.type == "cpu" else weight.dtype
+    scores = torch.empty(heads * longest * longest, dtype=attention_dtype, device=device)
+    for batch in batches:
+        x = torch.zeros(len(batch.input_ids), dim, dtype=weight.dtype, device=device)
+        wide = torch.zeros(len(batch.input_ids), 4 * dim, dtype=weight.dtype, device=device)
+        heads_of = x.to(attention_dtype).view(len(x), heads, -1).transpose(0, 1).contiguous()
+        for layer in model.layers:
+            for product, operand in ((layer.qkv, x), (layer.out, x), (layer.fc1, x), (layer.fc2, wide)):
+                product(operand)
+            for begin, end in itertools.pairwise([0, *itertools.accumulate(batch.lengths)]):
+                own, length = heads_of[:, begin:end], end - begin
+                square = scores[: heads * length**2].view(heads, length, length)
+                torch.bmm(own, own.transpose(1, 2), out=square)
+                torch.bmm(square, own)
+
+
+def contenders(size: Size, sequences: list[str], checkpoint: Path, device: torch.device) -> dict[str, list[Run]]:
+    """Return what is timed, by name; of a peer, a run for every token size it may be best at."""
+    half = torch.bfloat16 if device.type == "cpu" else torch.float16
+    peer_dtype, peer_precision = (torch.float32, "FP32") if device.type == "cpu" else (half, "FP16")
+    budget = CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
+    padded = [padded_batches(sequences, tokens, device) for tokens in PEER_TOKENS[device.type]]
+    packed = packed_batches(sequences, budget, device)
+    fair = esm.ESM2(size.layers, size.embed_dim, HEADS).eval().to(device, peer_dtype)
+    face = hugging_face(size, device, peer_dtype)
+
+    def run_fair(batches: list[Tensor]) -> None:
+        for tokens in batches:
+            fair(tokens, repr_layers=[size.layers])
+
+    def run_face(batches: list[Tensor]) -> None:
+        for tokens in batches:
+            mask = tokens != PAD
+            face(input_ids=tokens, attention_mask=None if mask.all() else mask)
+
+    runs: dict[str, list[Run]] = {
+        f"fair-esm {peer_precision}": [lambda b=batches: run_fair(b) for batches in padded],
+        f"transformers {peer_precision}": [lambda b=batches: run_face(b) for batches in padded],
+    }
+    for dtype, name in ((torch.float32, "FP32"), (torch.bfloat16, "BF16")):
+        model = load_esm2(checkpoint, device, dtype)
+        runs[f"virnucpro {name}"] = [lambda m=model: [m(batch) for batch in packed]]
+        runs[f"bare products {name}"] = [lambda m=model: bare_products(m, packed)]
+    return runs
+
+
+def seconds(run: Run, device: torch.device) -> float:
+    """Return how long a run takes, the device's work included."""
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def measure(size: Size, sequences: list[str], device: torch.device) -> dict[str, float]:
+    """Return tokens/s of every contender at its best token size: medians of interleaved repeats."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "random.pt"
+        torch.manual_seed(SEED)
+        torch.save(esm.ESM2(size.layers, size.embed_dim, HEADS).state_dict(), checkpoint)
+        every = contenders(size, sequences, checkpoint, device)
+    for runs in every.values():
+        seconds(runs[0], device)
+    best = {name: min(runs, key=lambda run: seconds(run, device)) for name, runs in every.items()}
+    times: dict[str, list[float]] = {name: [] for name in best}
+    for _ in range(size.repeats):
+        for name, run in best.items():
+            times[name].append(seconds(run, device))
+    tokens = sum(map(len, sequences)) + 2 * len(sequences)
+    return {name: tokens / statistics.median(taken) for name, taken in times.items()}
+
+
+def draw(results: dict[tuple[str, str], dict[str, float]], path: Path) -> None:
+    """Draw tokens/s as bars, a panel for each size and kind."""
+    figure, axes = plt.subplots(len(KINDS), len(results) // len(KINDS), figsize=(13, 5), squeeze=False)
+    for (size, kind), axis in zip(sorted(results, key=lambda key: KINDS.index(key[1])), axes.flat, strict=True):
+        speeds = results[size, kind]
+        colours = ["C2" if "virnucpro" in name else "0.85" if "bare" in name else "C7" for name in speeds]
+        bars = axis.barh(list(speeds), list(speeds.values()), color=colours)
+        axis.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8)
+        axis.set(title=f"{size}, {kind}s", xlim=(0, 1.2 * max(speeds.values())))
+        axis.tick_params(labelsize=8)
+        axis.invert_yaxis()
+    figure.supxlabel("tokens/s")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Write results/embedding.md and .png, or results/embedding-CARD.md and .png where there is a GPU."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", default=None, help="8M 35M 150M on a CPU, 650M 3B on a GPU")
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sizes = GPU_SIZES if device.type == "cuda" else SIZES
+    sizes = {name: sizes[name] for name in options.sizes or sizes}
+    results = {}
+    for (name, size), kind in itertools.product(sizes.items(), KINDS):
+        results[name, kind] = measure(size, sequences_of(kind, size.tokens), device)
+        print(name, kind, {contender: round(speed) for contender, speed in results[name, kind].items()}, flush=True)
+    rows = []
+    for (name, kind), speeds in results.items():
+        peer = max(speed for contender, speed in speeds.items() if contender.startswith(("fair", "transformers")))
+        for contender, speed in speeds.items():
+            bare = speeds[f"bare products {contender.split()[1]}"] if contender.startswith("virnucpro") else None
+            share = f"{100 * speed / bare:.0f} %" if bare else ""
+            rows.append((name, kind, contender, f"{speed:,.0f}", f"{speed / peer:.2f}", share))
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name()
+        gpu, file = f"GPU: {name}.", f"embedding_{name.replace(' ', '_')}"
+    else:
+        rows += [(name, "both", "on a GPU", "", "", "") for name in GPU_SIZES]
+        gpu, file = "No GPU was at hand, so its rows are empty.", "embedding"
+    note = (
+        f"{gpu} Weights are random, lengths are real. Peers ran over batches sorted by length, each at the best of "
+        f"{', '.join(map(str, PEER_TOKENS[device.type]))} padded tokens. torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, fair-esm 2.0.0."
+    )
+    header = ("size", "sequences", "what", "tokens/s", "to the best peer", "of the bare products")
+    write_result(file, "Embedding: tokens/s, medians of interleaved repeats", header, rows, note)
+    draw(results, RESULTS / f"{file}.png")
+
+
+if __name__ == "__main__":
+    main()
