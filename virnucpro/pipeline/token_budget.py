@@ -1,15 +1,20 @@
 """token-budget: how many tokens a bin may hold on the kind of device that will run the bins."""
 
+import ctypes
 import json
 import logging
 import os
+import re
+import resource
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 
-from virnucpro.data.budget import CPU_TOKEN_BUDGET, MARGIN, STEP, ModelMemory, calculate_token_budget, estimate_memory
-from virnucpro.data.collation import VarlenCollator
+from virnucpro.data.budget import MARGIN, STEP, ModelMemory, estimate_memory, token_budget
+from virnucpro.data.collation import PackedBatch, VarlenCollator
 from virnucpro.data.files import write_text
 from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.devices import DTYPES, describe_device, lease_device, resolve_precision
@@ -18,7 +23,10 @@ from virnucpro.models.weights import find_weights
 
 logger = logging.getLogger(__name__)
 
-TRIAL_TOKENS = (4 * STEP, 8 * STEP)
+TRIAL_TOKENS = (2 * STEP, 8 * STEP)  # of the bins that memory is measured with
+FEWEST_TOKENS = 4 * STEP  # of a budget that is tried
+TRIALS = 3  # of a bin that is timed; the best counts
+WORTH = 1.1  # a bin of twice the tokens must be so much faster; the timing of one kind of machine varies by less
 MOST_TOKENS = 256 * STEP  # keeps the largest arrays within what 32-bit indices of kernels reach, up to 3B
 
 
@@ -65,25 +73,23 @@ def probe_token_budget(
     with lease_device(device) as leased:
         precision = resolve_precision(precision, leased)
         dtype = DTYPES[precision]
-        memory = estimate_memory(card["layers"], card["embed_dim"], dtype.itemsize)
         if leased.type == "cuda":
             free, total = torch.cuda.mem_get_info(leased)
             capability = list(torch.cuda.get_device_capability(leased))
-            if requested is None:
-                memory = measure_memory(load_esm2(find_weights(model).path, leased, dtype), leased)
-                reason = "activations of two trial bins were measured; with the model they fill all but the margin"
         else:
             total, free = _host_memory()
             capability = None
-            reason = "the default of a CPU"
-        if requested is not None:
-            budget, reason = requested, "set in the configuration"
-        elif leased.type == "cuda":
-            fits = calculate_token_budget(leased.index, memory)
-            budget = min(fits, MOST_TOKENS)
-            reason += f"; {fits} tokens would fit, more than {MOST_TOKENS} are of no use" if fits > budget else ""
+        if requested is None:
+            trial = load_esm2(find_weights(model).path, leased, dtype)
+            memory = measure_memory(trial)
+            fits = min(token_budget(total, memory), MOST_TOKENS)
+            budget = useful_tokens(trial, fits)
+            reason = f"measured: larger bins are no faster; {fits} tokens would fit"
+            if budget == fits:
+                reason = "measured: with the model the activations fill all but the margin"
         else:
-            budget = CPU_TOKEN_BUDGET
+            memory = estimate_memory(card["layers"], card["embed_dim"], dtype.itemsize)
+            budget, reason = requested, "set in the configuration"
         name = describe_device(leased)
     found = TokenBudget(
         device=name,
@@ -102,19 +108,67 @@ def probe_token_budget(
     logger.info("token budget: %d on %s in %s (%s)", budget, name, precision, reason)
 
 
-def measure_memory(model: ESM2, device: torch.device) -> ModelMemory:
-    """Return a model's bytes on a CUDA device, and the bytes that each further token of a bin adds to the peak."""
-    model_bytes = torch.cuda.memory_allocated(device)
-    peaks = []
-    for tokens in TRIAL_TOKENS:
-        sequences = [{"id": str(number), "sequence": "A" * 126} for number in range(tokens // 128)]
-        batch = VarlenCollator()(sequences).to(device)
+def measure_memory(model: ESM2) -> ModelMemory:
+    """Return what a model and its process take on its device, and what each token of a bin adds to the peak.
+
+    A line through the peaks of two trial bins. On a CPU it is the peak of the process, on CUDA that of torch.
+    """
+    _peak_bytes(model, _trial_bin(model, TRIAL_TOKENS[0]))  # loads the kernels
+    few, many = (_peak_bytes(model, _trial_bin(model, tokens)) for tokens in TRIAL_TOKENS)
+    activation_bytes = max(-(-(many - few) // (TRIAL_TOKENS[1] - TRIAL_TOKENS[0])), 1)
+    return ModelMemory(many - activation_bytes * TRIAL_TOKENS[1], activation_bytes)
+
+
+def useful_tokens(model: ESM2, fits: int) -> int:
+    """Return how many of the tokens that fit are of use: doubled as long as the model gets faster by it."""
+    layers, model.layers = model.layers, model.layers[:1]  # all have the same shapes
+    tokens = min(FEWEST_TOKENS, fits)
+    seconds = _seconds_a_token(model, tokens)
+    while tokens < fits:
+        more = min(2 * tokens, fits)
+        if seconds < WORTH * (seconds := _seconds_a_token(model, more)):
+            break
+        tokens = more
+    model.layers = layers
+    return tokens
+
+
+def _trial_bin(model: ESM2, tokens: int) -> PackedBatch:
+    sequences = [{"id": str(number), "sequence": "A" * 126} for number in range(tokens // 128)]
+    return VarlenCollator()(sequences).to(model.inv_freq.device)
+
+
+@torch.inference_mode()
+def _seconds_a_token(model: ESM2, tokens: int) -> float:
+    batch = _trial_bin(model, tokens)
+    taken = []
+    for _ in range(TRIALS):
+        start = time.perf_counter()
+        model.representations(batch, [])
+        if batch.input_ids.is_cuda:
+            torch.cuda.synchronize(batch.input_ids.device)
+        taken.append(time.perf_counter() - start)
+    return min(taken) / tokens
+
+
+@torch.inference_mode()
+def _peak_bytes(model: ESM2, batch: PackedBatch) -> int:
+    """Return the most memory that is in use while the model runs over a bin."""
+    device = batch.input_ids.device
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        with torch.inference_mode():
-            model(batch)
+        model(batch)
         torch.cuda.synchronize(device)
-        peaks.append(torch.cuda.max_memory_allocated(device))
-    return ModelMemory(model_bytes, -(-(peaks[1] - peaks[0]) // (TRIAL_TOKENS[1] - TRIAL_TOKENS[0])))
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what an earlier bin left in glibc's heap is no need of this one
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    model(batch)
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024
 
 
 def _host_memory() -> tuple[int, int]:

