@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -270,17 +271,18 @@ def test_provenance(sample: Sample, proteins: dict[str, str]) -> None:
 
 def test_a_bin_that_does_not_fit_is_split(sample: Sample) -> None:
     """In a process of its own whose address space is limited, so that memory really runs out."""
-    random_text = "".join(random.Random(1).choices(AMINO_ACIDS, k=60 * 900))
-    records = (f">p{n}\n{random_text[60 * n : 60 * n + 60]}\n" for n in range(900))
+    random_text = "".join(random.Random(1).choices(AMINO_ACIDS, k=60 * 2700))
+    records = (f">p{n}\n{random_text[60 * n : 60 * n + 60]}\n" for n in range(2700))
     sample.proteins.write_text("".join(records))
     write_budget(sample, 1_000_000)
     sample.pack(shard_tokens=1_000_000)
     whole = all_rows(sample.run())
-    done = subprocess.run(
-        [sys.executable, "-c", STARVED, sample.folder, sample.model], capture_output=True, text=True, timeout=120
-    )
+    # Large arrays are given back to the system at once, so that those of a bin that failed do not starve the next.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "1"}
+    command = [sys.executable, "-c", STARVED, sample.folder, sample.model]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "a bin of 55800 tokens does not fit the memory of cpu: bins are split" in done.stderr
+    assert "a bin of 167400 tokens does not fit the memory of cpu: bins are split" in done.stderr
     starved = EmbeddingFile(sample.folder / "starved.h5")
     np.testing.assert_allclose(all_rows(starved), whole, atol=1e-5)
 

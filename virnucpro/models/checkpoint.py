@@ -113,7 +113,7 @@ def load_esm2(path: str | os.PathLike[str], device: torch.device, dtype: torch.d
 
 def _pair(part: Tensor, heads: int) -> Tensor:
     """Make neighbours of the rows of queries or keys that are turned together, half a head apart in the file."""
-    return part.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+    return part.reshape(heads, 2, -1, *part.shape[1:]).transpose(1, 2).reshape(part.shape)
 
 
 def _load(path: Path) -> Any:

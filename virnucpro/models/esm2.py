@@ -61,7 +61,8 @@ class Layer(nn.Module):
         if qkv.is_cpu:
             qkv = qkv.float()  # there attention is no faster in half precision, and less exact
         turn(qkv[:, :2], rotation)
-        return attention(*qkv.unbind(1), batch).flatten(1)
+        q, k, v = qkv.unbind(1)
+        return attention(q, k, v, batch).flatten(1)
 
 
 class ESM2(nn.Module):
@@ -117,7 +118,7 @@ class ESM2(nn.Module):
 def turn(qk: Tensor, rotation: Tensor) -> None:
     """Turn queries and keys, [tokens, 2, heads, head_dim], in place, in FP32 whatever their precision."""
     turned = qk.float()
-    torch.view_as_complex(turned.unflatten(-1, (-1, 2))).mul_(rotation)
+    torch.view_as_complex(turned.view(*turned.shape[:-1], -1, 2)).mul_(rotation)
     if turned.dtype != qk.dtype:
         qk.copy_(turned)
 

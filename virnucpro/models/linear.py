@@ -29,11 +29,11 @@ class Linear(nn.Linear):
         if self.weight.is_mkldnn and x.dtype == residual.dtype:
             binary = torch.ops.mkldnn._linear_pointwise.binary
             return cast(Tensor, binary(x, residual, self.weight, self.bias, "add"))
-        return residual + self(x)
+        return residual + cast(Tensor, self(x))
 
 
 def _onednn_has(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -120,8 +120,9 @@ class AsyncInferenceRunner:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # On a CPU torch raises a plain RuntimeError, and so does oneDNN, which names no reason.
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "could not create a" in text
 
 
 def _as_rows(of_layers: list[torch.Tensor]) -> Rows:
