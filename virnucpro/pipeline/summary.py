@@ -2,13 +2,14 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from virnucpro.data.files import write_text
-from virnucpro.data.tables import read_table, write_table
+from virnucpro.data.files import atomic_path, write_text
+from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.pipeline.figure import draw_packing
 
 logger = logging.getLogger(__name__)
@@ -24,22 +25,26 @@ def summary(output_dir: Path, samples: Sequence[str]) -> None:
         output_dir: the run's folder, with a folder for each sample.
         samples: their names, in the order of the rows.
     """
-    rows, left_out, manifests = [], [], []
-    for sample in samples:
-        folder = output_dir / sample
-        records = read_table(folder / "prepared" / "records.tsv", "record")
-        shards = read_table(folder / "shards.tsv", "shard")
-        rows.append({"sample": sample} | _count_records(records) | _count_packing(folder, shards))
-        without = records[records["proteins"] == 0]
-        left_out.append(pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)}))
-        manifests += [folder / "manifests" / f"{shard}.json" for shard in shards["shard"]]
-    table, missed = pd.DataFrame(rows), pd.concat(left_out)
+    rows, manifests, sequences = [], [], 0
+    reasons: Counter[str] = Counter()
+    with atomic_path(output_dir / "left_out.tsv") as path:  # written sample by sample: no memory holds those of thousands
+        for sample in samples:
+            folder = output_dir / sample
+            records = read_table(folder / "prepared" / "records.tsv", "record")
+            shards = read_table(folder / "shards.tsv", "shard")
+            without = records[records["proteins"] == 0]
+            missed = pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)})
+            append_table(missed, path)
+            reasons.update(missed["reason"])
+            rows.append({"sample": sample} | _count_records(records) | _count_packing(folder, shards))
+            manifests += [folder / "manifests" / f"{shard}.json" for shard in shards["shard"]]
+            sequences += int(shards["sequences"].sum())
+    table = pd.DataFrame(rows)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
     table["tokens_per_second"] = (table["tokens"] / table["seconds"]).fillna(0).round(1)
-    draw_packing(manifests, output_dir / "packing.svg")
-    write_table(missed, output_dir / "left_out.tsv")
+    draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
-    write_text(output_dir / "summary.txt", _describe(table, missed, output_dir))
+    write_text(output_dir / "summary.txt", _describe(table, reasons, output_dir))
 
 
 def _count_records(records: pd.DataFrame) -> dict[str, int]:
@@ -74,12 +79,11 @@ def _reasons(records: pd.DataFrame) -> "pd.Series[str]":
     return reasons
 
 
-def _describe(table: pd.DataFrame, missed: pd.DataFrame, output_dir: Path) -> str:
+def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> str:
     total = table.sum(numeric_only=True)
     packed = "{tokens:,.0f} tokens in {bins:,.0f} bins".format_map(total)
     if total["tokens"]:
         packed += f", {total['tokens'] / total['room']:.1%} full; {total['tokens'] / total['seconds']:,.0f} tokens/s"
-    reasons = (f"{count:,} with {reason}" for reason, count in missed["reason"].value_counts().items())
     files = [str(output_dir / sample / "embeddings.h5") for sample in table["sample"].head(SHOWN)]
     if len(table) > SHOWN:
         files.append(f"... {len(table) - SHOWN} more samples")
@@ -87,7 +91,7 @@ def _describe(table: pd.DataFrame, missed: pd.DataFrame, output_dir: Path) -> st
         "samples": f"{len(table):,} ({total['records']:,.0f} records, {total['letters']:,.0f} letters)",
         "proteins": "{proteins:,.0f} ({duplicates:,.0f} duplicates, {truncated:,.0f} truncated)".format_map(total),
         "ambiguous": "{ambiguous:,.0f} codons or residues".format_map(total),
-        "left out": "; ".join(reasons) or "nothing",
+        "left out": "; ".join(f"{count:,} with {reason}" for reason, count in reasons.most_common()) or "nothing",
         "packed": packed,
         "embeddings": ("\n" + " " * 14).join(files),
         "more": f"{output_dir}/summary.tsv, left_out.tsv and packing.svg",

@@ -97,6 +97,13 @@ def weights_mb():
     return estimate_memory(card["layers"], card["embed_dim"], 4).model_bytes / 1e6
 
 
+def embed_threads(wildcards, input):
+    """Return one where a GPU does the work, so that a device waits for a single core; else a share of all cores."""
+    with open(f"{OUT}/token_budget.json") as file:
+        on_cpu = json.load(file)["device"] == "cpu"
+    return max(1, workflow.cores // (GPU_JOBS or 1)) if on_cpu else 1
+
+
 def gpu_mem_mb(wildcards, input, attempt):
     """Return the host's memory for a job with the model: torch and CUDA, the weights and a shard."""
     return round(attempt * (8000 + weights_mb()))

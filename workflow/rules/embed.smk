@@ -11,8 +11,8 @@ rule embed:
         f"{LOGS}/{{sample}}/embed_{{shard}}.log",
     conda:
         "../../envs/virnucpro.yaml"
-    # All cores, shared between as many jobs as may run at once.
-    threads: lambda wildcards: max(1, workflow.cores // (GPU_JOBS or 1))
+    priority: 1  # a device waits for nothing that can wait
+    threads: embed_threads
     resources:
         gpu=1,
         mem_mb=gpu_mem_mb,

@@ -11,6 +11,7 @@ checkpoint pack:
         f"{LOGS}/{{sample}}/pack.log",
     conda:
         "../../envs/virnucpro.yaml"
+    priority: 1  # as embed, which needs it
     resources:
         mem_mb=growing(2000, 10),
         runtime=growing(30, 0.01),
