@@ -58,6 +58,8 @@ class Project:
             "model": "tiny.pt",
             "token_budget": 1024,
             "shard_tokens": 2000,
+            "short_chunks": [],
+            "call": False,
         }
         self.samples: dict[str, str] = {}  # what each one's FASTA holds
 
@@ -89,7 +91,7 @@ class Project:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         self.write()
-        return subprocess.run(self.command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+        return subprocess.run(self.command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=3600)
 
     def embed_processes(self, shard: str, sample: str = "soil") -> list[int]:
         """Return the ids of the processes that embed a shard of this project, and of no other that runs beside it."""
@@ -125,8 +127,12 @@ class Project:
     def jobs(self, since: float = 0) -> list[Job]:
         """Return the jobs that started after a time and came to their end, as Snakemake notes them beside each output."""
         notes = [json.loads(path.read_text()) for path in (self.folder / ".snakemake" / "metadata").rglob("*")]
-        jobs = {Job(note["rule"], note["log"][0], note["starttime"], note["endtime"]) for note in notes}
-        return sorted((job for job in jobs if job.start > since), key=lambda job: job.start)
+        spans: dict[tuple[str, str], list[float]] = {}
+        for note in notes:
+            if note["starttime"] > since:
+                spans.setdefault((note["rule"], note["log"][0]), []).extend((note["starttime"], note["endtime"]))
+        jobs = [Job(*job, min(times), max(times)) for job, times in spans.items()]
+        return sorted(jobs, key=lambda job: job.start)
 
     def stamps(self, *below: str) -> dict[str, int]:
         files = [path for name in below for path in (self.results / name).rglob("*") if path.is_file()]

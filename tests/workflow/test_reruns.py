@@ -106,14 +106,9 @@ def shards_of(project: Project) -> int:
     return len(shards)
 
 
-def test_another_budget_packs_again_and_changes_rounding_alone(one: Project) -> None:
-    ids, rows, _ = rows_of(one)
-    one.config["token_budget"] = 4096
-    assert rerun(one) == {"token_budget": 1, "pack": 1, "embed": shards_of(one), "merge": 1, "summary": 1}
-    manifest = json.loads((one.results / "soil" / "manifests" / "0001.json").read_text())
-    assert manifest["token_budget"] == 4096
-    assert rows_of(one)[0] == ids
-    np.testing.assert_allclose(rows_of(one)[1], rows, rtol=0, atol=1e-5)
+def test_what_changes_no_embedding_runs_nothing(one: Project) -> None:
+    one.config["seed"] = 7
+    assert rerun(one) == {}
 
 
 def test_fewer_shards_leave_nothing_stale(one: Project) -> None:
@@ -122,6 +117,16 @@ def test_fewer_shards_leave_nothing_stale(one: Project) -> None:
     one.config["shard_tokens"] = 100_000
     assert rerun(one) == {"pack": 1, "embed": 1, "merge": 1, "summary": 1}
     assert shards_of(one) == 1 < before
+    assert rows_of(one)[0] == ids
+    np.testing.assert_allclose(rows_of(one)[1], rows, rtol=0, atol=1e-5)
+
+
+def test_another_budget_packs_again_and_changes_rounding_alone(one: Project) -> None:
+    ids, rows, _ = rows_of(one)
+    one.config["token_budget"] = 4096
+    assert rerun(one) == {"token_budget": 1, "pack": 1, "embed": shards_of(one), "merge": 1, "summary": 1}
+    manifest = json.loads((one.results / "soil" / "manifests" / "0001.json").read_text())
+    assert manifest["token_budget"] == 4096
     assert rows_of(one)[0] == ids
     np.testing.assert_allclose(rows_of(one)[1], rows, rtol=0, atol=1e-5)
 

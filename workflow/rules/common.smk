@@ -11,10 +11,9 @@ GPU_JOBS = (
     else None
 )
 
-# What the provenance of a result names; where samples lie and results go changes no result.
-SETTINGS = {
-    key: value for key, value in config.items() if key not in ("samples", "outdir")
-}
+# What the provenance of embeddings names. Where samples lie and results go changes none, nor does what calls them.
+OF_NO_EMBEDDING = "samples outdir call classifier training training_bases seed".split()
+SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
 
 def check_gpus():
