@@ -39,6 +39,7 @@ try:
         samples = read_samples(
             Path(config["samples"]),
             HERE / "workflow" / "schemas" / "samples.schema.yaml",
+            read_files=workflow.is_main_process,  # a job of a cluster reads its own alone
         )
     training = None
     if "training" in config:
@@ -73,6 +74,11 @@ check_gpus()
 if workflow.is_main_process:
     os.environ.update(VIRNUCPRO_COMMAND=shlex.join(sys.argv))  # for the provenance
 if starts_jobs():
+    said = Path(".snakemake", "virnucpro.said").absolute()
+    said.unlink(missing_ok=True)
+    os.environ.update(
+        VIRNUCPRO_SAID=str(said)
+    )  # what one job has said, no other says again
     for sample in samples["sample"]:
         for line in repair(Path(OUT, sample), Path(OUT, "model.json")):
             print(f"virnucpro: warning: {line}", file=sys.stderr)

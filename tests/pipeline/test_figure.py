@@ -7,6 +7,7 @@ from esm.data import FastaBatchedDataset
 
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS
+from virnucpro.pipeline import figure
 from virnucpro.pipeline.figure import draw_packing, pad_batches
 
 BUDGET = 100
@@ -93,3 +94,12 @@ def test_padded_batches_are_those_of_fair_esm(budget: int) -> None:
     batches = dataset.get_batch_indices(budget, extra_toks_per_seq=SPECIAL_TOKENS)
     padded = sum(len(batch) * (lengths[batch].max() + SPECIAL_TOKENS) for batch in batches)
     assert pad_batches((lengths + SPECIAL_TOKENS).astype(np.int32), budget) == (len(batches), padded)
+
+
+def test_some_shards_stand_for_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figure, "MOST_DRAWN", 5)
+    manifests = [manifest(tmp_path / f"{number:04d}.json", [[60, 30]]) for number in range(1, 11)]
+    for unread in (manifests[1], manifests[8]):
+        unread.write_text("not read")
+    draw_packing(manifests, tmp_path / "packing.svg", sequences=20)
+    assert "2 bins of 100 tokens, 94.0 % full, of 2 of 10 shards" in (tmp_path / "packing.svg").read_text()

@@ -1,15 +1,21 @@
 """A folder with samples and a small model, and the workflow run in it by Snakemake for real."""
 
+import json
 import os
 import random
+import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from tests import oracle
-from tests.conftest import ROOT
+from tests.conftest import AMINO_ACIDS, ROOT
 
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
@@ -21,6 +27,22 @@ def contigs(seed: int, count: int = 6) -> str:
     rng = random.Random(seed)
     made = ("".join(rng.choices("ACG", k=rng.randint(200, 900))) for _ in range(count))
     return "".join(f">s{seed}_c{number}\n{sequence}\n" for number, sequence in enumerate(made))
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Job(NamedTuple):
+    """A job that Snakemake ran, and when; its log's name holds those of sample and shard."""
+
+    rule: str
+    log: str
+    start: float
+    end: float
 
 
 class Project:
@@ -45,6 +67,13 @@ class Project:
         (self.folder / f"{sample}.fa").write_text(text)
         self.samples[sample] = kind
 
+    def add_large_bins(self, sample: str) -> None:
+        """Add a sample of which each bin takes some 300 MB, so that a process without them is out of memory."""
+        rng = random.Random(1)
+        proteins = (f">p{number}\n{''.join(rng.choices(AMINO_ACIDS, k=60))}\n" for number in range(10_000))
+        self.add(sample, "".join(proteins), kind="proteins")
+        self.config |= {"token_budget": 200_000, "shard_tokens": 1_000_000}
+
     def write(self) -> None:
         rows = "".join(f"{sample}\t{sample}.fa\t{kind}\n" for sample, kind in self.samples.items())
         (self.folder / "samples.tsv").write_text(f"sample\tfasta\ttype\n{rows}")
@@ -62,7 +91,48 @@ class Project:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         self.write()
-        return subprocess.run(self.command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
+        return subprocess.run(self.command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=3600)
+
+    def embed_processes(self, shard: str, sample: str = "soil") -> list[int]:
+        """Return the ids of the processes that embed a shard of this project, and of no other that runs beside it."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it may have just ended
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+                here = (entry / "cwd").readlink() == self.folder
+                if here and b"embed" in command and f"out/{sample}/manifests/{shard}.json".encode() in command:
+                    found.append(int(entry.name))
+        return found
+
+    def starve(self, sample: str, shard: str) -> None:
+        """Leave the process that embeds a shard little more memory than its model takes, until it has noticed.
+
+        To the process it is a device that is smaller than the one for which its bins were packed.
+        """
+        log = self.results / "logs" / sample / f"embed_{shard}.log"
+        log.unlink(missing_ok=True)
+        wait_for(lambda: list((self.results / sample / "shards").glob(f".{shard}.h5.*/*.h5")))  # the model is there
+        (process,) = self.embed_processes(shard, sample)
+        least = sys.maxsize
+
+        def noticed() -> bool:
+            nonlocal least
+            used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
+            least = min(least, used)
+            resource.prlimit(process, resource.RLIMIT_AS, (least + 150_000_000, resource.RLIM_INFINITY))
+            return "bins are split" in log.read_text()
+
+        wait_for(noticed)
+
+    def jobs(self, since: float = 0) -> list[Job]:
+        """Return the jobs that started after a time and came to their end, as Snakemake notes them beside each output."""
+        notes = [json.loads(path.read_text()) for path in (self.folder / ".snakemake" / "metadata").rglob("*")]
+        spans: dict[tuple[str, str], list[float]] = {}
+        for note in notes:
+            if note["starttime"] > since:
+                spans.setdefault((note["rule"], note["log"][0]), []).extend((note["starttime"], note["endtime"]))
+        jobs = [Job(*job, min(times), max(times)) for job, times in spans.items()]
+        return sorted(jobs, key=lambda job: job.start)
 
     def stamps(self, *below: str) -> dict[str, int]:
         files = [path for name in below for path in (self.results / name).rglob("*") if path.is_file()]

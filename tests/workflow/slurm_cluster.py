@@ -1,4 +1,4 @@
-"""A real SLURM cluster on this machine: one node with 16 invented cores and four invented GPUs.
+"""A real SLURM cluster on this machine: one node with 16 invented cores and four invented GPUs of two kinds.
 
 Debian's packages are unpacked into a temporary folder, not installed, and everything else lives there too: /etc/slurm,
 /run/munge and the machine's own SLURM are not touched, and no Snakemake outside finds Slurm's commands.
@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 GPUS = 4
+KINDS = {"big": "01", "small": "23"}  # and their devices
 PACKAGES = ("munge", "slurm-client", "slurmctld", "slurmd")
 PREFIX = "virnucpro-slurm-"  # of the folders: what has this name, we made
 CONFIG = """
@@ -50,7 +51,7 @@ SlurmdParameters=config_overrides
 MinJobAge=3600
 ReturnToService=2
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres=gpu:{gpus}
+NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres={gres}
 PartitionName=cpu Nodes=ALL
 PartitionName=gpu Nodes=ALL
 """
@@ -152,11 +153,15 @@ def _unpack(cache: Path, root: Path) -> Path:
 
 def _start(folder: Path, libraries: Path) -> None:
     host = socket.gethostname().split(".")[0]
-    values = {"folder": folder, "host": host, "ports": _free_ports(2), "libraries": libraries, "gpus": GPUS}
+    values = {"folder": folder, "host": host, "ports": _free_ports(2), "libraries": libraries}
+    values["gres"] = ",".join(f"gpu:{kind}:{len(devices)}" for kind, devices in KINDS.items())
     for name, text in (("slurm.conf", CONFIG), ("prolog", PROLOG), ("epilog", EPILOG)):
         (folder / name).write_text(text.format(**values))
         (folder / name).chmod(0o755)
-    (folder / "gres.conf").write_text(f"AutoDetect=off\nName=gpu Count={GPUS} File={folder}/gpu[0-{GPUS - 1}]\n")
+    gres = ["AutoDetect=off"]
+    for kind, devices in KINDS.items():
+        gres += [f"Name=gpu Type={kind} File={folder}/gpu{device}" for device in devices]
+    (folder / "gres.conf").write_text("\n".join(gres) + "\n")
     for gpu in range(GPUS):
         os.mknod(folder / f"gpu{gpu}", 0o20666, os.makedev(1, 3))  # like /dev/null: SLURM counts only device files
     for name in ("state", "spool", "bin"):

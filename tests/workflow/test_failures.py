@@ -1,17 +1,19 @@
 """Blows that really fall: after each the same command completes, makes again only what was lost, and changes no bit."""
 
 import os
+import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from tests import oracle
-from tests.workflow.project import ENVIRONMENT, Project, contigs
+from tests.workflow.project import ENVIRONMENT, Project, contigs, wait_for
 
 
 def make(folder: Path, **settings: object) -> Project:
@@ -41,13 +43,6 @@ def embeddings(project: Project) -> bytes:
     return (project.results / "soil" / "embeddings.h5").read_bytes()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def written(project: Project) -> set[str]:
     """Return the shards whose embeddings are in their place."""
     return {path.stem for path in (project.results / "soil" / "shards").glob("[0-9]*.h5")}
@@ -63,18 +58,6 @@ def wait_for_mid_write(project: Project) -> tuple[str, str]:
     wait_for(lambda: written(project) and being_written(project) - written(project))
     (done,), (half,) = written(project), being_written(project)
     return done, half
-
-
-def embed_processes(project: Project, shard: str) -> list[int]:
-    """Return the ids of the processes that embed a shard of this project, and of no other that runs beside it."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it may have just ended
-            command = (entry / "cmdline").read_bytes().split(b"\0")
-            here = (entry / "cwd").readlink() == project.folder
-            if here and b"embed" in command and f"out/soil/manifests/{shard}.json".encode() in command:
-                found.append(int(entry.name))
-    return found
 
 
 def start(project: Project) -> subprocess.Popen[str]:
@@ -96,7 +79,7 @@ def check_recovered(project: Project, undisturbed: Project, kept: list[Path]) ->
 def test_an_embed_job_killed_in_mid_write(project: Project, undisturbed: Project) -> None:
     running = start(project)
     done, half = wait_for_mid_write(project)
-    (process,) = embed_processes(project, half)
+    (process,) = project.embed_processes(half)
     os.kill(process, signal.SIGKILL)
     assert running.wait(60) == 1
     assert being_written(project) == {half}, "the half-written file shows that the blow struck"
@@ -105,18 +88,22 @@ def test_an_embed_job_killed_in_mid_write(project: Project, undisturbed: Project
     check_recovered(project, undisturbed, kept)
 
 
-def test_snakemake_killed(project: Project, undisturbed: Project) -> None:
+@pytest.mark.parametrize("machine", ["down", "up"])
+def test_snakemake_killed(project: Project, undisturbed: Project, machine: str) -> None:
+    """Its job dies with the machine, or lives on and writes what the next run writes too."""
     running = start(project)
     done, half = wait_for_mid_write(project)
     running.kill()
     running.wait()
-    for process in embed_processes(project, half):
-        os.kill(process, signal.SIGKILL)  # the machine went down
+    for process in project.embed_processes(half):
+        os.kill(process, signal.SIGKILL if machine == "down" else signal.SIGSTOP)
     assert being_written(project) == {half}
     refused = project.run()
     assert refused.returncode == 1
     assert "--unlock" in refused.stderr
     assert project.run("--unlock").returncode == 0
+    for process in project.embed_processes(half):
+        os.kill(process, signal.SIGCONT)
     check_recovered(project, undisturbed, [project.results / "soil" / "shards" / f"{done}.h5"])
 
 
@@ -135,18 +122,46 @@ def small_disk(project: Project) -> Iterator[Path]:
     if os.getuid() != 0:
         pytest.skip("needs root, to mount a small file system")
     project.results.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", project.results], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", project.results], check=True)
     yield project.results
     subprocess.run(["umount", "--lazy", project.results], check=True)
 
 
-def test_a_full_disk(project: Project, undisturbed: Project, small_disk: Path) -> None:
-    done = project.run()
-    assert done.returncode == 1
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (small_disk / "soil" / "embeddings.h5").exists()
-    subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
+def fill(disk: Path) -> Path:
+    """Leave no byte of a file system free."""
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_a_disk_that_fills_in_mid_write(project: Project, undisturbed: Project, small_disk: Path) -> None:
+    running = start(project)
+    done, half = wait_for_mid_write(project)
+    filler = fill(small_disk)
+    assert being_written(project) == {half}, "the disk filled while the shard was written"
+    assert shutil.disk_usage(small_disk).free == 0
+    assert running.wait(120) == 1
+    assert running.stderr is not None
+    said = running.stderr.read()
+    assert f"error: [Errno 28] No space left on device: 'out/soil/shards/{half}.h5'" in said
+    assert "Traceback" not in said
+    assert (written(project), being_written(project)) == ({done}, set())
+    filler.unlink()
+    kept = [small_disk / "soil" / "shards" / f"{done}.h5", *(small_disk / "soil" / "manifests").iterdir()]
+    check_recovered(project, undisturbed, kept)
+
+
+def test_a_disk_with_too_little_room(project: Project, undisturbed: Project, small_disk: Path) -> None:
+    filler = fill(small_disk)
+    os.truncate(filler, filler.stat().st_size - 20_000)
+    refused = project.run()
+    assert refused.returncode == 1
+    assert "virnucpro prepare: error: sample soil: [Errno 28] No space left on device" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not list((small_disk / "soil" / "prepared").iterdir())
+    filler.unlink()
     check_recovered(project, undisturbed, [])
 
 
@@ -200,3 +215,20 @@ def test_contigs_changed_under_the_same_name(finished: Project, undisturbed: Pro
     assert len(list((finished.results / "soil" / "shards").glob("*.h5"))) == 1, "stale shards are gone"
     finished.add("soil", contigs(1, 14))
     check_recovered(finished, undisturbed, [])
+
+
+def test_a_bin_that_runs_out_of_memory(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add_large_bins("soil")
+    assert project.run().returncode == 0
+    with h5py.File(project.results / "soil" / "embeddings.h5") as file:
+        whole = file["embedding"][:]
+    (project.results / "soil" / "embeddings.h5").unlink()
+    (project.results / "soil" / "shards" / "0001.h5").unlink()
+    running = start(project)
+    project.starve("soil", "0001")
+    assert running.wait(120) == 0
+    assert running.stderr is not None
+    assert "does not fit the memory of cpu: bins are split" in running.stderr.read()
+    with h5py.File(project.results / "soil" / "embeddings.h5") as file:
+        np.testing.assert_allclose(file["embedding"][:], whole, rtol=0, atol=1e-5)

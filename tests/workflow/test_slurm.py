@@ -1,6 +1,8 @@
 """The workflow on a real SLURM cluster with four GPUs, which this machine plays."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 from collections import Counter
@@ -13,13 +15,14 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.workflow.project import Project, contigs
-from tests.workflow.slurm_cluster import GPUS, Cluster, processes_of, running_cluster, start_guard
+from tests.workflow.slurm_cluster import GPUS, KINDS, Cluster, processes_of, running_cluster, start_guard
 
 # Nowhere else may these tests be left out: on Debian as root a cluster that does not start is a failure.
 pytestmark = pytest.mark.skipif(
     not Path("/etc/debian_version").exists() or os.geteuid() != 0, reason="a SLURM cluster takes Debian, and root"
 )
 SAMPLES = {"soil": 3, "gut": 1}
+PROFILE = ROOT / "profiles" / "slurm"
 # Without slurmdbd sacct hangs; and the plugin's 40 s before the first look are too long here.
 WITHOUT_ACCOUNTING = (
     *("--slurm-status-command", "squeue"),
@@ -28,25 +31,37 @@ WITHOUT_ACCOUNTING = (
 )
 
 
-def submit(cluster: Cluster, project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(project: Project, *arguments: str, profile: Path = PROFILE) -> list[str]:
     project.write()
-    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(project.folder)]
-    command += ["--configfile", str(project.folder / "config.yaml")]
-    command += ["--workflow-profile", str(ROOT / "profiles" / "slurm"), *WITHOUT_ACCOUNTING, *arguments]
-    return subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=300)
+    run = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(project.folder)]
+    run += ["--configfile", str(project.folder / "config.yaml")]
+    return [*run, "--workflow-profile", str(profile), *WITHOUT_ACCOUNTING, *arguments]
+
+
+def submit(cluster: Cluster, project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(project, *arguments), env=cluster.environment, capture_output=True, text=True, timeout=600
+    )
 
 
 def rule_of(job: dict[str, str]) -> str:
     return job["Comment"].removeprefix("rule_").split("_wildcards_")[0]
 
 
+def foreign_files() -> dict[Path, int]:
+    """Return what a SLURM of this machine would have, and when each was last changed."""
+    folders = [Path("/etc/slurm"), Path("/etc/munge"), Path("/run/munge")]
+    files = [path for folder in folders for path in (folder, *folder.rglob("*")) if path.exists()]
+    return {path: path.stat().st_ctime_ns for path in files}
+
+
 @pytest.fixture(scope="module")
 def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    installed = Path("/etc/slurm").exists(), Path("/run/munge").exists()
+    installed = foreign_files()
     with running_cluster(Path(pytestconfig.cache.mkdir("slurm"))) as running:
         yield running
     assert not running.folder.exists()
-    assert (Path("/etc/slurm").exists(), Path("/run/munge").exists()) == installed
+    assert foreign_files() == installed
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +87,12 @@ def test_every_stage_is_a_job_in_its_partition(cluster: Cluster, project: Projec
         assert job.get("TresPerJob", "").endswith("gpu:1") == (job["Partition"] == "gpu")
         assert job["TimeLimit"] != "UNLIMITED"
         assert job["NumCPUs"] == ("4" if rule_of(job) == "embed" else "1")
+
+
+def test_the_provenance_names_the_command_that_submitted(project: Project) -> None:
+    provenance = json.loads((project.results / "soil" / "embeddings.provenance.json").read_text())
+    assert provenance["command"].endswith(shlex.join(command(project)[1:]))
+    assert provenance["devices"] == ["cpu"]
 
 
 def test_no_two_jobs_share_a_gpu(cluster: Cluster, project: Project) -> None:
@@ -120,6 +141,40 @@ def test_a_job_that_ran_out_of_memory_is_submitted_again_with_more(cluster: Clus
     first, second = (job for number, job in sorted(cluster.jobs().items()) if number not in before)
     assert (first["JobState"], first["MinMemoryNode"], first["TimeLimit"]) == ("FAILED", "2000M", "00:30:00")
     assert (second["JobState"], second["MinMemoryNode"], second["TimeLimit"]) == ("COMPLETED", "4000M", "01:00:00")
+
+
+def test_a_site_fills_in_one_block_and_a_job_on_a_smaller_card_finishes(cluster: Cluster, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    text = (PROFILE / "config.yaml").read_text()
+    for line, filled in (
+        ("# slurm_account: my_account", "slurm_account: lab7"),
+        ("# gpu_model: a100", "gpu_model: big"),
+    ):
+        assert line in text
+        text = text.replace(line, filled)
+    (site / "config.yaml").write_text(text)
+    project = Project(tmp_path)
+    project.add_large_bins("soil")
+    before = cluster.jobs().keys()
+    running = subprocess.Popen(
+        command(project, profile=site), env=cluster.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    project.starve("soil", "0001")
+    assert running.wait(300) == 0
+    jobs = {rule_of(job): job for number, job in cluster.jobs().items() if number not in before}
+    assert {job["Account"] for job in jobs.values()} == {"lab7"}
+    assert {rule for rule, job in jobs.items() if "gpu:big:1" in job.get("TresPerJob", "")} == {"token_budget", "embed"}
+    on = {job: devices for event, _, job, devices in cluster.tasks() if event == "start"}
+    assert all(on[jobs[rule]["JobId"]] in KINDS["big"] for rule in ("token_budget", "embed"))
+    assert "bins are split" in (project.results / "logs" / "soil" / "embed_0001.log").read_text()
+    with h5py.File(project.results / "soil" / "embeddings.h5") as file:
+        split = file["embedding"][:]
+    (project.results / "soil" / "embeddings.h5").unlink()
+    (project.results / "soil" / "shards" / "0001.h5").unlink()
+    assert project.run().returncode == 0
+    with h5py.File(project.results / "soil" / "embeddings.h5") as file:
+        np.testing.assert_allclose(file["embedding"][:], split, rtol=0, atol=1e-5)
 
 
 def test_a_killed_test_leaves_no_cluster(cluster: Cluster, pytestconfig: pytest.Config) -> None:

@@ -84,11 +84,14 @@ def new_embedding_file(
     """
     rows = len(ids) + sum(residues or ())
     with atomic_path(path) as temporary:
-        # Where the disk fills while it writes, HDF5 fails once more at closing, with a traceback of its own.
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if shutil.disk_usage(temporary.parent).free < 4 * rows * int(np.prod(row_shape)):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        with h5py.File(temporary, "w") as file:
-            yield _fill_in(file, ids, row_shape, attributes, residues)
+            raise full  # before hours of work rather than after
+        try:
+            with h5py.File(temporary, "w") as file:
+                yield _fill_in(file, ids, row_shape, attributes, residues)
+        except OSError as error:
+            raise full if error.errno == errno.ENOSPC else error from None  # HDF5 says it in many lines
 
 
 def _fill_in(

@@ -1,9 +1,9 @@
 """Which device a job runs on, and in which precision."""
 
-import fcntl
+import errno
 import logging
 import os
-import tempfile
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -60,34 +60,31 @@ def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
 def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
     """Hold one of several named things and yield its index; wait while other processes hold them all.
 
-    A lease is a lock on a file that all users of the machine share; the kernel releases it when its holder ends, even
-    by SIGKILL.
+    A lease is a name among Linux's abstract sockets: all users of the machine share them, whatever their TMPDIR and
+    rights, and the kernel releases it when its holder ends, even by SIGKILL.
     """
-    folder = Path(tempfile.gettempdir()) / "virnucpro-devices"
-    with suppress(FileExistsError):
-        folder.mkdir()
-        folder.chmod(0o1777)  # every user's jobs add locks, and none can take away another's
-    warned = False
+    said = False
     while True:
         for index, name in enumerate(names):
-            lock = _open_lock(folder / f"{name}.lock")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-                continue
-            try:
+            with socket.socket(socket.AF_UNIX) as lease:
+                try:
+                    lease.bind(f"\0virnucpro/{name}")
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+                    continue
                 yield index
-            finally:
-                os.close(lock)
-            return
-        if not warned:
-            logger.warning("all %d devices are taken: waiting for one", len(names))
-            warned = True
+                return
+        if not said:
+            _warn_once(f"all {len(names)} devices are taken: GPU jobs wait for one another")
+            said = True
         time.sleep(poll_seconds)
 
 
-def _open_lock(path: Path) -> int:
+def _warn_once(text: str) -> None:
+    """Log a warning, unless a job of the same run has; the workflow says by which file its jobs know."""
+    said = os.environ.get("VIRNUCPRO_SAID")
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
-    return os.open(path, os.O_RDONLY)  # a lock needs no right to write, so it works on another user's file
+        if said:
+            Path(said).touch(exist_ok=False)
+        logger.warning(text)

@@ -19,6 +19,7 @@ from virnucpro.data.manifest import read_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS
 
 SHOWN = 40  # bins at most; thinner rows could not be told apart
+MOST_DRAWN = 1_000_000  # sequences, whose manifests take some ten seconds to read
 
 Tokens = npt.NDArray[np.int32]  # of the sequences of a bin
 
@@ -34,13 +35,20 @@ _SEQUENCES, _PADDING = "#3b7090", "#e08214"
 _EMPTY: dict[str, Any] = {"facecolor": "white", "edgecolor": "#888888", "linewidth": 0.7, "clip_on": False}
 
 
-def draw_packing(manifests: Sequence[Path], output: Path) -> None:
+def draw_packing(manifests: Sequence[Path], output: Path, sequences: int = 0) -> None:
     """Draw the bins of a run, each with its sequences, and beneath them the same sequences as padded batches.
+
+    Of a large run some shards stand for all.
 
     Args:
         manifests: those of the run, which has one token budget.
         output: picture to write; its suffix says the format, such as .svg or .png. Equal bins give equal bytes.
+        sequences: how many all manifests hold.
     """
+    shards = len(manifests)
+    if sequences > MOST_DRAWN:
+        few = np.linspace(0, shards - 1, max(1, shards * MOST_DRAWN // sequences)).round().astype(int)
+        manifests = [manifests[index] for index in few]
     budget = 0
     bins_of: dict[str, list[Tokens]] = defaultdict(list)  # by sample: no bin holds sequences of two
     for path in manifests:
@@ -50,7 +58,8 @@ def draw_packing(manifests: Sequence[Path], output: Path) -> None:
             lengths = [sequence["length"] for sequence in a_bin["sequences"]]
             bins_of[manifest["sample"]].append(np.array(lengths, np.int32) + SPECIAL_TOKENS)
     with mpl.rc_context(_STYLE):
-        figure = _draw_run(bins_of, budget) if any(bins_of.values()) else _draw_nothing()
+        some = f"of {len(manifests):,} of {_count(shards, 'shard')}" if len(manifests) < shards else ""
+        figure = _draw_run(bins_of, budget, some) if any(bins_of.values()) else _draw_nothing()
         with atomic_path(output) as temporary:
             figure.savefig(temporary, dpi=100, metadata={"Date": None} if output.suffix == ".svg" else None)
 
@@ -72,7 +81,7 @@ def pad_batches(tokens: Tokens, budget: int) -> tuple[int, int]:
     return batches, padded
 
 
-def _draw_run(bins_of: Mapping[str, Sequence[Tokens]], budget: int) -> Figure:
+def _draw_run(bins_of: Mapping[str, Sequence[Tokens]], budget: int, some: str) -> Figure:
     bins = [tokens for of_one in bins_of.values() for tokens in of_one]
     batches, padded = np.sum([pad_batches(np.concatenate(of_one), budget) for of_one in bins_of.values()], axis=0)
     rows = _ROW * min(len(bins), SHOWN)
@@ -89,12 +98,12 @@ def _draw_run(bins_of: Mapping[str, Sequence[Tokens]], budget: int) -> Figure:
     scale = figure.colorbar(shades, place(6.9, 0.2, 2.1, 0.12), orientation="horizontal")
     scale.set_label("residues", labelpad=1)
     scale.ax.xaxis.set(major_locator=MaxNLocator(4, integer=True), major_formatter=_THOUSANDS)
-    _draw_bins(place(0.75, 1.0, 8.25, rows), bins, budget, shades)
+    _draw_bins(place(0.75, 1.0, 8.25, rows), bins, budget, shades, some)
     _draw_comparison(place(0.75, rows + 1.65, 8.25, 0.85), bins, budget, int(batches), int(padded))
     return figure
 
 
-def _draw_bins(axes: Axes, bins: Sequence[Tokens], budget: int, shades: ScalarMappable) -> None:
+def _draw_bins(axes: Axes, bins: Sequence[Tokens], budget: int, shades: ScalarMappable, some: str) -> None:
     opened = np.argsort([-int(tokens.max()) for tokens in bins], kind="stable")  # the order of first-fit decreasing
     shown = np.linspace(0, len(bins) - 1, min(len(bins), SHOWN)).round().astype(int)
     axes.barh(range(len(shown)), budget, **_EMPTY)
@@ -117,7 +126,7 @@ def _draw_bins(axes: Axes, bins: Sequence[Tokens], budget: int, shades: ScalarMa
 
     sequences, tokens = sum(map(len, bins)), _total(bins)
     full = 100 * tokens / (len(bins) * budget)
-    title = f"{_count(len(bins), 'bin')} of {budget:,} tokens, {full:.1f} % full"
+    title = f"{_count(len(bins), 'bin')} of {budget:,} tokens, {full:.1f} % full{some and f', {some}'}"
     text = (
         f"{_count(sequences, 'sequence')}, {tokens:,} tokens: the residues, and two more for each sequence.\n"
         "A row is a bin, filled with sequences coloured by length; white is empty."

@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from virnucpro.data.files import write_text
-from virnucpro.data.tables import read_table, write_table
+from virnucpro.data.files import atomic_path, write_text
+from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.pipeline.figure import draw_packing
 
 logger = logging.getLogger(__name__)
@@ -27,27 +28,35 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         samples: their names, in the order of the rows.
         called: those among them whose contigs were called.
     """
-    rows, left_out, manifests, calls = [], [], [], {}
-    for sample in samples:
-        folder = output_dir / sample
-        records = read_table(folder / "prepared" / "records.tsv", "record")
-        shards = read_table(folder / "shards.tsv", "shard")
-        rows.append({"sample": sample} | _count_records(records) | _count_packing(folder, shards))
-        if sample in called:
-            calls[sample] = read_table(folder / "contigs.tsv", "contig", "call")
-            rows[-1] |= {call: int((calls[sample]["call"] == call).sum()) for call in CALLS}
-        without = records[records["proteins"] == 0]
-        left_out.append(pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)}))
-        manifests += [folder / "manifests" / f"{shard}.json" for shard in shards["shard"]]
-    table, missed = pd.DataFrame(rows), pd.concat(left_out)
+    rows, manifests, sequences, calls = [], [], 0, []
+    reasons: Counter[str] = Counter()
+    with atomic_path(
+        output_dir / "left_out.tsv"
+    ) as path:  # written sample by sample: no memory holds those of thousands
+        for sample in samples:
+            folder = output_dir / sample
+            records = read_table(folder / "prepared" / "records.tsv", "record")
+            shards = read_table(folder / "shards.tsv", "shard")
+            without = records[records["proteins"] == 0]
+            missed = pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)})
+            append_table(missed, path)
+            reasons.update(missed["reason"])
+            rows.append({"sample": sample} | _count_records(records) | _count_packing(folder, shards))
+            manifests += [folder / "manifests" / f"{shard}.json" for shard in shards["shard"]]
+            sequences += int(shards["sequences"].sum())
+            if sample in called:
+                contigs = read_table(folder / "contigs.tsv", "contig", "call")
+                rows[-1] |= {call: int((contigs["call"] == call).sum()) for call in CALLS}
+                calls.append(contigs.head(SHOWN_CONTIGS + 1).assign(sample=sample))
+    table = pd.DataFrame(rows)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
     table["tokens_per_second"] = (table["tokens"] / table["seconds"]).fillna(0).round(1)
     for call in CALLS if called else ():
         table[call] = table[call].astype("Int64")  # empty for samples that were not called
-    draw_packing(manifests, output_dir / "packing.svg")
-    write_table(missed, output_dir / "left_out.tsv")
+    draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
-    write_text(output_dir / "summary.txt", _describe(table, missed, calls, output_dir))
+    shown = _show_calls(pd.concat(calls)) if calls else ""
+    write_text(output_dir / "summary.txt", shown + _describe(table, reasons, output_dir))
 
 
 def _count_records(records: pd.DataFrame) -> dict[str, int]:
@@ -82,12 +91,11 @@ def _reasons(records: pd.DataFrame) -> "pd.Series[str]":
     return reasons
 
 
-def _describe(table: pd.DataFrame, missed: pd.DataFrame, calls: Mapping[str, pd.DataFrame], output_dir: Path) -> str:
+def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> str:
     total = table.sum(numeric_only=True)
     packed = "{tokens:,.0f} tokens in {bins:,.0f} bins".format_map(total)
     if total["tokens"]:
         packed += f", {total['tokens'] / total['room']:.1%} full; {total['tokens'] / total['seconds']:,.0f} tokens/s"
-    reasons = (f"{count:,} with {reason}" for reason, count in missed["reason"].value_counts().items())
     files = [str(output_dir / sample / "embeddings.h5") for sample in table["sample"].head(SHOWN)]
     if len(table) > SHOWN:
         files.append(f"... {len(table) - SHOWN} more samples")
@@ -95,22 +103,21 @@ def _describe(table: pd.DataFrame, missed: pd.DataFrame, calls: Mapping[str, pd.
         "samples": f"{len(table):,} ({total['records']:,.0f} records, {total['letters']:,.0f} letters)",
         "proteins": "{proteins:,.0f} ({duplicates:,.0f} duplicates, {truncated:,.0f} truncated)".format_map(total),
         "ambiguous": "{ambiguous:,.0f} codons or residues".format_map(total),
-        "left out": "; ".join(reasons) or "nothing",
+        "left out": "; ".join(f"{count:,} with {reason}" for reason, count in reasons.most_common()) or "nothing",
         "packed": packed,
         "embeddings": ("\n" + " " * 14).join(files),
         "more": f"{output_dir}/summary.tsv, left_out.tsv and packing.svg",
     }
-    if calls:
+    if "viral" in table:
         counts = ", ".join(f"{total[call]:,.0f} {call}" for call in CALLS)
         lines = {"calls": f"{counts}; contigs.tsv, frames.tsv and viral.fasta.gz of each sample"} | lines
-    text = "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
-    contigs = sum(map(len, calls.values()))
-    return (_show_calls(calls) + text) if 0 < contigs <= SHOWN_CONTIGS else text
+    return "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
 
 
-def _show_calls(calls: Mapping[str, pd.DataFrame]) -> str:
-    """Return every call as a table, the likeliest viruses first."""
-    shown = pd.concat([table.assign(sample=sample) for sample, table in calls.items()])
-    shown = shown.sort_values("log_odds", ascending=False, kind="stable")
+def _show_calls(contigs: pd.DataFrame) -> str:
+    """Return every call as a table, the likeliest viruses first, or nothing where they are too many."""
+    if not 0 < len(contigs) <= SHOWN_CONTIGS:
+        return ""
     columns = ["sample", "contig", "length", "windows", "score", "call"]
+    shown = contigs.sort_values("log_odds", ascending=False, kind="stable")
     return shown[columns].to_string(index=False) + "\n\n"

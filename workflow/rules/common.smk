@@ -11,10 +11,9 @@ GPU_JOBS = (
     else None
 )
 
-# What the provenance of a result names; where samples lie and results go changes no result.
-SETTINGS = {
-    key: value for key, value in config.items() if key not in ("samples", "outdir")
-}
+# What the provenance of embeddings names. Where samples lie and results go changes none, nor does what calls them.
+OF_NO_EMBEDDING = "samples outdir call classifier training training_bases seed".split()
+SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
 
 def check_gpus():
@@ -95,6 +94,13 @@ def weights_mb():
     with open(f"{OUT}/model.json") as file:
         card = json.load(file)
     return estimate_memory(card["layers"], card["embed_dim"], 4).model_bytes / 1e6
+
+
+def embed_threads(wildcards, input):
+    """Return one where a GPU does the work, so that a device waits for a single core; else a share of all cores."""
+    with open(f"{OUT}/token_budget.json") as file:
+        on_cpu = json.load(file)["device"] == "cpu"
+    return max(1, workflow.cores // (GPU_JOBS or 1)) if on_cpu else 1
 
 
 def gpu_mem_mb(wildcards, input, attempt):

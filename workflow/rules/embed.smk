@@ -9,10 +9,10 @@ rule embed:
         speed=f"{OUT}/{{sample}}/shards/{{shard}}.json",
     log:
         f"{LOGS}/{{sample}}/embed_{{shard}}.log",
+    priority: 1  # a device waits for nothing that can wait
     conda:
         "../../envs/virnucpro.yaml"
-    # All cores, shared between as many jobs as may run at once.
-    threads: lambda wildcards: max(1, workflow.cores // (GPU_JOBS or 1))
+    threads: embed_threads
     resources:
         gpu=1,
         mem_mb=gpu_mem_mb,

@@ -9,6 +9,7 @@ checkpoint pack:
         windows=f"{OUT}/{{sample}}/windows.tsv",
     log:
         f"{LOGS}/{{sample}}/pack.log",
+    priority: 1  # as embed, which needs it
     conda:
         "../../envs/virnucpro.yaml"
     resources:
