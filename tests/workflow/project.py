@@ -125,7 +125,7 @@ class Project:
         wait_for(noticed)
 
     def jobs(self, since: float = 0) -> list[Job]:
-        """Return the jobs that started after a time and came to their end, as Snakemake notes them beside each output."""
+        """Return the jobs that started after a time and came to an end, as Snakemake notes them beside each output."""
         notes = [json.loads(path.read_text()) for path in (self.folder / ".snakemake" / "metadata").rglob("*")]
         spans: dict[tuple[str, str], list[float]] = {}
         for note in notes:
