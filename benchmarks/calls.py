@@ -62,7 +62,9 @@ def main() -> None:
     parser.add_argument("training", type=Path, help="folder that snakemake train made, results/training")
     folder = parser.parse_args().training
     scores = pd.read_csv(folder / "classifier" / "scores.tsv", sep="\t", index_col="fragment")
-    test = scores[scores["split"] == "test"].assign(viral=lambda table: (table["label"] == "viral").astype(int))
+    test = scores[(scores["split"] == "test") & (scores["length"] >= 1_500)].assign(
+        viral=lambda table: (table["label"] == "viral").astype(int)
+    )
     found = {"virnucpro": test}
     for peer in PEERS:
         program(peer)

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 FALSE_CALLS = 0.01  # share of the cellular contigs, in cross-validation, that may pass the threshold of a viral call
 DOUBTFUL = 0.02  # share of all contigs, in cross-validation, that are left unresolved below that threshold
 FEWEST_RESIDUES = 50  # one frame of 150 bp
+SHORTEST_JUDGED = 1_500  # bases; what comes from shorter records is learned from, and left out of the figures
 
 _SCORES = [
     "fragment",
@@ -123,20 +124,19 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
     residues = frames.groupby("contig")["residues"].sum().reindex(fragments.index).fillna(0).astype(int)
     columns = zip(fragments["log_odds"], residues, fragments["length"], strict=True)
     fragments["call"] = [classifier.decide(*row)[0] for row in columns]
-    trained, test = fragments[seen], fragments[~seen]
-    metrics = {
-        "cross-validation": evaluate(trained, seed),
-        "cross-validation, frames by a linear model": evaluate(_called_by(linear_fit, trained), seed),
+    judged = {
+        "cross-validation": fragments[seen],
+        "cross-validation, frames by a linear model": _called_by(linear_fit, fragments[seen]),
+        "test": fragments[~seen],
     }
-    shown, shown_name = trained, "cross-validation"
-    if test["viral"].nunique() == 2:
-        shown, shown_name = test, "test"
-        metrics["test"] = evaluate(test, seed)
+    judged = {name: rows[rows["length"] >= SHORTEST_JUDGED] for name, rows in judged.items()}
+    metrics = {name: evaluate(rows, seed) for name, rows in judged.items() if rows["viral"].nunique() == 2}
+    shown = "test" if "test" in metrics else "cross-validation"
     write_text(output_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     write_table(fragments[_SCORES].round({"log_odds": 3, "score": 4}), output_dir / "scores.tsv")
-    draw_evaluation(shown, output_dir / "evaluation.svg")
+    draw_evaluation(judged[shown], output_dir / "evaluation.svg")
     write_text(output_dir / "model_card.md", model_card(classifier, fragments, metrics, file_digest(sheet), seed))
-    logger.info("train: %s: %s", shown_name, describe(metrics[shown_name]))
+    logger.info("train: %s: %s", shown, describe(metrics[shown]))
 
 
 def _read(training: Path, seed: int) -> Labelled:
