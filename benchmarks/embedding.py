@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import esm
 import matplotlib.pyplot as plt
@@ -25,7 +25,7 @@ from virnucpro.models.esm2 import ESM2
 
 
 class Size(NamedTuple):
-    """An ESM-2, and how many tokens and repeats make its timing a matter of minutes on two cores."""
+    """An ESM-2, and how many tokens and repeats make its timing a matter of minutes."""
 
     layers: int
     embed_dim: int
@@ -40,7 +40,9 @@ KINDS = ("frame", "protein")
 PEER_TOKENS = {"cpu": (1024, 2048, 4096), "cuda": (16384, 32768, 65536)}  # of a padded batch; each peer's best counts
 GPU_TOKEN_BUDGET = 65536
 
-Run = Callable[[], object]
+SAMPLE = 20  # times the tokens that are timed: batches are made of so many, as of a real sample
+
+Run = tuple[Callable[[], object], int]  # and the tokens it works on
 
 
 def sequences_of(kind: str, tokens: int) -> list[str]:
@@ -54,7 +56,12 @@ def sequences_of(kind: str, tokens: int) -> list[str]:
 def packed_batches(sequences: list[str], budget: int, device: torch.device) -> list[PackedBatch]:
     """Return the sequences as virnucpro packs them."""
     entries = [{"id": str(number), "sequence": sequence} for number, sequence in enumerate(sequences)]
-    return [VarlenCollator()(a_bin).to(device) for a_bin in GreedyPacker(budget).pack_sequences(entries)]
+    return [VarlenCollator()(a_bin).to(device) for a_bin in spread(GreedyPacker(budget).pack_sequences(entries))]
+
+
+def spread(batches: list[Any]) -> list[Any]:
+    """Return one of SAMPLE batches, evenly spaced: of a large sorted sample, where no peer pads much."""
+    return batches[min(SAMPLE // 2, len(batches) // 2) :: SAMPLE]
 
 
 def padded_batches(sequences: list[str], tokens: int, device: torch.device) -> list[Tensor]:
@@ -65,7 +72,7 @@ def padded_batches(sequences: list[str], tokens: int, device: torch.device) -> l
             batches.append([])
         batches[-1].append(sequence)
     letters = esm.Alphabet.from_architecture("ESM-1b").tok_to_idx
-    rows = [[torch.tensor([BOS, *(letters[c] for c in s), EOS]) for s in batch] for batch in batches]
+    rows = [[torch.tensor([BOS, *(letters[c] for c in s), EOS]) for s in batch] for batch in spread(batches)]
     return [torch.nn.utils.rnn.pad_sequence(row, batch_first=True, padding_value=PAD).to(device) for row in rows]
 
 
@@ -109,7 +116,7 @@ def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
 
 
 def contenders(size: Size, sequences: list[str], checkpoint: Path, device: torch.device) -> dict[str, list[Run]]:
-    """Return what is timed, by name; of a peer, a run for every token size it may be best at."""
+    """Return what is timed and its tokens, by name; of a peer, a run for every token size it may be best at."""
     half = torch.bfloat16 if device.type == "cpu" else torch.float16
     peer_dtype, peer_precision = (torch.float32, "FP32") if device.type == "cpu" else (half, "FP16")
     budget = CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
@@ -127,24 +134,26 @@ def contenders(size: Size, sequences: list[str], checkpoint: Path, device: torch
             mask = tokens != PAD
             face(input_ids=tokens, attention_mask=None if mask.all() else mask)
 
+    residues = [sum(int((tokens != PAD).sum()) for tokens in batches) for batches in padded]
     runs: dict[str, list[Run]] = {
-        f"fair-esm {peer_precision}": [lambda b=batches: run_fair(b) for batches in padded],
-        f"transformers {peer_precision}": [lambda b=batches: run_face(b) for batches in padded],
+        f"fair-esm {peer_precision}": [(lambda b=b: run_fair(b), n) for b, n in zip(padded, residues, strict=True)],
+        f"transformers {peer_precision}": [(lambda b=b: run_face(b), n) for b, n in zip(padded, residues, strict=True)],
     }
+    total = sum(len(batch.input_ids) for batch in packed)
     for dtype, name in ((torch.float32, "FP32"), (torch.bfloat16, "BF16")):
         model = load_esm2(checkpoint, device, dtype)
-        runs[f"virnucpro {name}"] = [lambda m=model: [m(batch) for batch in packed]]
-        runs[f"bare products {name}"] = [lambda m=model: bare_products(m, packed)]
+        runs[f"virnucpro {name}"] = [(lambda m=model: [m(batch) for batch in packed], total)]
+        runs[f"bare products {name}"] = [(lambda m=model: bare_products(m, packed), total)]
     return runs
 
 
-def seconds(run: Run, device: torch.device) -> float:
-    """Return how long a run takes, the device's work included."""
+def seconds_a_token(run: Run, device: torch.device) -> float:
+    """Return how long a run takes for each of its tokens, the device's work included."""
     start = time.perf_counter()
-    run()
+    run[0]()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / run[1]
 
 
 @torch.inference_mode()
@@ -156,14 +165,13 @@ def measure(size: Size, sequences: list[str], device: torch.device) -> dict[str,
         torch.save(esm.ESM2(size.layers, size.embed_dim, HEADS).state_dict(), checkpoint)
         every = contenders(size, sequences, checkpoint, device)
     for runs in every.values():
-        seconds(runs[0], device)
-    best = {name: min(runs, key=lambda run: seconds(run, device)) for name, runs in every.items()}
+        seconds_a_token(runs[0], device)
+    best = {name: min(runs, key=lambda run: seconds_a_token(run, device)) for name, runs in every.items()}
     times: dict[str, list[float]] = {name: [] for name in best}
     for _ in range(size.repeats):
         for name, run in best.items():
-            times[name].append(seconds(run, device))
-    tokens = sum(map(len, sequences)) + 2 * len(sequences)
-    return {name: tokens / statistics.median(taken) for name, taken in times.items()}
+            times[name].append(seconds_a_token(run, device))
+    return {name: 1 / statistics.median(taken) for name, taken in times.items()}
 
 
 def draw(results: dict[tuple[str, str], dict[str, float]], path: Path) -> None:
@@ -183,7 +191,7 @@ def draw(results: dict[tuple[str, str], dict[str, float]], path: Path) -> None:
 
 
 def main() -> None:
-    """Write results/embedding.md and .png, or results/embedding-CARD.md and .png where there is a GPU."""
+    """Write results/embedding.md and .png, or results/embedding_CARD.md and .png where there is a GPU."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=None, help="8M 35M 150M on a CPU, 650M 3B on a GPU")
     options = parser.parse_args()
@@ -192,7 +200,7 @@ def main() -> None:
     sizes = {name: sizes[name] for name in options.sizes or sizes}
     results = {}
     for (name, size), kind in itertools.product(sizes.items(), KINDS):
-        results[name, kind] = measure(size, sequences_of(kind, size.tokens), device)
+        results[name, kind] = measure(size, sequences_of(kind, SAMPLE * size.tokens), device)
         print(name, kind, {contender: round(speed) for contender, speed in results[name, kind].items()}, flush=True)
     rows = []
     for (name, kind), speeds in results.items():
