@@ -145,8 +145,8 @@ def test_a_disk_that_fills_in_mid_write(project: Project, undisturbed: Project, 
     assert running.wait(120) == 1
     assert running.stderr is not None
     said = running.stderr.read()
-    assert f"error: [Errno 28] No space left on device: 'out/soil/shards/{half}.h5'" in said
-    assert "Traceback" not in said
+    assert "virnucpro embed: error: [Errno 28] No space left on device" in said
+    assert "Traceback" not in said and "Segmentation fault" not in said, "HDF5 saw nothing of it"
     assert (written(project), being_written(project)) == ({done}, set())
     filler.unlink()
     kept = [small_disk / "soil" / "shards" / f"{done}.h5", *(small_disk / "soil" / "manifests").iterdir()]
@@ -160,7 +160,7 @@ def test_a_disk_with_too_little_room(project: Project, undisturbed: Project, sma
     assert refused.returncode == 1
     assert "virnucpro prepare: error: sample soil: [Errno 28] No space left on device" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert not list((small_disk / "soil" / "prepared").iterdir())
+    assert not list(small_disk.rglob("prepared/*"))
     filler.unlink()
     check_recovered(project, undisturbed, [])
 

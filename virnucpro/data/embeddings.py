@@ -83,15 +83,17 @@ def new_embedding_file(
         residues: of every sequence, for per-residue embeddings.
     """
     rows = len(ids) + sum(residues or ())
+    least = 4 * rows * int(np.prod(row_shape)) + sum(map(len, ids)) + 64 * len(ids) + 16_384
     with atomic_path(path) as temporary:
-        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        if shutil.disk_usage(temporary.parent).free < 4 * rows * int(np.prod(row_shape)):
-            raise full  # before hours of work rather than after
-        try:
-            with h5py.File(temporary, "w") as file:
-                yield _fill_in(file, ids, row_shape, attributes, residues)
-        except OSError as error:
-            raise full if error.errno == errno.ENOSPC else error from None  # HDF5 says it in many lines
+        # HDF5 crashes where the disk fills while it writes, so all the room is taken before: also before hours of work.
+        if shutil.disk_usage(temporary.parent).free < least:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        with h5py.File(temporary, "w") as file:
+            _fill_in(file, ids, row_shape, attributes, residues)
+            file.flush()
+            with temporary.open("rb+") as raw:
+                os.posix_fallocate(raw.fileno(), 0, file.id.get_filesize())
+            yield file
 
 
 def _fill_in(
@@ -100,15 +102,16 @@ def _fill_in(
     row_shape: tuple[int, ...],
     attributes: Attributes,
     residues: Sequence[int] | None,
-) -> h5py.File:
+) -> None:
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     file.attrs.update(attributes)
     file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
-    file.create_dataset("embedding", (len(ids), *row_shape), np.float32)
+    file.create_dataset("embedding", (len(ids), *row_shape), np.float32, dcpl=early)
     if residues is not None:
         start = np.cumsum([0, *residues], dtype=np.int64)
         file.create_dataset("residue_start", data=start)
-        file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32)
-    return file
+        file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32, dcpl=early)
 
 
 class EmbeddingFile:
