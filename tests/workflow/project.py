@@ -68,11 +68,11 @@ class Project:
         self.samples[sample] = kind
 
     def add_large_bins(self, sample: str) -> None:
-        """Add a sample of which each bin takes some 300 MB, so that a process without them is out of memory."""
+        """Add a sample of which a bin takes some 800 MB, so that a process without them is out of memory."""
         rng = random.Random(1)
-        proteins = (f">p{number}\n{''.join(rng.choices(AMINO_ACIDS, k=60))}\n" for number in range(10_000))
+        proteins = (f">p{number}\n{''.join(rng.choices(AMINO_ACIDS, k=60))}\n" for number in range(20_000))
         self.add(sample, "".join(proteins), kind="proteins")
-        self.config |= {"token_budget": 200_000, "shard_tokens": 1_000_000}
+        self.config |= {"token_budget": 600_000, "shard_tokens": 2_000_000}
 
     def write(self) -> None:
         rows = "".join(f"{sample}\t{sample}.fa\t{kind}\n" for sample, kind in self.samples.items())
@@ -100,7 +100,11 @@ class Project:
             with suppress(OSError):  # it may have just ended
                 command = (entry / "cmdline").read_bytes().split(b"\0")
                 here = (entry / "cwd").readlink() == self.folder
-                if here and {b"virnucpro", b"embed"} < set(command) and f"out/{sample}/manifests/{shard}.json".encode() in command:
+                if (
+                    here
+                    and {b"virnucpro", b"embed"} < set(command)
+                    and f"out/{sample}/manifests/{shard}.json".encode() in command
+                ):
                     found.append(int(entry.name))
         return found
 
@@ -112,14 +116,14 @@ class Project:
         log = self.results / "logs" / sample / f"embed_{shard}.log"
         log.unlink(missing_ok=True)
         wait_for(lambda: list((self.results / sample / "shards").glob(f".{shard}.h5.*/*.h5")))  # the model is there
-        (process,) = self.embed_processes(shard, sample)
+        process = min(self.embed_processes(shard, sample))  # any other is a fork of it, about to become something else
         least = sys.maxsize
 
         def noticed() -> bool:
             nonlocal least
             used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
             least = min(least, used)
-            resource.prlimit(process, resource.RLIMIT_AS, (least + 150_000_000, resource.RLIM_INFINITY))
+            resource.prlimit(process, resource.RLIMIT_AS, (least + 400_000_000, resource.RLIM_INFINITY))
             return "bins are split" in log.read_text()
 
         wait_for(noticed)

