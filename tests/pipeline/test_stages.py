@@ -93,9 +93,7 @@ def test_token_budget_says_where_it_comes_from(sample: Sample) -> None:
 def test_token_budget_without_cuda(sample: Sample) -> None:
     probe_token_budget(sample.folder / "model.json", str(sample.model), "auto", None, sample.folder / "auto.json")
     found = json.loads((sample.folder / "auto.json").read_text())
-    assert (found["device"], found["precision"]) == ("cpu", "float32")
-    # So small a model gets faster with larger bins for long.
-    assert found["token_budget"] in [4096 * 2**doubled for doubled in range(7)]
+    assert (found["device"], found["precision"], found["token_budget"]) == ("cpu", "float32", 4096)
     assert 0 < found["free_bytes"] <= found["total_bytes"]
 
 

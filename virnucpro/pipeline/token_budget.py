@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 import torch
 
-from virnucpro.data.budget import MARGIN, STEP, ModelMemory, estimate_memory, token_budget
+from virnucpro.data.budget import CPU_TOKEN_BUDGET, MARGIN, STEP, ModelMemory, estimate_memory, token_budget
 from virnucpro.data.collation import PackedBatch, VarlenCollator
 from virnucpro.data.files import write_text
 from virnucpro.models.checkpoint import load_esm2
@@ -83,8 +83,9 @@ def probe_token_budget(
             trial = load_esm2(find_weights(model).path, leased, dtype)
             memory = measure_memory(trial)
             fits = min(token_budget(total, memory), MOST_TOKENS)
-            budget = useful_tokens(trial, fits)
-            reason = f"measured: larger bins are no faster; {fits} tokens would fit"
+            # Whoever else works on a CPU moves the timing; the budget of one kind of machine must be one number.
+            budget = useful_tokens(trial, fits) if leased.type == "cuda" else min(fits, CPU_TOKEN_BUDGET)
+            reason = f"larger bins are no faster; {fits} tokens would fit, as measured"
             if budget == fits:
                 reason = "measured: with the model the activations fill all but the margin"
         else:
