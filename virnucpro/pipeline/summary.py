@@ -30,9 +30,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     """
     rows, manifests, sequences, calls = [], [], 0, []
     reasons: Counter[str] = Counter()
-    with atomic_path(
-        output_dir / "left_out.tsv"
-    ) as path:  # written sample by sample: no memory holds those of thousands
+    with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
         for sample in samples:
             folder = output_dir / sample
             records = read_table(folder / "prepared" / "records.tsv", "record")
