@@ -1,7 +1,10 @@
 """The same on a card: every backend against fair-esm in FP64, the budget, and a lease."""
 
 import copy
+import os
 import random
+import subprocess
+import sys
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -84,3 +87,18 @@ def test_two_leases_give_two_cards() -> None:
         pytest.skip("needs two CUDA devices")
     with lease_device() as one, lease_device() as other:
         assert one != other
+
+
+LEASED = """
+import torch
+from virnucpro.models.devices import lease_device
+with lease_device("gpu") as device:
+    print(torch.cuda.get_device_properties(device).uuid)
+"""
+
+
+def test_a_lease_is_of_the_devices_that_a_scheduler_left_visible() -> None:
+    for index in range(torch.cuda.device_count()):
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": str(index)}
+        child = subprocess.run([sys.executable, "-c", LEASED], env=environment, capture_output=True, text=True)
+        assert child.stdout.strip() == str(torch.cuda.get_device_properties(index).uuid), child.stderr
