@@ -52,6 +52,19 @@ def stop_codons(genetic_code: int) -> list[str]:
     return list(unambiguous_dna_by_id[genetic_code].stop_codons)
 
 
+def ending_codons(genetic_code: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which codons, in base 5, are a stop or have an ambiguous letter, on either strand, bool [125] each."""
+    forward, reverse, _ = _codon_tables(genetic_code)
+    ended = [np.isin(residue, (ord("*"), _DROPPED)) for residue in (forward, reverse)]
+    return ended[0], ended[1]
+
+
+def number_codons(bases: bytes) -> npt.NDArray[np.uint8]:
+    """Return the codon that starts at each base, in base 5 with 4 for letters other than ACGT, uint8 [bases - 2]."""
+    digits = _DIGIT[np.frombuffer(bases, np.uint8)]
+    return digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
+
+
 class Frame(NamedTuple):
     """An open frame of a chunk: where its codons lie, its protein, its nucleotides and the codons dropped from it."""
 
@@ -79,8 +92,7 @@ def open_frames(bases: bytes, spans: npt.NDArray[np.int64], genetic_code: int = 
     if len(spans) == 0 or len(bases) < 3:
         return
     residue_forward, residue_reverse, codon_marks = _codon_tables(genetic_code)
-    digits = _DIGIT[np.frombuffer(bases, np.uint8)]
-    codons = digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
+    codons = number_codons(bases)
     marks = np.zeros((-(-len(codons) // 3) + 1, 3), np.int64)
     marks[1:].reshape(-1)[: len(codons)] = codon_marks[codons]
     running = np.cumsum(marks, axis=0)  # [row, phase]: over the codons that start at phase, phase + 3, ... before row

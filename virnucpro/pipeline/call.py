@@ -1,6 +1,5 @@
 """call: which contigs are viral, from the embeddings of their frames."""
 
-import csv
 import gzip
 import logging
 from collections import Counter
@@ -17,6 +16,7 @@ from virnucpro.data.features import contig_features
 from virnucpro.data.files import atomic_path
 from virnucpro.data.frames import evidence_of_contigs, read_frames
 from virnucpro.data.records import Record, read_contigs
+from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 from virnucpro.models.classifier import Classifier, Floats, contig_inputs, load_classifier, probability
 
@@ -98,7 +98,7 @@ def _score_frames(judge: Classifier, frames: pd.DataFrame, embeddings: Embedding
 def _write_frames(frames: pd.DataFrame, log_odds: Floats, path: Path) -> None:
     columns = ["frame", "contig", "start", "end", "strand", "genetic_code"]
     scored = frames[columns].assign(score=probability(log_odds).round(4), log_odds=log_odds.round(3))
-    scored.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
+    write_table(scored, path)
 
 
 def _log_odds(judge: Classifier, letters: bytes, known: Mapping[Any, Any]) -> float:

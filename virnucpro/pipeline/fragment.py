@@ -25,7 +25,7 @@ def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: in
     """Cut the records of a sheet into fragments and write a random choice of them, the same bases for each group.
 
     Lengths are log-uniform from 1,500 to 40,000 bases. Fragments of one record do not overlap, and all records of a
-    group are drawn from in turn. Writes the fragments as FASTA (gzip), named FRAGMENT_1 and so on, and a table:
+    group are drawn from in turn. Writes the fragments as FASTA (gzip), named fragment_1 and so on, and a table:
     fragment, fasta, record, start and end (half-open, from 0), label, group, host and split.
 
     Args:
@@ -37,7 +37,7 @@ def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: in
         seed: of the random choice.
 
     Raises:
-        UserError: a record of the sheet is not in its file, or has two labels.
+        UserError: a record of the sheet is not in its file.
     """
     rng = np.random.default_rng(seed)
     chosen = []
