@@ -139,7 +139,7 @@ def contenders(size: Size, sequences: list[str], checkpoint: Path, device: torch
         f"fair-esm {peer_precision}": [(lambda b=b: run_fair(b), n) for b, n in zip(padded, residues, strict=True)],
         f"transformers {peer_precision}": [(lambda b=b: run_face(b), n) for b, n in zip(padded, residues, strict=True)],
     }
-    total = sum(len(batch.input_ids) for batch in packed)
+    total = sum(sum(batch.lengths[: len(batch.ids)]) for batch in packed)
     for dtype, name in ((torch.float32, "FP32"), (torch.bfloat16, "BF16")):
         model = load_esm2(checkpoint, device, dtype)
         runs[f"virnucpro {name}"] = [(lambda m=model: [m(batch) for batch in packed], total)]

@@ -16,11 +16,19 @@ def test_tokens_are_those_of_fair_esm() -> None:
     batch = VarlenCollator()([{"id": name, "sequence": sequence} for name, sequence in sequences])
 
     assert batch.ids == ["all", "one", "two", "usual"]
-    assert batch.cu_seqlens.tolist() == [0, 29, 32, 36, 54]
+    assert batch.cu_seqlens.tolist() == [0, 29, 32, 36, 54, 64]
     assert batch.cu_seqlens.dtype == torch.int32
     assert batch.max_seqlen == 29
-    for row, begin, end in zip(padded, batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True):
+    for row, begin, end in zip(padded, batch.cu_seqlens[:-2], batch.cu_seqlens[1:-1], strict=True):
         assert batch.input_ids[begin:end].tolist() == row[: end - begin].tolist()
+    assert batch.input_ids[54:].tolist() == [alphabet.padding_idx] * 10
+    assert batch.segments.tolist() == [[1, 27, 1], [1, 1, 1], [1, 2, 1], [1, 16, 11]]
+
+
+def test_a_batch_that_is_full_gets_no_padding() -> None:
+    batch = VarlenCollator()([{"id": "full", "sequence": "M" * 62}])
+    assert batch.cu_seqlens.tolist() == [0, 64]
+    assert batch.segments.tolist() == [[1, 62, 1]]
 
 
 @pytest.mark.parametrize("letter", ["*", "J", "m", "<", ">", "é", " "])

@@ -61,7 +61,7 @@ def both(checkpoint: tuple[Path, esm.ESM2]) -> tuple[ESM2, esm.ESM2]:
 def packed(model: ESM2, sequences: list[str]) -> list[Tensor]:
     batch = VarlenCollator()([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)])
     representation = model(batch)
-    return [representation[begin:end] for begin, end in pairwise(batch.cu_seqlens)]
+    return [representation[begin:end] for begin, end in list(pairwise(batch.cu_seqlens))[: len(sequences)]]
 
 
 def largest_error(found: list[Tensor], expected: list[Tensor]) -> float:
@@ -123,7 +123,8 @@ def test_mean_pooling_leaves_out_bos_and_eos(tiny: ESM2, random_protein: Callabl
     with torch.inference_mode():
         representation = tiny(batch)
         pooled = mean_pool(representation, batch)
-    expected = [representation[begin + 1 : end - 1].mean(0) for begin, end in pairwise(batch.cu_seqlens)]
+    spans = list(pairwise(batch.cu_seqlens))[:3]
+    expected = [representation[begin + 1 : end - 1].mean(0) for begin, end in spans]
     torch.testing.assert_close(pooled, torch.stack(expected))
 
 

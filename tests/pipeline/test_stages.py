@@ -282,7 +282,7 @@ def test_a_bin_that_does_not_fit_is_split(sample: Sample) -> None:
     command = [sys.executable, "-c", STARVED, sample.folder, sample.model]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "a bin of 167400 tokens does not fit the memory of cpu: bins are split" in done.stderr
+    assert "a bin of 167424 tokens does not fit the memory of cpu: bins are split" in done.stderr
     starved = EmbeddingFile(sample.folder / "starved.h5")
     np.testing.assert_allclose(all_rows(starved), whole, atol=1e-5)
 

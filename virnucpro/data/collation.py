@@ -22,18 +22,22 @@ for _token, _letter in enumerate(RESIDUES, start=_FIRST_RESIDUE):
     _TOKEN[ord(_letter)] = _token
 _TOKEN[ord("<")], _TOKEN[ord(">")] = BOS, EOS
 
+FILLED_TO = 64  # oneDNN keeps some 3 MB of kernels for every number of tokens that it meets, so let it meet few
+
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Sequences end to end, without padding.
+    """Sequences end to end, without padding between them.
+
+    Up to 63 tokens of padding may follow, as one more sequence without an id, to make the tokens a multiple of 64.
 
     Attributes:
         input_ids: int64 [tokens], BOS residues EOS of every sequence in turn.
         cu_seqlens: int32 [sequences + 1], where each sequence starts, and the number of tokens.
         max_seqlen: tokens of the longest sequence.
         lengths: tokens of every sequence.
-        ids: id of every sequence.
-        segments: int64 [sequences, 3], tokens before, in and after the residues that are pooled.
+        ids: id of every sequence but the padding.
+        segments: int64 [ids, 3], tokens before, in and after the pooled residues; the padding is after the last ones.
     """
 
     input_ids: torch.Tensor
@@ -82,13 +86,18 @@ class VarlenCollator:
         if _REFUSED in tokens or tokens.count(BOS) > len(ids) or tokens.count(EOS) > len(ids):
             name, letter = next((n, c) for n, p in zip(ids, proteins, strict=True) for c in p if c not in RESIDUES)
             raise UserError(f"{name}: {letter!r} is no letter of the ESM-2 alphabet ({RESIDUES})")
+        segments = torch.tensor([_segments(sequence) for sequence in sequences])
+        if padding := -len(tokens) % FILLED_TO:
+            tokens += bytes([PAD]) * padding
+            lengths.append(padding)
+            segments[-1, 2] += padding
         return PackedBatch(
             input_ids=torch.frombuffer(tokens, dtype=torch.uint8).long(),
             cu_seqlens=torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
             max_seqlen=max(lengths),
             lengths=lengths,
             ids=ids,
-            segments=torch.tensor([_segments(sequence) for sequence in sequences]),
+            segments=segments,
         )
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,7 +24,7 @@ from virnucpro.models.weights import find_weights
 
 logger = logging.getLogger(__name__)
 
-TRIAL_TOKENS = (2 * STEP, 8 * STEP)  # of the bins that memory is measured with
+TRIAL_TOKENS = (STEP, CPU_TOKEN_BUDGET)  # of the bins that memory is measured with
 FEWEST_TOKENS = 4 * STEP  # of a budget that is tried
 TRIALS = 3  # of a bin that is timed; the best counts
 WORTH = 1.1  # a bin of twice the tokens must be so much faster; the timing of one kind of machine varies by less
@@ -112,10 +113,10 @@ def probe_token_budget(
 def measure_memory(model: ESM2) -> ModelMemory:
     """Return what a model and its process take on its device, and what each token of a bin adds to the peak.
 
-    A line through the peaks of two trial bins. On a CPU it is the peak of the process, on CUDA that of torch.
+    A line through the peaks of trial bins of two sizes. On a CPU it is the peak of the process, on CUDA that of torch.
     """
-    _peak_bytes(model, _trial_bin(model, TRIAL_TOKENS[0]))  # loads the kernels
-    few, many = (_peak_bytes(model, _trial_bin(model, tokens)) for tokens in TRIAL_TOKENS)
+    _peak_bytes(model, _trial_bins(model, TRIAL_TOKENS[0]))  # loads the kernels
+    few, many = (_peak_bytes(model, _trial_bins(model, tokens)) for tokens in TRIAL_TOKENS)
     activation_bytes = max(-(-(many - few) // (TRIAL_TOKENS[1] - TRIAL_TOKENS[0])), 1)
     return ModelMemory(many - activation_bytes * TRIAL_TOKENS[1], activation_bytes)
 
@@ -134,8 +135,13 @@ def useful_tokens(model: ESM2, fits: int) -> int:
     return tokens
 
 
-def _trial_bin(model: ESM2, tokens: int) -> PackedBatch:
-    sequences = [{"id": str(number), "sequence": "A" * 126} for number in range(tokens // 128)]
+def _trial_bins(model: ESM2, tokens: int) -> list[PackedBatch]:
+    """Return three bins of unlike lengths: on a CPU what the heap keeps grows with the first few of a run."""
+    return [_trial_bin(model, tokens, length) for length in (512, 128, 64)]
+
+
+def _trial_bin(model: ESM2, tokens: int, length: int = 128) -> PackedBatch:
+    sequences = [{"id": str(number), "sequence": "A" * (length - 2)} for number in range(tokens // length)]
     return VarlenCollator()(sequences).to(model.inv_freq.device)
 
 
@@ -153,19 +159,21 @@ def _seconds_a_token(model: ESM2, tokens: int) -> float:
 
 
 @torch.inference_mode()
-def _peak_bytes(model: ESM2, batch: PackedBatch) -> int:
-    """Return the most memory that is in use while the model runs over a bin."""
-    device = batch.input_ids.device
+def _peak_bytes(model: ESM2, batches: Sequence[PackedBatch]) -> int:
+    """Return the most memory that is in use while the model runs over some bins."""
+    device = model.inv_freq.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        model(batch)
+        for batch in batches:
+            model(batch)
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)
     with suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what an earlier bin left in glibc's heap is no need of this one
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier bins left in glibc's heap is no need of these
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    model(batch)
+    for batch in batches:
+        model(batch)
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
