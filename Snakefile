@@ -35,15 +35,16 @@ try:
         else Path(config["classifier"])
     )
     samples = pd.DataFrame(columns=["sample", "fasta", "type"])
+    read_files = workflow.is_main_process  # a job of a cluster reads its own alone
     if "samples" in config:
         samples = read_samples(
             Path(config["samples"]),
             HERE / "workflow" / "schemas" / "samples.schema.yaml",
-            read_files=workflow.is_main_process,  # a job of a cluster reads its own alone
+            read_files,
         )
     training = None
     if "training" in config:
-        training = read_training(Path(config["training"]))
+        training = read_training(Path(config["training"]), read_files)
     if config["call"] and (samples["type"] == "contigs").any():
         read_recipe(classifier).check_config(config)
 except UserError as error:

@@ -61,8 +61,12 @@ def read_samples(path: Path, schema: Path, read_files: bool = True) -> pd.DataFr
     return pd.DataFrame(rows.values()).set_index("sample", drop=False)
 
 
-def read_training(path: Path) -> pd.DataFrame:
+def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
     """Read and check a table of labelled FASTA files, tab-separated; it may have more columns than are needed.
+
+    Args:
+        path: the table.
+        read_files: whether to read the beginning of every file it names, too.
 
     Returns:
         A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `host` and
@@ -83,7 +87,7 @@ def read_training(path: Path) -> pd.DataFrame:
                     f"{path}: line {line}: group {row['group']} is {row[column]} here and {first[column]} before; "
                     f"a group has one {column}"
                 )
-        if row["fasta"] not in checked:
+        if read_files and row["fasta"] not in checked:
             checked.add(row["fasta"])
             try:
                 _check_beginning(Path(row["fasta"]), "contigs")
