@@ -23,22 +23,26 @@ RECIPE = Recipe("tiny", "a" * 64, "2", "mean", 500, [300, 150], viral_from=1.5, 
 ATTRIBUTES = {"model": "tiny", "model_sha256": "a" * 64, "layer": 2, "pooling": "mean"}
 
 
-def networks(inputs: int, count: int = 3) -> list[nn.Sequential]:
+def rounded_networks() -> list[nn.Sequential]:
+    """Six networks over nine inputs, whose first weights float16 holds."""
     torch.manual_seed(0)
-    return [nn.Sequential(nn.Linear(inputs, 5), nn.GELU(), nn.Linear(5, 1)) for _ in range(count)]
+    made = [nn.Sequential(nn.Linear(9, 5), nn.GELU(), nn.Linear(5, 1)) for _ in range(6)]
+    for network in made:
+        network[0].weight.data = network[0].weight.data.half().float()
+    return made
 
 
 @pytest.fixture
 def classifier() -> Classifier:
     rng = np.random.default_rng(0)
-    parts = [[p.detach().numpy() for p in network.parameters()] for network in networks(9, 6)]
+    parts = [[p.detach().numpy() for p in network.parameters()] for network in rounded_networks()]
     arrays = (np.stack(part) for part in zip(*parts, strict=True))
     hidden_weight, hidden_bias, output_weight, output_bias = (a.reshape(2, 3, *a.shape[1:]) for a in arrays)
     inputs = 2 + len(NAMES)
     return Classifier(
         mean=rng.normal(size=9).astype(np.float32),
         scale=rng.uniform(0.5, 2, 9).astype(np.float32),
-        hidden_weight=hidden_weight,
+        hidden_weight=hidden_weight.astype(np.float16),
         hidden_bias=hidden_bias,
         output_weight=output_weight[:, :, 0],
         output_bias=output_bias[:, :, 0],
@@ -52,13 +56,12 @@ def classifier() -> Classifier:
 
 def test_frames_are_scored_as_torch_does(classifier: Classifier) -> None:
     rng = np.random.default_rng(1)
-    embedding, residues = rng.normal(size=(40, 8)).astype(np.float32), rng.integers(1, 200, 40)
-    inputs = torch.tensor(np.column_stack([embedding, np.log(residues)])).float()
-    standard = ((inputs - torch.tensor(classifier.mean)) / torch.tensor(classifier.scale)).clamp(-6, 6)
+    inputs = rng.normal(size=(40, 9)).astype(np.float32)
+    standard = ((torch.tensor(inputs) - torch.tensor(classifier.mean)) / torch.tensor(classifier.scale)).clamp(-6, 6)
     with torch.inference_mode():
-        outputs = torch.stack([network(standard)[:, 0] for network in networks(9, 6)])
+        outputs = torch.stack([network(standard)[:, 0] for network in rounded_networks()])
     expected = torch.stack([outputs[:3].mean(0), outputs[3:].mean(0)], dim=1)
-    np.testing.assert_allclose(classifier.frame_log_odds(embedding, residues), expected, atol=1e-5)
+    np.testing.assert_allclose(classifier.frame_log_odds(inputs), expected, atol=1e-5)
 
 
 def test_contigs_are_a_regression_over_their_evidence(classifier: Classifier) -> None:

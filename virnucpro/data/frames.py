@@ -1,4 +1,8 @@
-"""The open frames of a sample as a table, and what those of one contig say together."""
+"""The open frames of a sample as a table, and what those of one contig say together.
+
+A gene is longer than a chunk as often as not. So frames of neighbouring chunks that are read in one phase are taken as
+parts of one stretch, although the codon on the border, which no frame holds, may be a stop.
+"""
 
 from pathlib import Path
 
@@ -12,7 +16,10 @@ from virnucpro.errors import UserError
 
 
 def read_frames(sample: Path) -> pd.DataFrame:
-    """Return the frames of a sample as prepare wrote them, with the `residues` of each.
+    """Return the frames of a sample as prepare wrote them, a row each, with these columns added.
+
+    `residues`; `window`, its chunk's name; `stretch`, a number; `stretch_residues`, of all its frames; `rivals`, how
+    many frames are open in its chunk; `share`, of its stretch's residues in those of the longest stretch in its chunk.
 
     Raises:
         UserError: the table and the proteins do not name the same frames.
@@ -23,27 +30,59 @@ def read_frames(sample: Path) -> pd.DataFrame:
     if frames["frame"].tolist() != list(residues):
         raise UserError(f"{path}: not the frames of proteins.faa beside it; run the prepare stage again")
     frames["residues"] = np.fromiter(residues.values(), np.int64, len(residues))
+    frames["window"] = frames["frame"].str.slice(0, -2)  # less F1 to R3, a frame's name is its chunk's
+    frames["stretch"] = _stretches(frames)
+    frames["stretch_residues"] = frames.groupby("stretch")["residues"].transform("sum")
+    by_window = frames.groupby("window", sort=False)
+    frames["rivals"] = by_window["frame"].transform("size")
+    frames["share"] = frames["stretch_residues"] / by_window["stretch_residues"].transform("max")
     return frames
+
+
+def _stretches(frames: pd.DataFrame) -> npt.NDArray[np.int64]:
+    forward = frames["strand"] == "+"
+    phase = np.where(forward, frames["start"], frames["end"]).astype(np.int64) % 3
+    chunk = frames["window"].str.extract(r"_(\d+)$")[0].astype(np.int64)
+    order = np.lexsort((chunk, phase, forward, contig := frames["contig"].factorize()[0]))
+    places = np.stack([contig, forward, phase, chunk])[:, order]
+    goes_on = (np.diff(places) == [[0], [0], [0], [1]]).all(axis=0)
+    stretches = np.empty(len(frames), np.int64)
+    stretches[order] = np.cumsum(np.concatenate([[True], ~goes_on]))
+    return stretches
+
+
+def stretch_means(embedding: npt.NDArray[np.float32], frames: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """Return the mean embedding over all residues of each frame's stretch, float32 [frames, embed_dim].
+
+    Args:
+        embedding: float32 [frames, embed_dim].
+        frames: of `read_frames`, all those of their contigs.
+    """
+    weighted = pd.DataFrame(embedding * frames["residues"].to_numpy(np.float32)[:, None])
+    total = weighted.groupby(frames["stretch"].to_numpy()).transform("sum").to_numpy(np.float32)
+    return np.asarray(total / frames["stretch_residues"].to_numpy(np.float32)[:, None])
 
 
 def evidence_of_contigs(frames: pd.DataFrame, log_odds: npt.NDArray[np.float64]) -> pd.DataFrame:
     """Return a row a contig, in the order of the frames, with the contig as index.
 
-    Columns: `total`, the sums of its frames' log-odds in each view, a list; `frames` and `windows`, how many frames and
-    in how many chunks; `residues` in them; `genetic_code`.
+    Columns: `total`, a list, the sums of the leading frames' log-odds in each view; `leading`, their number; `frames`
+    and `windows`, how many frames and in how many chunks; `residues` in them; `genetic_code`. The frames that lead a
+    chunk are those of its longest stretch: the others are seldom read by a ribosome.
 
     Args:
         frames: of `read_frames`.
         log_odds: float64 [frames, views].
     """
-    window = frames["frame"].str.slice(0, -2)  # less F1 to R3, a frame's name is its chunk's
+    leads = (frames["share"] == 1).to_numpy()
     by_contig = frames.groupby("contig", sort=False)
-    total = pd.DataFrame(log_odds, index=frames.index).groupby(frames["contig"], sort=False).sum()
+    total = pd.DataFrame(log_odds[leads]).groupby(frames["contig"].to_numpy()[leads], sort=False).sum()
     return pd.DataFrame(
         {
             "total": total.to_numpy().tolist(),
+            "leading": pd.Series(leads).groupby(frames["contig"].to_numpy(), sort=False).sum(),
             "frames": by_contig.size(),
-            "windows": window.groupby(frames["contig"], sort=False).nunique(),
+            "windows": by_contig["window"].nunique(),
             "residues": by_contig["residues"].sum(),
             "genetic_code": by_contig["genetic_code"].first(),
         }

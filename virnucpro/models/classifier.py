@@ -1,10 +1,11 @@
 """Viral or cellular: log-odds of every open frame from its embedding, and of a contig from its frames and its letters.
 
 A frame is seen in several views: by networks that learned from all organisms, and by some that learned from those of
-one kind of host alone. Its log-odds in a view are the mean of some small networks over its embedding and length. A
-contig's are a logistic regression over the evidence of its frames in each view, sum / sqrt(frames + 4), which lies
-between a sum, as if frames told independently, and a mean, as if they all told the same; and over how its reading
-frames are laid out.
+one kind of host alone. Its log-odds in a view are the mean of some small networks over the embedding of the stretch
+that it is part of, over the stretch's length and over what else is open in its chunk. A contig's are a logistic
+regression over the evidence of the frames that lead its chunks, in each view sum / sqrt(frames + 4), which lies between
+a sum, as if frames told independently, and a mean, as if they all told the same; and over how its reading frames are
+laid out.
 """
 
 import os
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from scipy.special import erf
 
 from virnucpro.data.features import NAMES
 from virnucpro.data.files import atomic_path
+from virnucpro.data.frames import stretch_means
 from virnucpro.errors import UserError
 from virnucpro.models.recipe import Recipe, as_metadata, read_recipe
 
@@ -30,11 +33,11 @@ PRIOR_FRAMES = 4  # of the evidence; chosen by cross-validation
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier; arrays are float32.
+    """A trained classifier; arrays are float32, but for `hidden_weight`, which is float16 to halve the file.
 
     Attributes:
-        mean, scale: [embed_dim + 1], of the frames' embeddings and log length.
-        hidden_weight, hidden_bias: [views, networks, hidden, embed_dim + 1] and [views, networks, hidden].
+        mean, scale: [inputs], of what `frame_inputs` gives.
+        hidden_weight, hidden_bias: [views, networks, hidden, inputs] and [views, networks, hidden].
         output_weight, output_bias: [views, networks, hidden] and [views, networks].
         contig_mean, contig_scale, contig_weight: [views + features], of the evidence and of `contig_features`.
         contig_bias: [1].
@@ -43,7 +46,7 @@ class Classifier:
 
     mean: npt.NDArray[np.float32]
     scale: npt.NDArray[np.float32]
-    hidden_weight: npt.NDArray[np.float32]
+    hidden_weight: npt.NDArray[np.float16]
     hidden_bias: npt.NDArray[np.float32]
     output_weight: npt.NDArray[np.float32]
     output_bias: npt.NDArray[np.float32]
@@ -53,17 +56,17 @@ class Classifier:
     contig_bias: npt.NDArray[np.float32]
     recipe: Recipe
 
-    def frame_log_odds(self, embedding: npt.NDArray[np.float32], residues: npt.ArrayLike) -> Floats:
+    def frame_log_odds(self, inputs: npt.NDArray[np.float32]) -> Floats:
         """Return the log-odds of frames for viral, float64 [frames, views], both classes taken as equally frequent.
 
         The first view is that of all organisms.
 
         Args:
-            embedding: float32 [frames, embed_dim].
-            residues: of every frame.
+            inputs: float32 [frames, inputs], of `frame_inputs`.
         """
-        inputs = standardise(frame_inputs(embedding, residues), self.mean, self.scale)
-        hidden = np.einsum("fi,vnhi->fvnh", inputs, self.hidden_weight, optimize=True) + self.hidden_bias
+        standard = standardise(inputs, self.mean, self.scale)
+        weight = self.hidden_weight.astype(np.float32)
+        hidden = np.einsum("fi,vnhi->fvnh", standard, weight, optimize=True) + self.hidden_bias
         hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))  # GELU
         outputs = np.einsum("fvnh,vnh->fvn", hidden, self.output_weight) + self.output_bias
         return np.asarray(outputs.mean(axis=2), np.float64)
@@ -98,9 +101,19 @@ def probability(log_odds: Any) -> Any:
     return 1 / (1 + np.exp(-log_odds))
 
 
-def frame_inputs(embedding: npt.NDArray[np.float32], residues: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return what the networks see of frames, float32 [frames, embed_dim + 1]: the embedding and the log length."""
-    return np.column_stack([embedding, np.log(np.asarray(residues, np.float32))]).astype(np.float32, copy=False)
+def frame_inputs(embedding: npt.NDArray[np.float32], frames: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """Return what the networks see of frames, float32 [frames, embed_dim + 3].
+
+    Of the stretch the embedding, the log of its residues, and their share in those of the longest in the chunk; and how
+    many frames are open there.
+
+    Args:
+        embedding: float32 [frames, embed_dim].
+        frames: of `read_frames`, all those of their contigs.
+    """
+    residues = frames["stretch_residues"].to_numpy(np.float32)
+    columns = [stretch_means(embedding, frames), np.log(residues), frames["rivals"], frames["share"]]
+    return np.column_stack(columns).astype(np.float32, copy=False)
 
 
 def standardise(
@@ -114,7 +127,7 @@ def contig_inputs(total: Floats, frames: npt.ArrayLike, features: Floats) -> Flo
     """Return what the regression sees of contigs, float64 [contigs, views + features].
 
     Args:
-        total: sum of the log-odds of every contig's frames, [contigs, views].
+        total: sum of the log-odds of every contig's leading frames, [contigs, views].
         frames: their number, [contigs].
         features: [contigs, features], of `contig_features`.
     """
@@ -125,7 +138,7 @@ def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> Non
     """Write a classifier as safetensors, its recipe in the metadata."""
     arrays = {field.name: getattr(classifier, field.name) for field in fields(classifier) if field.name != "recipe"}
     with atomic_path(path) as temporary:
-        save_file(arrays, temporary, as_metadata(classifier.recipe))
+        temporary.write_bytes(save(arrays, as_metadata(classifier.recipe)))  # save_file's is for its owner alone
 
 
 def load_classifier(path: str | os.PathLike[str]) -> Classifier:

@@ -11,7 +11,7 @@ from virnucpro.errors import UserError
 
 DEFAULT = Path(__file__).with_name("classifier.safetensors")
 
-FORMAT = "virnucpro classifier 1"
+FORMAT = "virnucpro classifier 2"
 MOST_BYTES = 1_000_000  # of a header
 
 

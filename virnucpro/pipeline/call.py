@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from virnucpro.data.embeddings import EmbeddingFile
@@ -18,7 +19,7 @@ from virnucpro.data.frames import evidence_of_contigs, read_frames
 from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
-from virnucpro.models.classifier import Classifier, Floats, contig_inputs, load_classifier, probability
+from virnucpro.models.classifier import Classifier, Floats, contig_inputs, frame_inputs, load_classifier, probability
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
     evidence = {str(name): known for name, known in table_of_evidence.to_dict("index").items()}
     strangers = set(evidence)
     views = len(judge.hidden_weight)
-    nothing = {"total": [0.0] * views, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
+    nothing = {"total": [0.0] * views, "leading": 0, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
     calls: Counter[str] = Counter()
     with ExitStack() as stack:
         paths = [
@@ -87,12 +88,17 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
 def _score_frames(judge: Classifier, frames: pd.DataFrame, embeddings: EmbeddingFile) -> Floats:
     if embeddings.ids != frames["frame"].tolist():
         raise UserError(f"{embeddings.path}: not the embeddings of this sample's frames; run the merge stage again")
-    residues = frames["residues"].to_numpy()
-    parts = [np.empty((0, len(judge.hidden_weight)))]
-    for begin in range(0, len(frames), BLOCK):
-        rows = np.arange(begin, min(begin + BLOCK, len(frames)))
-        parts.append(judge.frame_log_odds(embeddings.rows(rows), residues[rows]))
-    return np.concatenate(parts)
+    of_blocks = (
+        judge.frame_log_odds(frame_inputs(embeddings.rows(rows), frames.iloc[rows])) for rows in _blocks(frames)
+    )
+    return np.concatenate(list(of_blocks))
+
+
+def _blocks(frames: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of whole contigs, some 10,000 at a time."""
+    starts = np.flatnonzero(frames["contig"] != frames["contig"].shift())
+    cuts = starts[1:][np.diff(starts // BLOCK) > 0]
+    return np.split(np.arange(len(frames)), cuts)
 
 
 def _write_frames(frames: pd.DataFrame, log_odds: Floats, path: Path) -> None:
@@ -105,7 +111,7 @@ def _log_odds(judge: Classifier, letters: bytes, known: Mapping[Any, Any]) -> fl
     if not letters:
         return 0.0
     features = contig_features(letters, known["genetic_code"])
-    inputs = contig_inputs(np.array([known["total"]]), [known["frames"]], features[None])
+    inputs = contig_inputs(np.array([known["total"]]), [known["leading"]], features[None])
     return float(judge.contig_log_odds(inputs)[0])
 
 

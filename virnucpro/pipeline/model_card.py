@@ -91,9 +91,12 @@ def model_card(
         - **Encoder**: {recipe.encoder}, SHA-256 `{recipe.encoder_sha256}`, layer {recipe.layer}, {recipe.pooling}
           pooling; chunks of {recipe.chunk_size} bp, and of {short} where these have no open frame.
         - **Frames**: {hidden[0]} views (all organisms, and those of each kind of host), in each the mean of {hidden[1]}
-          networks, {hidden[3]} inputs (the embedding and the log of the length), {hidden[2]} hidden units.
-        - **Contigs**: a logistic regression over the frames' evidence, the share of the contig that its longest stretch
-          without a stop takes, and the difference between its strands in long stretches.
+          networks, {hidden[3]} inputs, {hidden[2]} hidden units. Inputs are the mean embedding of the stretch that a
+          frame is part of (frames of neighbouring chunks in one phase), the log of its residues, their share in those
+          of the longest stretch in the chunk, and how many frames are open there.
+        - **Contigs**: a logistic regression over the evidence of the frames that lead their chunks, the share of the
+          contig that its longest stretch without a stop takes, and the difference between its strands in long
+          stretches.
         - **Calls**: viral from log-odds of {recipe.viral_from}, cellular up to {recipe.cellular_to}, unresolved in
           between and with fewer than {recipe.fewest_residues} residues in open frames. Scores take both classes as
           equally frequent.

@@ -39,7 +39,7 @@ from virnucpro.pipeline.model_card import describe, draw_evaluation, model_card
 
 logger = logging.getLogger(__name__)
 
-FALSE_CALLS = 0.01  # share of the cellular contigs, in cross-validation, that may pass the threshold of a viral call
+FALSE_CALLS = 0.017  # share of the cellular contigs, in cross-validation, that may pass the threshold of a viral call
 DOUBTFUL = 0.02  # share of all contigs, in cross-validation, that are left unresolved below that threshold
 FEWEST_RESIDUES = 50  # one frame of 150 bp
 SHORTEST_JUDGED = 1_500  # bases; what comes from shorter records is learned from, and left out of the figures
@@ -81,8 +81,8 @@ class Labelled(NamedTuple):
         """Return what the regression sees of all fragments, from the log-odds of all frames, [frames, views]."""
         evidence = evidence_of_contigs(self.frames, log_odds)
         total = pd.DataFrame(evidence["total"].tolist(), index=evidence.index).reindex(self.fragments.index)
-        frames = evidence["frames"].reindex(self.fragments.index)
-        return contig_inputs(total.fillna(0).to_numpy(), frames.fillna(0), self.features)
+        leading = evidence["leading"].reindex(self.fragments.index)
+        return contig_inputs(total.fillna(0).to_numpy(), leading.fillna(0), self.features)
 
 
 def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_chunks: list[int], seed: int) -> None:
@@ -117,8 +117,8 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
     classifier = _assemble(frame_fit, contig_fit, recipe)
     save_classifier(classifier, output_dir / "classifier.safetensors")
 
-    by_classifier = classifier.frame_log_odds(labelled.inputs[:, :-1], frames["residues"])
-    fragments["log_odds"] = classifier.contig_log_odds(labelled.contig_inputs(by_classifier))
+    by_classifier = labelled.contig_inputs(classifier.frame_log_odds(labelled.inputs))
+    fragments["log_odds"] = classifier.contig_log_odds(by_classifier)
     fragments.loc[seen, "log_odds"] = contig_fit.log_odds
     fragments["score"] = probability(fragments["log_odds"])
     residues = frames.groupby("contig")["residues"].sum().reindex(fragments.index).fillna(0).astype(int)
@@ -163,7 +163,7 @@ def _read(training: Path, seed: int) -> Labelled:
         fragments=fragments,
         features=np.array([features[name] for name in fragments.index]),
         frames=frames,
-        inputs=frame_inputs(embeddings.rows(np.arange(len(frames))), frames["residues"]),
+        inputs=frame_inputs(embeddings.rows(np.arange(len(frames))), frames),
         attributes=embeddings.attributes,
     )
 
@@ -222,7 +222,7 @@ def _assemble(frames: FrameFit, contigs: ContigFit, recipe: Recipe) -> Classifie
     return Classifier(
         mean=frames.mean,
         scale=frames.scale,
-        hidden_weight=stack("0.weight"),
+        hidden_weight=stack("0.weight").astype(np.float16),
         hidden_bias=stack("0.bias"),
         output_weight=stack("3.weight")[:, :, 0],
         output_bias=stack("3.bias")[:, :, 0],
