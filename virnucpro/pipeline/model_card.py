@@ -43,7 +43,9 @@ def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
     calibration.set(xlabel="mean score", ylabel="share that is viral", title="Reliability (contigs a point)")
     for label, rows in contigs.groupby("label"):
         lengths.plot(rows["length"], rows["log_odds"], ".", color=COLOURS[str(label)], label=label, markersize=4)
-    lengths.set(xlabel="length in bases", ylabel="log-odds", xscale="log", title="Score by length")
+    lengths.set(xlabel="length in kb", ylabel="log-odds", xscale="log", title="Score by length")
+    lengths.set_xticks([2000, 5000, 10_000, 20_000, 40_000], ["2", "5", "10", "20", "40"])
+    lengths.minorticks_off()
     lengths.legend()
     for axes in (roc, precision, calibration):
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
