@@ -122,7 +122,8 @@ class AsyncInferenceRunner:
 def _is_out_of_memory(error: Exception) -> bool:
     # On a CPU torch raises a plain RuntimeError, and so does oneDNN, which names no reason.
     text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "could not create a" in text
+    said = ("can't allocate memory", "could not create a", "could not execute a primitive")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in said)
 
 
 def _as_rows(of_layers: list[torch.Tensor]) -> Rows:
