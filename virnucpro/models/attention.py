@@ -16,6 +16,7 @@ from virnucpro.data.collation import PackedBatch
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, PackedBatch], torch.Tensor]
 
 HALF = (torch.bfloat16, torch.float16)
+SHORT = range(32, 385)  # tokens of a sequence to which a CPU attends by itself
 FLASH_CAPABILITY = (8, 0)  # what FlashAttention-2, and torch's varlen attention that is made of it, need
 
 
@@ -44,9 +45,26 @@ def sdpa_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Pac
         count = len(list(run))
         tokens = slice(start, start + count * length)
         q_, k_, v_ = (t[tokens].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
-        attended[tokens] = F.scaled_dot_product_attention(q_, k_, v_).transpose(1, 2).flatten(0, 1)
+        if q.is_cpu and length in SHORT:
+            into = attended[tokens].view(count, length, *v.shape[1:]).transpose(1, 2)
+            attend_one_by_one(q_, k_, v_, into)
+        else:
+            attended[tokens] = F.scaled_dot_product_attention(q_, k_, v_).transpose(1, 2).flatten(0, 1)
         start = tokens.stop
     return attended
+
+
+def attend_one_by_one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, into: torch.Tensor) -> None:
+    """Write attended values to `into`, [sequences, heads, length, head_dim], with the scores of one sequence at a time.
+
+    On a CPU with several threads, torch's fused kernel is slower on short sequences: its products are too small.
+    """
+    scores = q.new_empty(q.shape[1], q.shape[2], q.shape[2])
+    scale = q.shape[-1] ** -0.5
+    for q_, k_, v_, into_ in zip(q, k, v, into, strict=True):
+        torch.baddbmm(scores, q_, k_.transpose(1, 2), beta=0, alpha=scale, out=scores)
+        torch.softmax(scores, -1, out=scores)
+        into_.copy_(scores @ v_)
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:

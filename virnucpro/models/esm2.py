@@ -7,6 +7,7 @@ embedding are FP32 always: an angle computed in half precision is off by 0.25 ra
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,20 +50,35 @@ class Layer(nn.Module):
         self.fc1 = Linear(d, 4 * d)
         self.fc2 = Linear(4 * d, d)
 
-    def forward(self, x: Tensor, rotation: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
-        """Return the residual stream after this layer, FP32 [tokens, embed_dim]."""
-        dtype = self.fc1.weight.dtype
-        x = self.out.add(x, self.attend(self.attention_norm(x).to(dtype), rotation, attention, batch).to(dtype))
-        return self.fc2.add(x, self.fc1(self.ffn_norm(x).to(dtype), gelu=True))
+    def attend(
+        self, x: Tensor, rotation: Tensor, attention: Attention, batch: PackedBatch, vocabulary: Tensor | None = None
+    ) -> Tensor:
+        """Return the residual stream after attention, FP32 [tokens, embed_dim].
 
-    def attend(self, x: Tensor, rotation: Tensor, attention: Attention, batch: PackedBatch) -> Tensor:
-        """Return the attended values, [tokens, embed_dim]; apart, so that its arrays are freed before the rest."""
-        qkv = self.qkv(x).unflatten(1, (3, self.heads, -1))
+        Args:
+            x: the residual stream before the layer.
+            rotation: of `ESM2.rotation`.
+            attention: the backend.
+            batch: what x is the stream of.
+            vocabulary: before the first layer, the 33 rows that x is made of: projecting these is enough.
+        """
+        qkv = self.project(x) if vocabulary is None else self.project(vocabulary)[batch.input_ids]
         if qkv.is_cpu:
             qkv = qkv.float()  # there attention is no faster in half precision, and less exact
+        qkv = qkv.view(len(x), 3, self.heads, -1)
         turn(qkv[:, :2], rotation)
         q, k, v = qkv.unbind(1)
-        return attention(q, k, v, batch).flatten(1)
+        attended = attention(q, k, v, batch).flatten(1)
+        del q, k, v, qkv  # before more is made
+        return self.out.add(x, attended.to(self.out.weight.dtype))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Return the residual stream after the layer from that after its attention, FP32 [tokens, embed_dim]."""
+        return self.fc2.add(x, self.fc1(self.ffn_norm(x).to(self.fc1.weight.dtype), gelu=True))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return queries, keys and values of rows of the residual stream, [rows, 3 embed_dim]."""
+        return cast(Tensor, self.qkv(self.attention_norm(x).to(self.qkv.weight.dtype)))
 
 
 class ESM2(nn.Module):
@@ -94,10 +110,12 @@ class ESM2(nn.Module):
     def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
         """Return the representations of some layers by number: 0 the embedding, only the last with the final norm."""
         rotation = self.rotation(batch)
-        x = self.embed_tokens(batch.input_ids).float() * UNMASKED_SCALE
+        vocabulary = self.embed_tokens.weight.float() * UNMASKED_SCALE
+        x = vocabulary[batch.input_ids]
         found = {0: x} if 0 in wanted else {}
-        for number, layer in enumerate(self.layers, start=1):
-            x = layer(x, rotation, self.attention, batch)
+        for number, layer in enumerate(cast(list[Layer], self.layers), start=1):
+            x = layer.attend(x, rotation, self.attention, batch, vocabulary if number == 1 else None)
+            x = layer.feed_forward(x)
             if number in wanted:
                 found[number] = x if number < self.config.layers else self.final_norm(x)
         return found
