@@ -144,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_device(embed)
     _add_layers(embed)
     embed.add_argument("--per-residue", action="store_true", help="write every residue's embedding beside the mean")
+    embed.add_argument(
+        "--compile", action="store_true", help="compile the model and capture its forward as a CUDA graph; on a GPU"
+    )
     embed.add_argument("--threads", type=positive_integer, help="of the CPU", default=argparse.SUPPRESS)
 
     merge = add(
@@ -333,6 +336,7 @@ def _embed(options: argparse.Namespace) -> None:
         options.per_residue,
         options.device,
         getattr(options, "threads", None),
+        options.compile,
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from virnucpro.data import VarlenCollator
-from virnucpro.data.collation import RESIDUES
+from virnucpro.data.collation import RESIDUES, BatchShape, common_shape
 from virnucpro.errors import UserError
 
 
@@ -29,6 +29,30 @@ def test_a_batch_that_is_full_gets_no_padding() -> None:
     batch = VarlenCollator()([{"id": "full", "sequence": "M" * 62}])
     assert batch.cu_seqlens.tolist() == [0, 64]
     assert batch.segments.tolist() == [[1, 62, 1]]
+
+
+def test_batches_of_a_given_shape() -> None:
+    bins = [[40, 30, 30], [60, 60], [5]]
+    shape = common_shape(bins, 120)
+    assert shape == BatchShape(tokens=128, sequences=4, longest=60)
+    batches = [
+        VarlenCollator(shape)([{"id": str(i), "sequence": "M" * (n - 2)} for i, n in enumerate(lengths)])
+        for lengths in bins
+    ]
+    assert [batch.shape for batch in batches] == [shape] * 3
+    assert [batch.cu_seqlens.tolist() for batch in batches] == [
+        [0, 40, 70, 100, 128],
+        [0, 60, 120, 128, 128],
+        [0, 5, 65, 125, 128],
+    ]
+    assert [batch.padding for batch in batches] == [28, 8, 123]
+    assert [batch.lengths for batch in batches] == [[40, 30, 30, 28], [60, 60, 8], [5, 60, 60, 3]]
+    assert batches[2].segments.tolist() == [[1, 3, 124]]
+
+
+def test_pooled_tokens() -> None:
+    batch = VarlenCollator()([{"id": "part", "sequence": "MKTA", "pool": (1, 3)}, {"id": "all", "sequence": "MK"}])
+    assert batch.pooled().tolist() == [2, 3, 7, 8]
 
 
 @pytest.mark.parametrize("letter", ["*", "J", "m", "<", ">", "é", " "])

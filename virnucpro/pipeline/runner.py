@@ -1,4 +1,4 @@
-"""Bins through the model, with the next bin made ready while one runs."""
+"""Bins through the model; what the host does for the next bin and the last is done while a GPU works on one."""
 
 import logging
 import math
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from virnucpro.data.collation import PackedBatch, VarlenCollator
+from virnucpro.data.collation import FILLED_TO, BatchShape, PackedBatch, VarlenCollator
 from virnucpro.data.embeddings import Rows, layer_numbers
 from virnucpro.errors import UserError
 from virnucpro.models.esm2 import ESM2, mean_pool
+from virnucpro.models.static import StaticForward
 
 logger = logging.getLogger(__name__)
 
@@ -33,28 +34,35 @@ class EmbeddedBin(NamedTuple):
     residues: Rows | None
 
 
+class _Launched(NamedTuple):
+    """What a device was told to embed: arrays on the host, which are filled when `done` has happened, if it is set."""
+
+    ids: list[str]
+    means: torch.Tensor
+    residues: torch.Tensor | None
+    done: torch.cuda.Event | None
+
+
 class AsyncInferenceRunner:
     """Embeds bins of sequences with a packed model.
 
+    While a GPU works on a bin, the next is made ready and handed to it, and the results of the one before are fetched.
+
     Args:
         model: on the device it is to run on.
-        collator: makes a packed batch of a bin.
         layers: numbers of the layers wanted; negative ones count from the end.
         per_residue: whether to give the residues' embeddings beside their means.
+        shape: of all batches, for a `StaticForward`; without it they go through the model as they are.
     """
 
     def __init__(
-        self,
-        model: ESM2,
-        collator: VarlenCollator | None = None,
-        layers: Sequence[int] = (-1,),
-        per_residue: bool = False,
+        self, model: ESM2, layers: Sequence[int] = (-1,), per_residue: bool = False, shape: BatchShape | None = None
     ) -> None:
-        self.model = model
-        self.collator = collator or VarlenCollator()
         self.layers = layer_numbers(layers, model.config.layers)
         self.per_residue = per_residue
         self.device = model.inv_freq.device
+        self._collate_whole = VarlenCollator(shape)
+        self._forward = StaticForward(model, shape) if shape else model.representations
         self._too_many: float = math.inf  # tokens of a bin that did not fit
 
     def run(self, bins: Iterable[Sequences]) -> Iterator[EmbeddedBin]:
@@ -64,29 +72,36 @@ class AsyncInferenceRunner:
             UserError: a sequence cannot be tokenised, or does not fit the memory by itself.
         """
         waiting = iter(bins)
+        before: list[_Launched] = []
         with ThreadPoolExecutor(max_workers=1) as pool:
             ready = pool.submit(self._collate_next, waiting)
             while (collated := ready.result()) is not None:
                 ready = pool.submit(self._collate_next, waiting)
-                yield self._embed_or_split(*collated)
+                launched = self._launch_or_split(*collated)
+                if before:
+                    yield _fetch(before)
+                before = launched
+        if before:
+            yield _fetch(before)
 
     def _collate_next(self, waiting: Iterator[Sequences]) -> tuple[Sequences, PackedBatch] | None:
         sequences = next(waiting, None)
-        return None if sequences is None else (sequences, self._collate(sequences))
+        return None if sequences is None else (sequences, self._pin(self._collate_whole(sequences)))
 
-    def _collate(self, sequences: Sequences) -> PackedBatch:
-        batch = self.collator(sequences)
+    def _pin(self, batch: PackedBatch) -> PackedBatch:
         return batch.pin_memory() if self.device.type == "cuda" else batch
 
-    def _embed_or_split(self, sequences: Sequences, batch: PackedBatch) -> EmbeddedBin:
+    def _launch_or_split(self, sequences: Sequences, batch: PackedBatch) -> list[_Launched]:
         tokens = len(batch.input_ids)
-        if tokens < self._too_many and len(sequences) <= MOST_SEQUENCES:
+        filled_up = batch.padding >= FILLED_TO
+        alone = len(sequences) == 1 and not filled_up
+        if alone or (tokens < self._too_many and batch.shape.sequences <= MOST_SEQUENCES):
             try:
-                return self._embed(batch)
+                return [self._launch(batch)]
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                if len(sequences) == 1:
+                if alone:
                     raise UserError(
                         f"{batch.ids[0]}: its {tokens} tokens do not fit the memory of {self.device}; lower "
                         "max_sequence_length, or use a smaller model, half precision or a larger device"
@@ -97,36 +112,47 @@ class AsyncInferenceRunner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(sequences) // 2
-        parts = [self._embed_or_split(part, self._collate(part)) for part in (sequences[:half], sequences[half:])]
-        residues = [part.residues for part in parts if part.residues is not None]
-        return EmbeddedBin(
-            batch.ids,
-            np.concatenate([part.embeddings for part in parts]),
-            np.concatenate(residues) if residues else None,
-        )
+        parts = [sequences] if filled_up else [sequences[:half], sequences[half:]]
+        collate = VarlenCollator()
+        return [launched for part in parts for launched in self._launch_or_split(part, self._pin(collate(part)))]
 
     @torch.inference_mode()
-    def _embed(self, batch: PackedBatch) -> EmbeddedBin:
-        batch = batch.to(self.device)
-        found = self.model.representations(batch, self.layers)
+    def _launch(self, batch: PackedBatch) -> _Launched:
+        pooled = batch.pooled() if self.per_residue else None
+        if pooled is not None:
+            pooled = (pooled.pin_memory() if self.device.type == "cuda" else pooled).to(self.device, non_blocking=True)
+        on_device = batch.to(self.device)
+        found = self._forward(on_device, self.layers)
         representations = [found[layer] for layer in self.layers]
-        means = [mean_pool(representation, batch) for representation in representations]
-        residues = None
-        if self.per_residue:
-            pooled = torch.tensor([False, True, False], device=self.device).repeat(len(batch.ids))
-            mask = pooled.repeat_interleave(batch.segments.flatten())
-            residues = _as_rows([representation[mask] for representation in representations])
-        return EmbeddedBin(batch.ids, _as_rows(means), residues)
+        means = _as_rows([mean_pool(representation, on_device) for representation in representations])
+        residues = None if pooled is None else _as_rows([representation[pooled] for representation in representations])
+        done = torch.cuda.current_stream().record_event() if self.device.type == "cuda" else None
+        return _Launched(batch.ids, means, residues, done)
+
+
+def _fetch(parts: list[_Launched]) -> EmbeddedBin:
+    """Return what a device was told to embed, when it is done."""
+    for part in parts:
+        if part.done:
+            part.done.synchronize()
+    residues = [part.residues.numpy() for part in parts if part.residues is not None]
+    return EmbeddedBin(
+        [name for part in parts for name in part.ids],
+        np.concatenate([part.means.numpy() for part in parts]),
+        np.concatenate(residues) if residues else None,
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     # On a CPU torch raises a plain RuntimeError, and so does oneDNN, which names no reason.
     text = str(error)
     said = ("can't allocate memory", "could not create a", "could not execute a primitive")
-    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in said)
+    # The end of a capture that ran out of memory raises an error of its own.
+    out_of_memory = any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__))
+    return out_of_memory or any(words in text for words in said)
 
 
-def _as_rows(of_layers: list[torch.Tensor]) -> Rows:
-    """Return [rows, embed_dim] of one layer, [rows, layers, embed_dim] of several."""
-    rows: Rows = (of_layers[0] if len(of_layers) == 1 else torch.stack(of_layers, dim=1)).cpu().numpy()
-    return rows
+def _as_rows(of_layers: list[torch.Tensor]) -> torch.Tensor:
+    """Return [rows, embed_dim] of one layer, [rows, layers, embed_dim] of several, on the host, maybe filled later."""
+    rows = of_layers[0] if len(of_layers) == 1 else torch.stack(of_layers, dim=1)
+    return rows.to("cpu", non_blocking=True)  # torch takes page-locked memory for it

@@ -22,7 +22,9 @@ rule embed:
         layers=config["layers"],
         device=config["device"],
         per_residue="--per-residue" if config["per_residue"] else "",
+        compile="--compile" if config["compile"] else "",
         version=__version__,
     shell:
         "python -m virnucpro embed {input.manifest:q} {input.proteins:q} {output.embeddings:q} --model {params.model:q}"
-        " --layers {params.layers} {params.per_residue} --device {params.device} --threads {threads} 2>&1 | tee {log:q} >&2"
+        " --layers {params.layers} {params.per_residue} {params.compile} --device {params.device} --threads {threads}"
+        " 2>&1 | tee {log:q} >&2"
