@@ -1,5 +1,6 @@
 # make demo: the workflow on a small real sample.  make test: every check.  Both set up what they need in .venv first.
-# make benchmark: embedding beside its peers, about ten minutes on two cores; the peers go to .venv-benchmark.
+# make benchmark: embedding beside its peers, about twenty minutes on two cores; these go to .venv-benchmark and
+# .venv-esm-cpp.
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -19,12 +20,17 @@ lint: $(VENV)/.installed-test
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-benchmark: .venv-benchmark/.installed
+benchmark: .venv-benchmark/.installed .venv-esm-cpp/.installed
 	.venv-benchmark/bin/python benchmarks/embedding.py
 
 .venv-benchmark/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-benchmark
 	.venv-benchmark/bin/pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
+	touch $@
+
+.venv-esm-cpp/.installed: benchmarks/requirements-esm-cpp.txt
+	$(PYTHON) -m venv .venv-esm-cpp
+	.venv-esm-cpp/bin/pip install --quiet --requirement $<
 	touch $@
 
 $(VENV)/.installed: pyproject.toml constraints.txt

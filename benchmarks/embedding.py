@@ -1,11 +1,15 @@
-"""Embedding side by side: virnucpro, fair-esm, Hugging Face's EsmModel, and what bare matrix products would allow."""
+"""Embedding side by side: virnucpro, fair-esm, Hugging Face's EsmModel, esm-cpp, and bare matrix products alone."""
 
 import argparse
 import itertools
+import json
+import os
 import statistics
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +19,7 @@ import numpy as np
 import torch
 import transformers
 from common import RESULTS, SEED, draw_tokens, write_result
+from safetensors.torch import save_file
 from torch import Tensor
 
 from virnucpro.data import GreedyPacker, VarlenCollator
@@ -37,10 +42,29 @@ HEADS = 20
 SIZES = {"8M": Size(6, 320, 8192, 5), "35M": Size(12, 480, 8192, 3), "150M": Size(30, 640, 4096, 3)}
 GPU_SIZES = {"650M": Size(33, 1280, 1_000_000, 5), "3B": Size(36, 2560, 300_000, 3)}
 KINDS = ("frame", "protein")
+PEERS = ("fair-esm", "transformers", "esm-cpp FP32")  # the best of these is what virnucpro is compared with
 PEER_TOKENS = {"cpu": (1024, 2048, 4096), "cuda": (16384, 32768, 65536)}  # of a padded batch; each peer's best counts
 GPU_TOKEN_BUDGET = 65536
 
 SAMPLE = 20  # times the tokens that are timed: batches are made of so many, as of a real sample
+
+ESM_CPP = Path(__file__).parents[1] / ".venv-esm-cpp/bin/python"
+ESM_CPP_CALLS = ("forward_scheduled", "forward_batch")  # a batch packed into one forward; a forward for each sequence
+# Parts of fair-esm's names of tensors, and what esm-cpp calls them: as transformers 4 did.
+ESM_CPP_NAMES = {
+    "embed_tokens": "esm.embeddings.word_embeddings",
+    "emb_layer_norm_after": "esm.encoder.emb_layer_norm_after",
+    "layers": "esm.encoder.layer",
+    "self_attn_layer_norm": "attention.LayerNorm",
+    "self_attn.q_proj": "attention.self.query",
+    "self_attn.k_proj": "attention.self.key",
+    "self_attn.v_proj": "attention.self.value",
+    "self_attn.out_proj": "attention.output.dense",
+    "self_attn.rot_emb": "attention.self.rotary_embeddings",
+    "final_layer_norm": "LayerNorm",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
 
 Run = tuple[Callable[[], object], int]  # and the tokens it works on
 
@@ -94,6 +118,35 @@ def hugging_face(size: Size, device: torch.device, dtype: torch.dtype) -> transf
     return transformers.EsmModel(config, add_pooling_layer=False).eval().to(device, dtype)
 
 
+def esm_cpp_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return fair-esm's tensors under the names that esm-cpp reads."""
+    renamed = {}
+    for name, tensor in state.items():
+        for part, theirs in ESM_CPP_NAMES.items():
+            name = name.replace(part, theirs)
+        renamed[name] = tensor
+    del renamed["lm_head.weight"]  # the embedding once more, which safetensors refuses
+    return renamed
+
+
+@contextmanager
+def esm_cpp(checkpoint: Path, padded: list[list[Tensor]]) -> Iterator[Callable[..., float]]:
+    """Yield what makes esm-cpp embed some of the batches, without their padding: precision, call, index in padded."""
+    weights = checkpoint.with_suffix(".safetensors")
+    save_file(esm_cpp_weights(torch.load(checkpoint, weights_only=True)), weights)
+    command = [ESM_CPP, Path(__file__).with_name("esm_cpp_worker.py"), weights]
+    env = os.environ | {"ESM_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as worker:
+
+        def ask(*question: object) -> float:
+            print(json.dumps(question), file=worker.stdin, flush=True)
+            return float(worker.stdout.readline())
+
+        lists = [[[row[row != PAD].tolist() for row in batch] for batch in batches] for batches in padded]
+        print(json.dumps(lists), file=worker.stdin)
+        yield ask
+
+
 def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
     """Run nothing but the matrix products of a forward, those of attention one sequence at a time, within the cache."""
     weight = model.layers[0].fc1.weight
@@ -115,7 +168,9 @@ def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
                 torch.bmm(square, own)
 
 
-def contenders(size: Size, sequences: list[str], checkpoint: Path, device: torch.device) -> dict[str, list[Run]]:
+def contenders(
+    size: Size, sequences: list[str], checkpoint: Path, device: torch.device, stack: ExitStack
+) -> dict[str, list[Run]]:
     """Return what is timed and its tokens, by name; of a peer, a run for every token size it may be best at."""
     half = torch.bfloat16 if device.type == "cpu" else torch.float16
     peer_dtype, peer_precision = (torch.float32, "FP32") if device.type == "cpu" else (half, "FP16")
@@ -139,6 +194,13 @@ def contenders(size: Size, sequences: list[str], checkpoint: Path, device: torch
         f"fair-esm {peer_precision}": [(lambda b=b: run_fair(b), n) for b, n in zip(padded, residues, strict=True)],
         f"transformers {peer_precision}": [(lambda b=b: run_face(b), n) for b, n in zip(padded, residues, strict=True)],
     }
+    if device.type == "cpu":
+        ask = stack.enter_context(esm_cpp(checkpoint, padded))
+        for precision in ("FP32", "INT8"):
+            runs[f"esm-cpp {precision}"] = [
+                (lambda p=precision, c=call, i=i: ask(p, c, i), n)
+                for call, (i, n) in itertools.product(ESM_CPP_CALLS, enumerate(residues))
+            ]
     total = sum(sum(batch.lengths[: len(batch.ids)]) for batch in packed)
     for dtype, name in ((torch.float32, "FP32"), (torch.bfloat16, "BF16")):
         model = load_esm2(checkpoint, device, dtype)
@@ -159,24 +221,24 @@ def seconds_a_token(run: Run, device: torch.device) -> float:
 @torch.inference_mode()
 def measure(size: Size, sequences: list[str], device: torch.device) -> dict[str, float]:
     """Return tokens/s of every contender at its best token size: medians of interleaved repeats."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         checkpoint = Path(folder) / "random.pt"
         torch.manual_seed(SEED)
         torch.save(esm.ESM2(size.layers, size.embed_dim, HEADS).state_dict(), checkpoint)
-        every = contenders(size, sequences, checkpoint, device)
-    for runs in every.values():
-        seconds_a_token(runs[0], device)
-    best = {name: min(runs, key=lambda run: seconds_a_token(run, device)) for name, runs in every.items()}
-    times: dict[str, list[float]] = {name: [] for name in best}
-    for _ in range(size.repeats):
-        for name, run in best.items():
-            times[name].append(seconds_a_token(run, device))
+        every = contenders(size, sequences, checkpoint, device, stack)
+        for runs in every.values():
+            seconds_a_token(runs[0], device)
+        best = {name: min(runs, key=lambda run: seconds_a_token(run, device)) for name, runs in every.items()}
+        times: dict[str, list[float]] = {name: [] for name in best}
+        for _ in range(size.repeats):
+            for name, run in best.items():
+                times[name].append(seconds_a_token(run, device))
     return {name: 1 / statistics.median(taken) for name, taken in times.items()}
 
 
 def draw(results: dict[tuple[str, str], dict[str, float]], path: Path) -> None:
     """Draw tokens/s as bars, a panel for each size and kind."""
-    figure, axes = plt.subplots(len(KINDS), len(results) // len(KINDS), figsize=(13, 5), squeeze=False)
+    figure, axes = plt.subplots(len(KINDS), len(results) // len(KINDS), figsize=(13, 6), squeeze=False)
     for (size, kind), axis in zip(sorted(results, key=lambda key: KINDS.index(key[1])), axes.flat, strict=True):
         speeds = results[size, kind]
         colours = ["C2" if "virnucpro" in name else "0.85" if "bare" in name else "C7" for name in speeds]
@@ -204,7 +266,7 @@ def main() -> None:
         print(name, kind, {contender: round(speed) for contender, speed in results[name, kind].items()}, flush=True)
     rows = []
     for (name, kind), speeds in results.items():
-        peer = max(speed for contender, speed in speeds.items() if contender.startswith(("fair", "transformers")))
+        peer = max(speed for contender, speed in speeds.items() if contender.startswith(PEERS))
         for contender, speed in speeds.items():
             bare = speeds[f"bare products {contender.split()[1]}"] if contender.startswith("virnucpro") else None
             share = f"{100 * speed / bare:.0f} %" if bare else ""
@@ -218,7 +280,8 @@ def main() -> None:
     note = (
         f"{gpu} Weights are random, lengths are real. Peers ran over batches sorted by length, each at the best of "
         f"{', '.join(map(str, PEER_TOKENS[device.type]))} padded tokens. torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, fair-esm 2.0.0."
+        f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, fair-esm 2.0.0"
+        f"{', esm-cpp 0.2.1' if device.type == 'cpu' else ''}."
     )
     header = ("size", "sequences", "what", "tokens/s", "to the best peer", "of the bare products")
     write_result(file, "Embedding: tokens/s, medians of interleaved repeats", header, rows, note)
