@@ -4,6 +4,7 @@ A backend takes queries, keys and values, each [tokens, heads, head_dim], and th
 and returns the attended values in their precision, [tokens, heads, head_dim].
 """
 
+import math
 from collections.abc import Callable
 from itertools import groupby
 from typing import cast
@@ -16,7 +17,7 @@ from virnucpro.data.collation import PackedBatch
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, PackedBatch], torch.Tensor]
 
 HALF = (torch.bfloat16, torch.float16)
-SHORT = range(32, 385)  # tokens of a sequence to which a CPU attends by itself
+SHORT = range(32, 321)  # tokens of a sequence to which a CPU attends by itself
 FLASH_CAPABILITY = (8, 0)  # what FlashAttention-2, and torch's varlen attention that is made of it, need
 
 
@@ -57,14 +58,15 @@ def sdpa_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Pac
 def attend_one_by_one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, into: torch.Tensor) -> None:
     """Write attended values to `into`, [sequences, heads, length, head_dim], with the scores of one sequence at a time.
 
-    On a CPU with several threads, torch's fused kernel is slower on short sequences: its products are too small.
+    On a CPU torch's fused kernel is slower on short sequences, its products being too small, and so is its softmax: powers
+    of two are faster than those of e, and the attended values are fewer than the scores to divide by the sum.
     """
     scores = q.new_empty(q.shape[1], q.shape[2], q.shape[2])
-    scale = q.shape[-1] ** -0.5
+    scale = math.log2(math.e) * q.shape[-1] ** -0.5
     for q_, k_, v_, into_ in zip(q, k, v, into, strict=True):
         torch.baddbmm(scores, q_, k_.transpose(1, 2), beta=0, alpha=scale, out=scores)
-        torch.softmax(scores, -1, out=scores)
-        into_.copy_(scores @ v_)
+        scores.sub_(scores.amax(-1, keepdim=True)).exp2_()
+        torch.div(scores @ v_, scores.sum(-1, keepdim=True), out=into_)
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:

@@ -137,7 +137,7 @@ def useful_tokens(model: ESM2, fits: int) -> int:
 
 def _trial_bins(model: ESM2, tokens: int) -> list[PackedBatch]:
     """Return three bins of unlike lengths: on a CPU what the heap keeps grows with the first few of a run."""
-    return [_trial_bin(model, tokens, length) for length in (512, 384, 128)]
+    return [_trial_bin(model, tokens, length) for length in (512, 320, 128)]
 
 
 def _trial_bin(model: ESM2, tokens: int, length: int = 128) -> PackedBatch:
