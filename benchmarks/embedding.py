@@ -24,9 +24,11 @@ from torch import Tensor
 
 from virnucpro.data import GreedyPacker, VarlenCollator
 from virnucpro.data.budget import CPU_TOKEN_BUDGET
-from virnucpro.data.collation import BOS, EOS, PAD, PackedBatch
+from virnucpro.data.collation import BOS, EOS, PAD, PackedBatch, common_shape
+from virnucpro.data.packing import SPECIAL_TOKENS
 from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.esm2 import ESM2
+from virnucpro.models.static import StaticForward
 
 
 class Size(NamedTuple):
@@ -77,10 +79,15 @@ def sequences_of(kind: str, tokens: int) -> list[str]:
     return ["".join(row[:length]) for row, length in zip(residues, lengths, strict=True)]
 
 
-def packed_batches(sequences: list[str], budget: int, device: torch.device) -> list[PackedBatch]:
+def packed_batches(
+    sequences: list[str], budget: int, device: torch.device, one_shape: bool = False
+) -> list[PackedBatch]:
     """Return the sequences as virnucpro packs them."""
     entries = [{"id": str(number), "sequence": sequence} for number, sequence in enumerate(sequences)]
-    return [VarlenCollator()(a_bin).to(device) for a_bin in spread(GreedyPacker(budget).pack_sequences(entries))]
+    bins = spread(GreedyPacker(budget).pack_sequences(entries))
+    tokens = [[len(entry["sequence"]) + SPECIAL_TOKENS for entry in a_bin] for a_bin in bins]
+    collate = VarlenCollator(common_shape(tokens, budget) if one_shape else None)
+    return [collate(a_bin).to(device) for a_bin in bins]
 
 
 def spread(batches: list[Any]) -> list[Any]:
@@ -201,11 +208,15 @@ def contenders(
                 (lambda p=precision, c=call, i=i: ask(p, c, i), n)
                 for call, (i, n) in itertools.product(ESM_CPP_CALLS, enumerate(residues))
             ]
-    total = sum(sum(batch.lengths[: len(batch.ids)]) for batch in packed)
+    total = sum(len(batch.input_ids) - batch.padding for batch in packed)
     for dtype, name in ((torch.float32, "FP32"), (torch.bfloat16, "BF16")):
         model = load_esm2(checkpoint, device, dtype)
         runs[f"virnucpro {name}"] = [(lambda m=model: [m(batch) for batch in packed], total)]
         runs[f"bare products {name}"] = [(lambda m=model: bare_products(m, packed), total)]
+    if device.type == "cuda":
+        filled_up = packed_batches(sequences, budget, device, one_shape=True)
+        forward = StaticForward(load_esm2(checkpoint, device, torch.bfloat16), filled_up[0].shape)
+        runs["virnucpro BF16 compiled"] = [(lambda: [forward(batch, [size.layers]) for batch in filled_up], total)]
     return runs
 
 

@@ -58,8 +58,8 @@ def sdpa_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Pac
 def attend_one_by_one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, into: torch.Tensor) -> None:
     """Write attended values to `into`, [sequences, heads, length, head_dim], with the scores of one sequence at a time.
 
-    On a CPU torch's fused kernel is slower on short sequences, its products being too small, and so is its softmax: powers
-    of two are faster than those of e, and the attended values are fewer than the scores to divide by the sum.
+    On a CPU torch's fused kernel is slower on short sequences, its products being too small, and so is its softmax:
+    powers of two are faster than those of e, and there are fewer attended values than scores to divide by the sum.
     """
     scores = q.new_empty(q.shape[1], q.shape[2], q.shape[2])
     scale = math.log2(math.e) * q.shape[-1] ** -0.5
