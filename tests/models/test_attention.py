@@ -13,14 +13,20 @@ def batch_of(lengths: list[int]) -> PackedBatch:
     return PackedBatch(unused, cu_seqlens, max(lengths), lengths, ids=[], segments=unused)
 
 
-@pytest.mark.parametrize("lengths", [[1], [7], [5, 5, 5], [9, 4, 4, 1], [3, 8, 3, 8]], ids=str)
+@pytest.mark.parametrize("lengths", [[1], [7], [5, 5, 5], [9, 4, 4, 1], [3, 40, 3, 40, 40, 350]], ids=str)
 def test_equals_attention_under_a_block_diagonal_mask(lengths: list[int]) -> None:
     torch.manual_seed(0)
-    q, k, v = torch.randn(3, sum(lengths), 2, 8, dtype=torch.float64)
+    qkv = torch.randn(sum(lengths), 3, 2, 8)
+    angle = torch.randn(sum(lengths), 1, 1, 4)
+    first, second = qkv[..., ::2].double(), qkv[..., 1::2].double()
+    turned = torch.stack([first * angle.cos() - second * angle.sin(), first * angle.sin() + second * angle.cos()], -1)
+    q, k = turned.flatten(-2)[:, :2].unbind(1)
     mask = torch.block_diag(*[torch.ones(n, n) for n in lengths]).bool()
     scores = torch.einsum("qhd,khd->hqk", q, k) / 8**0.5
-    expected = torch.einsum("hqk,khd->qhd", scores.masked_fill(~mask, -torch.inf).softmax(-1), v)
-    torch.testing.assert_close(sdpa_attention(q, k, v, batch_of(lengths)), expected)
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+    expected = torch.einsum("hqk,khd->qhd", weights, qkv[:, 2].double())
+    found = sdpa_attention(qkv, torch.polar(torch.ones_like(angle), angle), batch_of(lengths))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -39,14 +39,15 @@ class LiveBytes(TorchDispatchMode):
         return made
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["as on a CPU", "as on a GPU"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("embed_dim", [320, 1280])
-def test_activations_of_a_token(embed_dim: int, dtype: torch.dtype) -> None:
+def test_activations_of_a_token(embed_dim: int, dtype: torch.dtype, packed: bool) -> None:
     model = ESM2(ESM2Config(layers=2, embed_dim=embed_dim, heads=20), sdpa_attention).requires_grad_(False)
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
             module.to(dtype)
-        if isinstance(module, Linear):
+        if isinstance(module, Linear) and packed:
             module.pack()
     batch = VarlenCollator()([{"id": str(number), "sequence": "A" * 510} for number in range(8)])
     with torch.inference_mode(), LiveBytes() as live:

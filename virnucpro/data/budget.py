@@ -26,10 +26,10 @@ def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> Model
     """Return a packed ESM-2 forward's memory from its sizes, for devices where it is not measured.
 
     A layer has 12 d^2 weights. Most is alive at once in the feed-forward part, four times as wide as the residual
-    stream; in half precision on a CPU in attention, which is FP32 there. The 25 bytes for each number of a token were
-    counted (tests/models/test_memory.py) and rounded up.
+    stream. The bytes for each number of a token were counted (tests/models/test_memory.py) and rounded up.
     """
-    return ModelMemory(12 * layers * embed_dim**2 * bytes_per_number, 25 * embed_dim)
+    activation_bytes = 25 if bytes_per_number == 4 else 19  # of a token, for each of its numbers
+    return ModelMemory(12 * layers * embed_dim**2 * bytes_per_number, activation_bytes * embed_dim)
 
 
 ESM2_3B_HALF = estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2)

@@ -63,14 +63,9 @@ class Layer(nn.Module):
             vocabulary: before the first layer, the 33 rows that x is made of: projecting these is enough.
         """
         qkv = self.project(x) if vocabulary is None else self.project(vocabulary)[batch.input_ids]
-        if qkv.is_cpu:
-            qkv = qkv.float()  # there attention is no faster in half precision, and less exact
-        qkv = qkv.view(len(x), 3, self.heads, -1)
-        turn(qkv[:, :2], rotation)
-        q, k, v = qkv.unbind(1)
-        attended = attention(q, k, v, batch).flatten(1)
-        del q, k, v, qkv  # before more is made
-        return self.out.add(x, attended.to(self.out.weight.dtype))
+        attended = attention(qkv.view(len(x), 3, self.heads, -1), rotation, batch).flatten(1)
+        del qkv  # before more is made
+        return self.out.add(x, attended)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Return the residual stream after the layer from that after its attention, FP32 [tokens, embed_dim]."""
@@ -131,14 +126,6 @@ class ESM2(nn.Module):
         position = torch.arange(len(batch.input_ids), device=starts.device) - starts
         angle = position[:, None, None, None] * self.inv_freq
         return torch.polar(torch.ones_like(angle), angle)
-
-
-def turn(qk: Tensor, rotation: Tensor) -> None:
-    """Turn queries and keys, [tokens, 2, heads, head_dim], in place, in FP32 whatever their precision."""
-    turned = qk.float()
-    torch.view_as_complex(turned.view(*turned.shape[:-1], -1, 2)).mul_(rotation)
-    if turned.dtype != qk.dtype:
-        qk.copy_(turned)
 
 
 def mean_pool(representation: Tensor, batch: PackedBatch) -> Tensor:

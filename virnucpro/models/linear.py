@@ -22,14 +22,15 @@ class Linear(nn.Linear):
             then = "gelu" if gelu else "none"
             return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, then, [], "none"))
         product = F.linear(x, self.weight, self.bias)
-        return F.gelu(product) if gelu else product
+        return torch.ops.aten.gelu_(product) if gelu else product  # in place, where F.gelu would take as much again
 
     def add(self, residual: Tensor, x: Tensor) -> Tensor:
         """Return the FP32 residual stream with the product added, [tokens, out_features]."""
         if self.weight.is_mkldnn and x.dtype == residual.dtype:
             binary = torch.ops.mkldnn._linear_pointwise.binary
             return cast(Tensor, binary(x, residual, self.weight, self.bias, "add"))
-        return residual + cast(Tensor, self(x))
+        product = cast(Tensor, self(x))
+        return product.add_(residual) if product.dtype == residual.dtype else residual + product
 
 
 def _onednn_has(dtype: torch.dtype) -> bool:

@@ -141,7 +141,9 @@ def _trial_bins(model: ESM2, tokens: int) -> list[PackedBatch]:
 
 
 def _trial_bin(model: ESM2, tokens: int, length: int = 128) -> PackedBatch:
-    sequences = [{"id": str(number), "sequence": "A" * (length - 2)} for number in range(tokens // length)]
+    """Return a full bin of sequences of one length, but for the last: one less full would leave holes in the heap."""
+    lengths = [min(length, tokens - begin) for begin in range(0, tokens, length)]
+    sequences = [{"id": str(number), "sequence": "A" * (own - 2)} for number, own in enumerate(lengths)]
     return VarlenCollator()(sequences).to(model.inv_freq.device)
 
 
