@@ -270,6 +270,17 @@ def test_provenance(sample: Sample, proteins: dict[str, str]) -> None:
     assert without_build[0] == without_build[1]  # either may add the build, as in +cu130
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA; tests/gpu compiles there")
+def test_a_cpu_embeds_uncompiled_and_says_so(sample: Sample, caplog: pytest.LogCaptureFixture) -> None:
+    sample.pack()
+    expected = sample.run()
+    assert "uncompiled" not in caplog.text
+    found = sample.run(compiled=True)
+    assert "compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled" in caplog.text
+    assert not json.loads((sample.folder / "shards" / "0001.json").read_text())["compiled"]
+    np.testing.assert_array_equal(all_rows(found), all_rows(expected))
+
+
 def test_a_bin_that_does_not_fit_is_split(sample: Sample) -> None:
     """In a process of its own whose address space is limited, so that memory really runs out."""
     random_text = "".join(random.Random(1).choices(AMINO_ACIDS, k=60 * 2700))

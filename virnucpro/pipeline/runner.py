@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 MOST_SEQUENCES = 65_535  # of a batch: CUDA kernels put them on the second axis of their grid
 
 Sequences = Sequence[Mapping[str, Any]]
+Pinned = TypeVar("Pinned", PackedBatch, torch.Tensor)
 
 
 class EmbeddedBin(NamedTuple):
@@ -88,8 +89,8 @@ class AsyncInferenceRunner:
         sequences = next(waiting, None)
         return None if sequences is None else (sequences, self._pin(self._collate_whole(sequences)))
 
-    def _pin(self, batch: PackedBatch) -> PackedBatch:
-        return batch.pin_memory() if self.device.type == "cuda" else batch
+    def _pin(self, on_host: Pinned) -> Pinned:
+        return on_host.pin_memory() if self.device.type == "cuda" else on_host
 
     def _launch_or_split(self, sequences: Sequences, batch: PackedBatch) -> list[_Launched]:
         tokens = len(batch.input_ids)
@@ -98,7 +99,7 @@ class AsyncInferenceRunner:
         if alone or (tokens < self._too_many and batch.shape.sequences <= MOST_SEQUENCES):
             try:
                 return [self._launch(batch)]
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
                 if alone:
@@ -118,9 +119,7 @@ class AsyncInferenceRunner:
 
     @torch.inference_mode()
     def _launch(self, batch: PackedBatch) -> _Launched:
-        pooled = batch.pooled() if self.per_residue else None
-        if pooled is not None:
-            pooled = (pooled.pin_memory() if self.device.type == "cuda" else pooled).to(self.device, non_blocking=True)
+        pooled = self._pin(batch.pooled()).to(self.device, non_blocking=True) if self.per_residue else None
         on_device = batch.to(self.device)
         found = self._forward(on_device, self.layers)
         representations = [found[layer] for layer in self.layers]
