@@ -39,7 +39,7 @@ class LiveBytes(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("packed", [True, False], ids=["as on a CPU", "as on a GPU"])
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("embed_dim", [320, 1280])
 def test_activations_of_a_token(embed_dim: int, dtype: torch.dtype, packed: bool) -> None:

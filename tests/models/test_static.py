@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import torch
+from torch._dynamo.utils import counters
 
 from virnucpro.data import PackedBatch, VarlenCollator
 from virnucpro.data.collation import BatchShape
@@ -50,13 +51,16 @@ def test_without_a_compiler() -> None:
 
 
 def test_is_the_forward_and_compiles_once() -> None:
+    torch._dynamo.reset()
     model = random_unpacked_model()
     first, second = batch_of(range(1, 5), SHAPE), batch_of(range(3, 9), SHAPE)
     other = batch_of(range(1, 3), None)
     with torch.inference_mode():
         expected = [model.representations(batch, [1, 3]) for batch in (first, second, other)]
     forward = StaticForward(model, SHAPE)
+    counters.clear()
     found = [forward(first, [1, 3])]
+    assert counters["stats"]["unique_graphs"] == 3, "project of the letters and of the tokens, and feed_forward"
     with torch.compiler.set_stance("fail_on_recompile"):
         found += [forward(batch, [1, 3]) for batch in (second, other)]
     for one, two in zip(found, expected, strict=True):

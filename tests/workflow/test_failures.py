@@ -19,7 +19,7 @@ from tests.workflow.project import ENVIRONMENT, Project, contigs, wait_for
 def make(folder: Path, **settings: object) -> Project:
     """Return a project whose embedding takes some seconds a shard."""
     project = Project(folder)
-    oracle.save_as_fair_esm(oracle.random_model(4, 128, 4), folder / "tiny.pt")
+    oracle.save_as_fair_esm(oracle.random_model(12, 128, 4), folder / "tiny.pt")
     project.config |= {"shard_tokens": 12_000} | settings
     project.add("soil", contigs(1, 14))
     return project
@@ -49,8 +49,11 @@ def written(project: Project) -> set[str]:
 
 
 def being_written(project: Project) -> set[str]:
-    """Return the shards whose embeddings are half written: they grow in folders of their own beside their place."""
-    return {path.stem for path in (project.results / "soil" / "shards").glob(".*.h5.*/*.h5")}
+    """Return the shards whose embeddings are half written, in folders beside their place and no longer empty."""
+    growing = list((project.results / "soil" / "shards").glob(".*.h5.*/*.h5"))
+    with suppress(FileNotFoundError):
+        return {path.stem for path in growing if path.stat().st_size}
+    return set()
 
 
 def wait_for_mid_write(project: Project) -> tuple[str, str]:

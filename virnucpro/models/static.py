@@ -23,7 +23,7 @@ class StaticForward:
 
     def __init__(self, model: ESM2, shape: BatchShape) -> None:
         self.model = model
-        self.shape = shape
+        self.shape: BatchShape | None = shape
         self._graph: torch.cuda.CUDAGraph | None = None
         compile_layers(model)
 
@@ -61,12 +61,19 @@ class StaticForward:
             self._found = self.model.representations(self._batch, wanted)
         self._graph = graph
 
+    def release(self) -> None:
+        """Give up the graph and its memory, that of a whole forward; all batches go through the model from now on."""
+        self.shape = self._graph = None
+        self._found = {}
+
     def _compile_and_run(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
         try:
             return self.model.representations(batch, wanted)
         except RuntimeError as error:
             if not isinstance(error, torch._dynamo.exc.TorchDynamoException):
                 raise
+            if isinstance(out_of_memory := getattr(error, "inner_exception", None), torch.OutOfMemoryError):
+                raise out_of_memory from None
             reason = str(error).partition("\n")[0]
             raise UserError(
                 f"torch cannot compile the model on this machine ({reason}); set compile to false"

@@ -25,7 +25,7 @@ from virnucpro.models.checkpoint import load_esm2
 from virnucpro.models.devices import DTYPES, describe_device, lease_device
 from virnucpro.models.esm2 import ESM2
 from virnucpro.models.weights import find_weights
-from virnucpro.pipeline.runner import AsyncInferenceRunner
+from virnucpro.pipeline.runner import MOST_SEQUENCES, AsyncInferenceRunner
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def embed(
                 progress.advance(a_bin["tokens"])
             file["embedding"][...] = means
         device_name = describe_device(leased)
-    ran = {"device": device_name, "attention": esm2.attention.__name__, "compiled": shape is not None}
+    ran = {"device": device_name, "attention": esm2.attention.__name__, "compiled": runner.compiled}
     write_text(output.with_suffix(".json"), json.dumps(ran | progress.totals(), indent=1) + "\n")
 
 
@@ -109,7 +109,11 @@ def _shape_of_bins(manifest: Manifest, model: ESM2) -> BatchShape | None:
         logger.warning("compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled")
         return None
     tokens = [[s["length"] + SPECIAL_TOKENS for s in a_bin["sequences"]] for a_bin in manifest["bins"]]
-    return common_shape(tokens, manifest["token_budget"])
+    shape = common_shape(tokens, manifest["token_budget"])
+    if shape.sequences > MOST_SEQUENCES:
+        logger.warning("compile: bins of up to %d sequences, too many for one batch: uncompiled", shape.sequences)
+        return None
+    return shape
 
 
 def _describe(model: ESM2, device: torch.device, manifest: Manifest) -> str:

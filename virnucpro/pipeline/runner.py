@@ -63,8 +63,14 @@ class AsyncInferenceRunner:
         self.per_residue = per_residue
         self.device = model.inv_freq.device
         self._collate_whole = VarlenCollator(shape)
-        self._forward = StaticForward(model, shape) if shape else model.representations
+        self._static = StaticForward(model, shape) if shape else None  # until it runs out of memory
+        self._forward = self._static or model.representations
         self._too_many: float = math.inf  # tokens of a bin that did not fit
+
+    @property
+    def compiled(self) -> bool:
+        """Whether bins go through a `StaticForward`."""
+        return self._static is not None
 
     def run(self, bins: Iterable[Sequences]) -> Iterator[EmbeddedBin]:
         """Yield the embeddings of every bin, in order; a bin that does not fit the memory is split and finished.
@@ -102,18 +108,24 @@ class AsyncInferenceRunner:
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
-                if alone:
+                if alone and not self.compiled:
                     raise UserError(
                         f"{batch.ids[0]}: its {tokens} tokens do not fit the memory of {self.device}; lower "
                         "max_sequence_length, or use a smaller model, half precision or a larger device"
                     ) from None
-                logger.warning("a bin of %d tokens does not fit the memory of %s: bins are split", tokens, self.device)
-                self._too_many = tokens
+                what_next = "the model goes on uncompiled" if self.compiled else "bins are split"
+                logger.warning("a bin of %d tokens does not fit the memory of %s: %s", tokens, self.device, what_next)
+                if not self.compiled:
+                    self._too_many = tokens
         # Outside of the handler, which would keep the failed forward's activations alive.
+        as_it_is = filled_up or self.compiled
+        if self._static:
+            self._static.release()
+            self._static = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(sequences) // 2
-        parts = [sequences] if filled_up else [sequences[:half], sequences[half:]]
+        parts = [sequences] if as_it_is else [sequences[:half], sequences[half:]]
         collate = VarlenCollator()
         return [launched for part in parts for launched in self._launch_or_split(part, self._pin(collate(part)))]
 
@@ -143,12 +155,12 @@ def _fetch(parts: list[_Launched]) -> EmbeddedBin:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError, and so does oneDNN, which names no reason.
+    # On a CPU torch raises a plain RuntimeError, and so does oneDNN, which names no reason; so do CUDA and cuBLAS where
+    # it is not torch that allocates, as at the start of a graph.
     text = str(error)
-    said = ("can't allocate memory", "could not create a", "could not execute a primitive")
-    # The end of a capture that ran out of memory raises an error of its own.
-    out_of_memory = any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__))
-    return out_of_memory or any(words in text for words in said)
+    on_cpu = ("can't allocate memory", "could not create a", "could not execute a primitive")
+    on_cuda = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in on_cpu + on_cuda)
 
 
 def _as_rows(of_layers: list[torch.Tensor]) -> torch.Tensor:
