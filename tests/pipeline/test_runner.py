@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.models.test_static import SHAPE, random_unpacked_model
+from virnucpro.data import PackedBatch
 from virnucpro.pipeline import runner
 from virnucpro.pipeline.runner import AsyncInferenceRunner, EmbeddedBin
 
@@ -22,8 +23,16 @@ def test_bins_filled_up_or_split_have_the_same_embeddings(monkeypatch: pytest.Mo
     expected = embedded(bins)
     filled_up = embedded(bins, shape=SHAPE)
     monkeypatch.setattr(runner, "MOST_SEQUENCES", 3)
+    launch, launched = AsyncInferenceRunner._launch, []
+
+    def recorded(self: AsyncInferenceRunner, batch: PackedBatch) -> Any:
+        launched.append(batch.shape.sequences)
+        return launch(self, batch)
+
+    monkeypatch.setattr(AsyncInferenceRunner, "_launch", recorded)
     split = embedded(bins)
     filled_up_and_split = embedded(bins, shape=SHAPE)
+    assert max(launched) <= 3
     for found in (filled_up, split, filled_up_and_split):
         for one, two in zip(found, expected, strict=True):
             assert one.ids == two.ids
