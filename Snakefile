@@ -11,8 +11,8 @@ from virnucpro import __version__
 from virnucpro.config import check_config, read_samples, read_training
 from virnucpro.data.budget import estimate_memory
 from virnucpro.errors import UserError
-from virnucpro.models.names import local_checkpoint
-from virnucpro.models.recipe import DEFAULT as DEFAULT_CLASSIFIER, read_recipe
+from virnucpro.encoders.names import local_checkpoint
+from virnucpro.calling.requirements import DEFAULT as DEFAULT_CLASSIFIER, read_requirements
 from virnucpro.pipeline.repair import repair
 
 min_version("9.27")
@@ -46,7 +46,7 @@ try:
     if "training" in config:
         training = read_training(Path(config["training"]), read_files)
     if config["call"] and (samples["type"] == "contigs").any():
-        read_recipe(classifier).check_config(config)
+        read_requirements(classifier).check_config(config)
 except UserError as error:
     sys.exit(f"virnucpro: error: {error}")
 
@@ -75,11 +75,11 @@ check_gpus()
 if workflow.is_main_process:
     os.environ.update(VIRNUCPRO_COMMAND=shlex.join(sys.argv))  # for the provenance
 if starts_jobs():
-    said = Path(".snakemake", "virnucpro.said").absolute()
-    said.unlink(missing_ok=True)
+    warned = Path(".snakemake", "virnucpro.warned").absolute()
+    warned.unlink(missing_ok=True)
     os.environ.update(
-        VIRNUCPRO_SAID=str(said)
-    )  # what one job has said, no other says again
+        VIRNUCPRO_WARNED=str(warned)
+    )  # what one job has warned, no other says again
     for sample in samples["sample"]:
         for line in repair(Path(OUT, sample), Path(OUT, "model.json")):
             print(f"virnucpro: warning: {line}", file=sys.stderr)

@@ -26,9 +26,9 @@ from virnucpro.data import GreedyPacker, VarlenCollator
 from virnucpro.data.budget import CPU_TOKEN_BUDGET
 from virnucpro.data.collation import BOS, EOS, PAD, PackedBatch, common_shape
 from virnucpro.data.packing import SPECIAL_TOKENS
-from virnucpro.models.checkpoint import load_esm2
-from virnucpro.models.esm2 import ESM2
-from virnucpro.models.static import StaticForward
+from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.encoders.compiled import StaticForward
+from virnucpro.encoders.esm2 import ESM2
 
 
 class Size(NamedTuple):

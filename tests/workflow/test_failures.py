@@ -147,9 +147,9 @@ def test_a_disk_that_fills_in_mid_write(project: Project, undisturbed: Project, 
     assert shutil.disk_usage(small_disk).free == 0
     assert running.wait(120) == 1
     assert running.stderr is not None
-    said = running.stderr.read()
-    assert "virnucpro embed: error: [Errno 28] No space left on device" in said
-    assert "Traceback" not in said and "Segmentation fault" not in said, "HDF5 saw nothing of it"
+    warned = running.stderr.read()
+    assert "virnucpro embed: error: [Errno 28] No space left on device" in warned
+    assert "Traceback" not in warned and "Segmentation fault" not in warned, "HDF5 saw nothing of it"
     assert (written(project), being_written(project)) == ({done}, set())
     filler.unlink()
     kept = [small_disk / "soil" / "shards" / f"{done}.h5", *(small_disk / "soil" / "manifests").iterdir()]

@@ -26,7 +26,7 @@ def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> Model
     """Return a packed ESM-2 forward's memory from its sizes, for devices where it is not measured.
 
     A layer has 12 d^2 weights. Most is alive at once in the feed-forward part, four times as wide as the residual
-    stream. The bytes for each number of a token were counted (tests/models/test_memory.py) and rounded up.
+    stream. The bytes for each number of a token were counted (tests/encoders/test_memory.py) and rounded up.
     """
     activation_bytes = 25 if bytes_per_number == 4 else 19  # of a token, for each of its numbers
     return ModelMemory(12 * layers * embed_dim**2 * bytes_per_number, activation_bytes * embed_dim)

@@ -58,7 +58,7 @@ class PackedBatch:
     Padding may follow, as sequences without an id: to make the tokens a multiple of 64, or to give the batch a shape.
 
     Attributes:
-        input_ids: int64 [tokens], BOS residues EOS of every sequence in turn.
+        input_ids: int64 [tokens], BOS residues EOS of every sequence, one after another.
         cu_seqlens: int32 [sequences + 1], where each sequence starts, and the number of tokens; in a batch of a given
             shape the last sequences may be empty.
         max_seqlen: tokens of the longest sequence.

@@ -106,7 +106,7 @@ class GreedyPacker:
         Raises:
             UserError: the budget is smaller than one of the sequences.
         """
-        ordered = self.sort_by_length([self._cut(sequence) for sequence in sequences])
+        ordered = self.sort_by_length([self._truncate(sequence) for sequence in sequences])
         tokens = np.array([len(sequence["sequence"]) + SPECIAL_TOKENS for sequence in ordered], np.int64)
         if ordered and tokens[0] > self.max_tokens_per_batch:
             raise UserError(
@@ -126,7 +126,7 @@ class GreedyPacker:
         tokens = sum(len(sequence["sequence"]) + SPECIAL_TOKENS for batch in batches for sequence in batch)
         return tokens / (len(batches) * self.max_tokens_per_batch)
 
-    def _cut(self, sequence: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _truncate(self, sequence: Mapping[str, Any]) -> Mapping[str, Any]:
         length = len(sequence["sequence"])
         if length <= self.max_sequence_length:
             return sequence

@@ -6,7 +6,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     # Late, since it loads torch, which most stages do without.
     if name == "AsyncInferenceRunner":
-        from virnucpro.pipeline.runner import AsyncInferenceRunner
+        from virnucpro.encoders.runner import AsyncInferenceRunner
 
         return AsyncInferenceRunner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from virnucpro.calling.classifier import Classifier, Floats, contig_inputs, frame_inputs, load_classifier, probability
+from virnucpro.calling.features import contig_features
 from virnucpro.data.embeddings import EmbeddingFile
-from virnucpro.data.features import contig_features
 from virnucpro.data.files import atomic_path
-from virnucpro.data.frames import evidence_of_contigs, read_frames
 from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
-from virnucpro.models.classifier import Classifier, Floats, contig_inputs, frame_inputs, load_classifier, probability
+from virnucpro.proteins.table import evidence_of_contigs, read_frames
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +46,13 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
     judge = load_classifier(classifier)
     embeddings = EmbeddingFile(sample / "embeddings.h5")
     frames = read_frames(sample)
-    judge.recipe.check_embeddings(embeddings.attributes, frames["chunk_size"], embeddings.path)
+    judge.requirements.check_embeddings(embeddings.attributes, frames["chunk_size"], embeddings.path)
     log_odds_of_frames = _score_frames(judge, frames, embeddings)
     table_of_evidence = evidence_of_contigs(frames, log_odds_of_frames)
     evidence = {str(name): known for name, known in table_of_evidence.to_dict("index").items()}
-    strangers = set(evidence)
-    views = len(judge.hidden_weight)
-    nothing = {"total": [0.0] * views, "leading": 0, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
+    unknown = set(evidence)
+    experts = len(judge.hidden_weight)
+    nothing = {"total": [0.0] * experts, "counted": 0, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
     calls: Counter[str] = Counter()
     with ExitStack() as stack:
         paths = [
@@ -66,7 +66,7 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
         viral = stack.enter_context(gzip.GzipFile("", "wb", fileobj=packed, mtime=0))
         for contig in read_contigs(fasta):
             name = contig.name.decode()
-            strangers.discard(name)
+            unknown.discard(name)
             known: Mapping[Any, Any] = evidence.get(name, nothing)
             log_odds = _log_odds(judge, contig.letters, known)
             called, reason = judge.decide(log_odds, known["residues"], len(contig.letters))
@@ -77,8 +77,8 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
             table.write("\t".join(map(str, (*row, *counts, reason))) + "\n")
             if called == "viral":
                 viral.writelines(_fasta(contig, score))
-        if strangers:
-            raise UserError(f"{fasta}: no contig {min(strangers)}, which has frames; run the prepare stage again")
+        if unknown:
+            raise UserError(f"{fasta}: no contig {min(unknown)}, which has frames; run the prepare stage again")
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved",
         *(sample.name, calls["viral"], calls["cellular"], calls["unresolved"]),
@@ -111,7 +111,7 @@ def _log_odds(judge: Classifier, letters: bytes, known: Mapping[Any, Any]) -> fl
     if not letters:
         return 0.0
     features = contig_features(letters, known["genetic_code"])
-    inputs = contig_inputs(np.array([known["total"]]), [known["leading"]], features[None])
+    inputs = contig_inputs(np.array([known["total"]]), [known["counted"]], features[None])
     return float(judge.contig_log_odds(inputs)[0])
 
 

@@ -19,13 +19,13 @@ from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest
 from virnucpro.data.packing import SPECIAL_TOKENS
+from virnucpro.encoders.attention import sdpa_attention
+from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
+from virnucpro.encoders.esm2 import ESM2
+from virnucpro.encoders.runner import MOST_SEQUENCES, AsyncInferenceRunner
+from virnucpro.encoders.weights import find_weights
 from virnucpro.errors import UserError
-from virnucpro.models.attention import sdpa_attention
-from virnucpro.models.checkpoint import load_esm2
-from virnucpro.models.devices import DTYPES, describe_device, lease_device
-from virnucpro.models.esm2 import ESM2
-from virnucpro.models.weights import find_weights
-from virnucpro.pipeline.runner import MOST_SEQUENCES, AsyncInferenceRunner
 
 logger = logging.getLogger(__name__)
 
@@ -174,14 +174,14 @@ class _Progress:
         self.bins = len(manifest["bins"])
         self.tokens = sum(a_bin["tokens"] for a_bin in manifest["bins"])
         self.bins_done = self.tokens_done = 0
-        self.started = self.said = time.monotonic()
+        self.started = self.reported = time.monotonic()
 
     def advance(self, tokens: int) -> None:
         self.bins_done += 1
         self.tokens_done += tokens
         now = time.monotonic()
-        if self.bins_done == self.bins or now - self.said >= PROGRESS_SECONDS:
-            self.said = now
+        if self.bins_done == self.bins or now - self.reported >= PROGRESS_SECONDS:
+            self.reported = now
             rate = self.tokens_done / (now - self.started)
             left = round((self.tokens - self.tokens_done) / rate)
             logger.info(

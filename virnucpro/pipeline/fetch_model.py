@@ -8,8 +8,8 @@ from pathlib import Path
 from virnucpro.data.embeddings import layer_numbers
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import ModelIdentity
-from virnucpro.models.checkpoint import read_checkpoint
-from virnucpro.models.weights import find_weights
+from virnucpro.encoders.checkpoint import read_checkpoint
+from virnucpro.encoders.weights import find_weights
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ TEST_SHARE = 5  # a group that only tests gets this part of the bases that one f
 def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: int) -> None:
     """Cut the records of a sheet into fragments and write a random choice of them, the same bases for each group.
 
-    Lengths are log-uniform from 1,500 to 40,000 bases. Fragments of one record do not overlap, and all records of a
-    group are drawn from in turn. Writes the fragments as FASTA (gzip), named fragment_1 and so on, and a table:
-    fragment, fasta, record, start and end (half-open, from 0), label, group, host and split.
+    Lengths are log-uniform from 1,500 to 40,000 bases. Fragments of one record do not overlap, and the records of a
+    group take turns. Writes the fragments as FASTA (gzip), named fragment_1 and so on, and a table: fragment, fasta,
+    record, start and end (half-open, from 0), label, group, host and split.
 
     Args:
         sheet: a row for each labelled file or record: `fasta`, `record` (empty: all), `label`, `group`, `host`,

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from virnucpro.data.cutting import cut_contigs
 from virnucpro.data.fasta import check_fasta
 from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.records import Record, read_contigs, read_proteins
+from virnucpro.proteins.frames import chunk_contigs
 
 logger = logging.getLogger(__name__)
 
@@ -55,27 +55,27 @@ def prepare_contigs(
         table.write(_TABLE_HEAD)
         for block in _blocks(read_contigs(fasta)):
             contigs += len(block)
-            cuts = cut_contigs([contig.letters for contig in block], chunk_size, short_chunks, genetic_codes)
-            for contig, cut in zip(block, cuts, strict=True):
+            chunked = chunk_contigs([contig.letters for contig in block], chunk_size, short_chunks, genetic_codes)
+            for contig, found in zip(block, chunked, strict=True):
                 name, sequence, _ = contig
                 stem = b"%b_chunk_%%d" % name.replace(b"%", b"%%")
-                if cut.chunk_size != chunk_size:
-                    stem = b"%b_%dbp_chunk_%%d" % (name.replace(b"%", b"%%"), cut.chunk_size)
-                for number, (begin, end) in enumerate(cut.spans.tolist(), start=1):
+                if found.chunk_size != chunk_size:
+                    stem = b"%b_%dbp_chunk_%%d" % (name.replace(b"%", b"%%"), found.chunk_size)
+                for number, (begin, end) in enumerate(found.spans.tolist(), start=1):
                     chunks_fna.write(b">%b\n%b\n" % (stem % number, _wrap(sequence[begin:end])))
                 lost = 0
-                for frame in cut.frames:
+                for frame in found.frames:
                     frame_name = stem % (frame.chunk + 1) + frame.name.encode()
                     nucleotides_fna.write(b">%b\n%b\n" % (frame_name, frame.nucleotides))
                     proteins_faa.write(b">%b\n%b\n" % (frame_name, frame.protein))
                     strand = b"+" if frame.name[0] == "F" else b"-"
-                    place = (frame.start, frame.end, strand, cut.chunk_size, cut.genetic_code)
+                    place = (frame.start, frame.end, strand, found.chunk_size, found.genetic_code)
                     places.write(_FRAMES_ROW % (frame_name, name, *place))
                     lost += frame.dropped_codons
                 if not sequence:
                     _warn_empty(fasta, contig)
-                table.write(_TABLE_ROW % (name, len(sequence), len(cut.spans), len(cut.frames), lost))
-                frames += len(cut.frames)
+                table.write(_TABLE_ROW % (name, len(sequence), len(found.spans), len(found.frames), lost))
+                frames += len(found.frames)
                 dropped += lost
     logger.info(
         "prepare: %s: %d contigs, %d open frames, %d codons with ambiguous letters left out of them",

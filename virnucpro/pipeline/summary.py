@@ -10,7 +10,7 @@ import pandas as pd
 
 from virnucpro.data.files import atomic_path, write_text
 from virnucpro.data.tables import append_table, read_table, write_table
-from virnucpro.pipeline.figure import draw_packing
+from virnucpro.report.packing import draw_packing
 
 logger = logging.getLogger(__name__)
 

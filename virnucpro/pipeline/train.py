@@ -8,14 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from virnucpro.data.embeddings import EmbeddingFile
-from virnucpro.data.features import contig_features
-from virnucpro.data.files import file_digest, write_text
-from virnucpro.data.frames import evidence_of_contigs, read_frames
-from virnucpro.data.records import read_contigs
-from virnucpro.data.tables import read_table, write_table
-from virnucpro.errors import UserError
-from virnucpro.models.classifier import (
+from virnucpro.calling.classifier import (
     Classifier,
     Floats,
     contig_inputs,
@@ -23,9 +16,11 @@ from virnucpro.models.classifier import (
     probability,
     save_classifier,
 )
-from virnucpro.models.evaluation import evaluate
-from virnucpro.models.recipe import Recipe
-from virnucpro.models.training import (
+from virnucpro.calling.evaluation import evaluate
+from virnucpro.calling.features import contig_features
+from virnucpro.calling.model_card import describe, draw_evaluation, model_card
+from virnucpro.calling.requirements import Requirements
+from virnucpro.calling.training import (
     ContigFit,
     FrameFit,
     Rows,
@@ -35,7 +30,12 @@ from virnucpro.models.training import (
     fit_frames_linear,
     group_weights,
 )
-from virnucpro.pipeline.model_card import describe, draw_evaluation, model_card
+from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.data.files import file_digest, write_text
+from virnucpro.data.records import read_contigs
+from virnucpro.data.tables import read_table, write_table
+from virnucpro.errors import UserError
+from virnucpro.proteins.table import evidence_of_contigs, read_frames
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +78,11 @@ class Labelled(NamedTuple):
     attributes: dict[str, str | int]
 
     def contig_inputs(self, log_odds: Floats) -> Floats:
-        """Return what the regression sees of all fragments, from the log-odds of all frames, [frames, views]."""
+        """Return what the regression sees of all fragments, from the log-odds of all frames, [frames, experts]."""
         evidence = evidence_of_contigs(self.frames, log_odds)
         total = pd.DataFrame(evidence["total"].tolist(), index=evidence.index).reindex(self.fragments.index)
-        leading = evidence["leading"].reindex(self.fragments.index)
-        return contig_inputs(total.fillna(0).to_numpy(), leading.fillna(0), self.features)
+        counted = evidence["counted"].reindex(self.fragments.index)
+        return contig_inputs(total.fillna(0).to_numpy(), counted.fillna(0), self.features)
 
 
 def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_chunks: list[int], seed: int) -> None:
@@ -108,13 +108,13 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
     known = (frames["fold"] >= 0).to_numpy()
     viral, fold = (frames.loc[known, name].to_numpy(np.int64) for name in ("viral", "fold"))
     weights = group_weights(frames.loc[known, "group"].to_numpy(str), viral)
-    frame_fit = fit_frames(labelled.inputs[known], viral, weights, fold, _views(frames[known]), seed)
+    frame_fit = fit_frames(labelled.inputs[known], viral, weights, fold, _experts(frames[known]), seed)
     linear = fit_frames_linear(labelled.inputs[known], viral, weights, fold)
     contig_fit = _fit_contigs(labelled, known, frame_fit.log_odds)
     linear_fit = _fit_contigs(labelled, known, linear)
 
-    recipe = _recipe(labelled, contig_fit, chunk_size, short_chunks)
-    classifier = _assemble(frame_fit, contig_fit, recipe)
+    requirements = _requirements(labelled, contig_fit, chunk_size, short_chunks)
+    classifier = _assemble(frame_fit, contig_fit, requirements)
     save_classifier(classifier, output_dir / "classifier.safetensors")
 
     by_classifier = labelled.contig_inputs(classifier.frame_log_odds(labelled.inputs))
@@ -168,8 +168,8 @@ def _read(training: Path, seed: int) -> Labelled:
     )
 
 
-def _views(frames: pd.DataFrame) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
-    """Return which frames each view learns from, bool [frames, views]: all, and those of each host of both labels."""
+def _experts(frames: pd.DataFrame) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    """Return which frames each expert learns from, bool [frames, experts]: all, or those of a host of both labels."""
     labels = frames[frames["host"] != ""].groupby("host")["viral"].nunique()
     hosts = sorted(labels.index[labels == 2])
     return np.column_stack([np.ones(len(frames), bool), *((frames["host"] == host).to_numpy() for host in hosts)])
@@ -195,14 +195,14 @@ def _called_by(fit: ContigFit, trained: pd.DataFrame) -> pd.DataFrame:
     return trained.assign(log_odds=fit.log_odds, call=calls)
 
 
-def _recipe(labelled: Labelled, fit: ContigFit, chunk_size: int, short_chunks: list[int]) -> Recipe:
-    """Return the recipe, with thresholds from the log-odds of contigs whose groups were held out."""
+def _requirements(labelled: Labelled, fit: ContigFit, chunk_size: int, short_chunks: list[int]) -> Requirements:
+    """Return the requirements, with thresholds from the log-odds of contigs whose groups were held out."""
     seen = labelled.fragments["fold"] >= 0
     cellular = (labelled.fragments.loc[seen, "viral"] == 0).to_numpy()
     viral_from = float(np.quantile(fit.log_odds[cellular], 1 - FALSE_CALLS))
     below = fit.log_odds[fit.log_odds < viral_from]
     attributes = labelled.attributes
-    return Recipe(
+    return Requirements(
         encoder=str(attributes["model"]),
         encoder_sha256=str(attributes["model_sha256"]),
         layer=str(attributes["layer"]),
@@ -215,7 +215,7 @@ def _recipe(labelled: Labelled, fit: ContigFit, chunk_size: int, short_chunks: l
     )
 
 
-def _assemble(frames: FrameFit, contigs: ContigFit, recipe: Recipe) -> Classifier:
+def _assemble(frames: FrameFit, contigs: ContigFit, requirements: Requirements) -> Classifier:
     def stack(name: str) -> Rows:
         return np.array([[n.state_dict()[name].numpy() for n in networks] for networks in frames.networks])
 
@@ -230,5 +230,5 @@ def _assemble(frames: FrameFit, contigs: ContigFit, recipe: Recipe) -> Classifie
         contig_scale=contigs.scale,
         contig_weight=contigs.weight,
         contig_bias=contigs.bias,
-        recipe=recipe,
+        requirements=requirements,
     )

@@ -1,0 +1,67 @@
+"""A compiled forward over batches of one shape; tests/gpu captures it too."""
+
+import os
+import subprocess
+import sys
+
+import torch
+from torch._dynamo.utils import counters
+
+from virnucpro.data import PackedBatch, VarlenCollator
+from virnucpro.data.collation import BatchShape
+from virnucpro.encoders.attention import sdpa_attention
+from virnucpro.encoders.compiled import StaticForward
+from virnucpro.encoders.esm2 import ESM2, ESM2Config
+
+SHAPE = BatchShape(tokens=128, sequences=12, longest=20)
+
+
+def batch_of(lengths: range, shape: BatchShape | None) -> PackedBatch:
+    return VarlenCollator(shape)([{"id": str(n), "sequence": "MKTAYIAKQRQ"[:n]} for n in lengths])
+
+
+def random_unpacked_model() -> ESM2:
+    """Return a small model whose weights are not laid out for oneDNN."""
+    torch.manual_seed(0)
+    model = ESM2(ESM2Config(3, 32, 2), sdpa_attention).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.normal_(std=0.2)
+    model.inv_freq.copy_(10_000 ** -(torch.arange(8) / 8))
+    return model
+
+
+WITHOUT_COMPILER = """
+import sys
+from tests.encoders.test_compiled import SHAPE, batch_of, random_unpacked_model
+from virnucpro.errors import UserError
+from virnucpro.encoders.compiled import StaticForward
+try:
+    StaticForward(random_unpacked_model(), SHAPE)(batch_of(range(1, 5), SHAPE), [3])
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_without_a_compiler() -> None:
+    environment = os.environ | {"CXX": "/nonexistent", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+    done = subprocess.run([sys.executable, "-c", WITHOUT_COMPILER], capture_output=True, text=True, env=environment)
+    assert "torch cannot compile the model on this machine (InvalidCxxCompiler: " in done.stderr
+    assert done.stderr.endswith("set compile to false\n")
+    assert done.returncode == 1
+
+
+def test_is_the_forward_and_compiles_once() -> None:
+    torch._dynamo.reset()
+    model = random_unpacked_model()
+    first, second = batch_of(range(1, 5), SHAPE), batch_of(range(3, 9), SHAPE)
+    other = batch_of(range(1, 3), None)
+    with torch.inference_mode():
+        expected = [model.representations(batch, [1, 3]) for batch in (first, second, other)]
+    forward = StaticForward(model, SHAPE)
+    counters.clear()
+    found = [forward(first, [1, 3])]
+    assert counters["stats"]["unique_graphs"] == 3, "project of the letters and of the tokens, and feed_forward"
+    with torch.compiler.set_stance("fail_on_recompile"):
+        found += [forward(batch, [1, 3]) for batch in (second, other)]
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-5)

@@ -1,0 +1,70 @@
+"""Shorter chunks and other genetic codes: taken where they are needed, and nowhere else."""
+
+import random
+
+import numpy as np
+from Bio.Data.CodonTable import unambiguous_dna_by_id
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virnucpro.proteins.chunking import chunk_spans
+from virnucpro.proteins.frames import chunk_contigs
+from virnucpro.proteins.translation import open_frames
+
+
+def gene(rng: random.Random, codons: int, code: int, gc: float = 0.4) -> str:
+    """Return a random reading frame in a genetic code, without a stop but for the last codon."""
+    table = unambiguous_dna_by_id[code]
+    weights = [gc / 2 if base in "GC" else (1 - gc) / 2 for base in "ACGT"]
+    found: list[str] = []
+    while len(found) < codons:
+        codon = "".join(rng.choices("ACGT", weights, k=3))
+        if codon not in table.stop_codons:
+            found.append(codon)
+    return "".join(found) + rng.choice(table.stop_codons)
+
+
+def genome(code: int, gc: float, genes: int = 12) -> bytes:
+    rng = random.Random(code * 100 + int(100 * gc))
+    between = ("".join(rng.choices("ACGT", k=rng.randint(0, 90))) for _ in range(genes))
+    return "".join(gene(rng, rng.randint(200, 400), code, gc) + space for space in between).encode()
+
+
+@given(st.lists(st.text("ACGTN", max_size=400), max_size=5), st.integers(3, 90))
+def test_without_options_it_is_chunking_and_translation(contigs: list[str], chunk_size: int) -> None:
+    for contig, cut in zip(contigs, chunk_contigs([c.encode() for c in contigs], chunk_size), strict=True):
+        spans = chunk_spans(len(contig), chunk_size)
+        assert (cut.chunk_size, cut.genetic_code) == (chunk_size, 1)
+        np.testing.assert_array_equal(cut.spans, spans)
+        assert cut.frames == list(open_frames(contig.encode(), spans))
+
+
+def test_a_contig_without_open_frames_is_cut_into_shorter_chunks() -> None:
+    stop = "TTAATTAATTAA"  # all six frames
+    contigs = [(("GCC" * 60 + stop) * 4).encode(), ("GCC" * 200).encode(), (stop * 20).encode()]
+    short, long, never = chunk_contigs(contigs, 500, [300, 150])
+    assert (short.chunk_size, long.chunk_size) == (150, 500)
+    assert short.frames == list(open_frames(contigs[0], chunk_spans(len(contigs[0]), 150)))
+    assert (never.chunk_size, never.frames) == (500, [])
+
+
+def test_the_code_of_a_genome_is_found_and_the_standard_one_kept() -> None:
+    for gc in (0.25, 0.4, 0.6, 0.7):
+        (cut,) = chunk_contigs([genome(1, gc)], 500, [], [1, 4, 15])
+        assert cut.genetic_code == 1, gc
+    for code in (4, 15):
+        for gc in (0.25, 0.4):
+            (cut,) = chunk_contigs([genome(code, gc)], 500, [], [1, 4, 15])
+            assert cut.genetic_code == code, gc
+            (standard,) = chunk_contigs([genome(code, gc)], 500)
+            assert len(cut.open_chunks) > len(standard.open_chunks)
+
+
+def test_positions_are_those_of_the_contig() -> None:
+    contigs = [genome(1, 0.4, 2), b"", genome(1, 0.5, 3)]
+    for contig, cut in zip(contigs, chunk_contigs(contigs, 500), strict=True):
+        for frame in cut.frames:
+            codons = contig[frame.start : frame.end].decode()
+            if frame.name[0] == "R":
+                codons = codons.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+            assert frame.nucleotides.decode()[: len(codons)] == codons

@@ -1,0 +1,86 @@
+"""Frames of neighbouring chunks as groups, and contigs' evidence from the frames that lead."""
+
+import random
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from virnucpro.pipeline.prepare import prepare_contigs
+from virnucpro.proteins.table import evidence_of_contigs, group_means, read_frames
+
+CODONS = [a + b + c for a, b, c in product("ACGT", repeat=3) if a + b + c not in ("TAA", "TAG", "TGA")]
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> pd.DataFrame:
+    """Of an empty contig, one of random letters, and one that is a single open reading frame on its reverse strand."""
+    rng = random.Random(0)
+    gene = "".join(rng.choices(CODONS, k=700))
+    back = gene.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+    noise = "".join(rng.choices("ACGT", weights=[1, 2, 2, 1], k=12_000))
+    fasta = tmp_path / "contigs.fna"
+    fasta.write_text(f">none\n\n>gene\n{back}\n>noise\n{noise}\n")
+    prepare_contigs(fasta, tmp_path / "prepared", chunk_size=100, short_chunks=[50])
+    return read_frames(tmp_path)
+
+
+def test_a_gene_is_one_stretch(frames: pd.DataFrame) -> None:
+    longest = frames[frames["contig"] == "gene"].groupby("frame_group").agg({"chunk": list, "residues": "sum"})
+    longest = longest.loc[longest["residues"].idxmax()]
+    assert longest["chunk"] == [f"gene_chunk_{number}" for number in range(1, 22)]
+
+
+def test_stretches_are_chains_of_frames_in_one_phase(frames: pd.DataFrame) -> None:
+    rows = frames.to_dict("records")
+    assert len(rows) > 150
+    for one, other in product(rows, rows):
+        number, following = (int(row["chunk"].rpartition("_")[2]) for row in (one, other))
+        same_phase = one["strand"] == other["strand"] and (one["start"] - other["start"]) % 3 == 0
+        if one["strand"] == "-":
+            same_phase = one["strand"] == other["strand"] and (one["end"] - other["end"]) % 3 == 0
+        if one["contig"] == other["contig"] and following == number + 1:
+            assert (one["frame_group"] == other["frame_group"]) == same_phase
+        elif one["contig"] != other["contig"] or not same_phase:
+            assert one["frame_group"] != other["frame_group"]
+    for row in rows:
+        mates = [mate for mate in rows if mate["chunk"] == row["chunk"]]
+        of_stretch = sum(mate["residues"] for mate in rows if mate["frame_group"] == row["frame_group"])
+        assert row["group_residues"] == of_stretch
+        assert row["frames_in_chunk"] == len(mates)
+        assert row["relative_length"] == of_stretch / max(mate["group_residues"] for mate in mates)
+
+
+def test_means_are_over_all_residues_of_a_stretch(frames: pd.DataFrame) -> None:
+    embedding = np.random.default_rng(0).normal(size=(len(frames), 4)).astype(np.float32)
+    means = group_means(embedding, frames)
+    for group in frames["frame_group"].unique():
+        rows = np.flatnonzero(frames["frame_group"] == group)
+        expected = np.average(embedding[rows], axis=0, weights=frames["residues"].to_numpy()[rows])
+        np.testing.assert_allclose(means[rows], np.tile(expected, (len(rows), 1)), rtol=1e-4, atol=1e-6)
+
+
+def test_evidence_is_that_of_the_leading_frames(frames: pd.DataFrame) -> None:
+    log_odds = np.random.default_rng(1).normal(size=(len(frames), 2))
+    evidence = evidence_of_contigs(frames, log_odds)
+    assert evidence.index.tolist() == ["gene", "noise"]
+    for contig, row in evidence.iterrows():
+        of_contig = (frames["contig"] == contig).to_numpy()
+        longest = of_contig & (frames["relative_length"] == 1).to_numpy()
+        np.testing.assert_allclose(row["total"], log_odds[longest].sum(axis=0))
+        assert (row["counted"], row["frames"]) == (longest.sum(), of_contig.sum())
+        assert row["counted"] < row["frames"]
+        assert row["windows"] == frames.loc[of_contig, "chunk"].nunique()
+        assert row["residues"] == frames.loc[of_contig, "residues"].sum()
+
+
+def test_no_frames_are_no_evidence(frames: pd.DataFrame, tmp_path: Path) -> None:
+    fasta = tmp_path / "stops.fna"
+    fasta.write_text(">stops\n" + "TAATTAGTTAATTAG" * 40 + "\n")
+    prepare_contigs(fasta, tmp_path / "stops" / "prepared", chunk_size=100, short_chunks=[])
+    nothing = read_frames(tmp_path / "stops")
+    assert nothing.columns.tolist() == frames.columns.tolist()
+    assert len(group_means(np.empty((0, 4), np.float32), nothing)) == 0
+    assert len(evidence_of_contigs(nothing, np.empty((0, 2)))) == 0

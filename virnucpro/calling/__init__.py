@@ -1,0 +1,1 @@
+"""What proteins say of a contig: evidence, classifier, training and evaluation."""

@@ -1,0 +1,1 @@
+"""Protein language models over packed sequences: the models, their attention, their weights and their devices."""

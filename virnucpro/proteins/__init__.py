@@ -1,0 +1,1 @@
+"""From contigs to proteins: chunks, open frames and the table that describes them."""

@@ -1,0 +1,96 @@
+"""Which chunks and which genetic code a contig is read in."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtrc
+
+from virnucpro.proteins.chunking import chunk_spans
+from virnucpro.proteins.translation import Frame, open_frames, stop_codons
+
+STANDARD_CODE = 1
+RARE = 1e-3  # an alternative code is taken where chance would open as many more chunks less often than this
+
+
+class ChunkedContig(NamedTuple):
+    """A contig's chunks, int64 [chunks, 2], and the open frames in them; all positions are the contig's."""
+
+    chunk_size: int
+    genetic_code: int
+    spans: npt.NDArray[np.int64]
+    frames: list[Frame]
+
+    @property
+    def open_chunks(self) -> set[int]:
+        """Numbers of the chunks with an open frame."""
+        return {frame.chunk for frame in self.frames}
+
+
+def chunk_contigs(
+    contigs: Sequence[bytes], chunk_size: int, short_chunks: Sequence[int] = (), genetic_codes: Sequence[int] = (1,)
+) -> list[ChunkedContig]:
+    """ChunkedContig contigs into chunks and find the open frames of each.
+
+    A contig is read in the standard code, or in the alternative that opens the most chunks of it, if these are at least
+    twice as many, and more than chance would open. One without any open frame is divided into shorter chunks.
+
+    Args:
+        contigs: upper-case letters.
+        chunk_size: bases a chunk.
+        short_chunks: sizes to be tried, in this order, where there is no open frame.
+        genetic_codes: NCBI's numbers of the codes to be tried.
+    """
+    chunked = _chunk(contigs, chunk_size, STANDARD_CODE)
+    for code in genetic_codes:
+        if code != STANDARD_CODE:
+            for index, found in enumerate(_chunk(contigs, chunk_size, code)):
+                if len(found.open_chunks) > len(chunked[index].open_chunks) and _beats_standard(found, contigs[index]):
+                    chunked[index] = found
+    for size in short_chunks:
+        closed = [index for index, found in enumerate(chunked) if not found.frames and size < chunk_size]
+        for index, found in zip(closed, _chunk([contigs[index] for index in closed], size, STANDARD_CODE), strict=True):
+            if found.frames:
+                chunked[index] = found
+    return chunked
+
+
+def _chunk(contigs: Sequence[bytes], chunk_size: int, genetic_code: int) -> list[ChunkedContig]:
+    """ChunkedContig contigs as one array, which is faster than one by one."""
+    begins = np.cumsum([0, *map(len, contigs)])
+    spans = [chunk_spans(len(contig), chunk_size) for contig in contigs]
+    first = np.cumsum([0, *map(len, spans)])
+    chunked = [ChunkedContig(chunk_size, genetic_code, s, []) for s in spans]
+    if not contigs:
+        return chunked
+    shifted = np.concatenate([s + begin for s, begin in zip(spans, begins, strict=False)])
+    contig_of = np.repeat(np.arange(len(contigs)), np.diff(first)).tolist()
+    begins, first = begins.tolist(), first.tolist()
+    for frame in open_frames(b"".join(contigs), shifted, genetic_code):
+        contig = contig_of[frame.chunk]
+        begin = begins[contig]
+        chunked[contig].frames.append(
+            Frame(frame.chunk - first[contig], frame.name, frame.start - begin, frame.end - begin, *frame[4:])
+        )
+    return chunked
+
+
+def _beats_standard(alternative: ChunkedContig, contig: bytes) -> bool:
+    """Return whether an alternative code opens twice as many chunks as the standard one, and more than chance would.
+
+    Were the standard code right, a chunk that it leaves closed would open where codons run on behind a real stop in
+    the middle of the chunk, in one frame, or from end to end in any of six.
+    """
+    standard = _chunk([contig], alternative.chunk_size, STANDARD_CODE)[0]
+    if len(alternative.open_chunks) < 2 * len(standard.open_chunks):
+        return False
+    closed = len(standard.spans) - len(standard.open_chunks)
+    opened = len(alternative.open_chunks - standard.open_chunks)
+    gc = (contig.count(b"G") + contig.count(b"C")) / len(contig)
+    share = {"G": gc / 2, "C": gc / 2, "A": (1 - gc) / 2, "T": (1 - gc) / 2}
+    stop = sum(math.prod(share[base] for base in codon) for codon in stop_codons(alternative.genetic_code))
+    codons = alternative.chunk_size // 3
+    chance = min(1.0, (1 - stop) ** (codons / 2) + 6 * (1 - stop) ** codons)
+    return bool(bdtrc(opened - 1, closed, chance) < RARE)  # the binomial tail; scipy.stats would load for half a second
