@@ -7,8 +7,8 @@ import pytest
 
 from tests.encoders.test_compiled import SHAPE, random_unpacked_model
 from virnucpro.data import PackedBatch
-from virnucpro.encoders.runner import AsyncInferenceRunner, EmbeddedBin
 from virnucpro.encoders import runner
+from virnucpro.encoders.runner import AsyncInferenceRunner, EmbeddedBin
 
 
 def embedded(bins: list[list[dict[str, Any]]], **settings: Any) -> list[EmbeddedBin]:
