@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from virnucpro import stages
 
-STAGES = ["prepare", "fetch-model", "token-budget", "pack", "embed", "merge", "summary"]
+STAGES = ["prepare", "fetch-model", "token-budget", "pack", "embed", "merge", "call", "summary", "fragment", "train"]
 
 
 def virnucpro(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -17,9 +18,10 @@ def virnucpro(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def test_help_names_every_stage() -> None:
-    text = virnucpro("--help").stdout
-    assert all(re.search(rf"^ +{stage}\b", text, re.MULTILINE) for stage in STAGES)
+def test_help_shows_what_users_start_before_the_stages() -> None:
+    shown = re.findall(r"^  ([a-z][a-z-]+)  ", virnucpro("--help").stdout, re.MULTILINE)
+    assert shown[0] == "train"
+    assert sorted(shown) == sorted(STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -49,6 +51,28 @@ def test_bad_input_is_one_line_and_status_1(arguments: tuple[str, ...], tmp_path
     assert re.fullmatch(rf"virnucpro {arguments[0]}: error: [^\n]+\n", done.stderr)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["a.fa", "out", "--short-chunks", "9", "6", "--genetic-codes", "1", "4"], ((9, 6), (1, 4))),
+        (["--short-chunks", "--sample", "x", "a.fa", "out"], ((), (1,))),
+        (["--short-chunks", "9", "--genetic-codes", "4", "--", "a.fa", "out"], ((9,), (4,))),
+        (["--short-chunks=9", "a.fa", "out"], ((9,), (1,))),
+    ],
+)
+def test_a_list_is_written_after_its_option(
+    arguments: list[str], expected: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    parsed = stages.prepare.make_context("prepare", arguments).params
+    assert (parsed["short_chunks"], parsed["genetic_codes"]) == expected
+    assert (parsed["fasta"], parsed["output_dir"]) == (Path("a.fa"), Path("out"))
+
+
+def test_a_list_may_hold_negative_numbers() -> None:
+    arguments = ["m.json", "p.faa", "out.h5", "--layers", "0", "-1", "--model", "m"]
+    assert stages.embed.make_context("embed", arguments).params["layers"] == (0, -1)
+
+
 @pytest.mark.parametrize("arguments", [("prepare", "a", "b", "--chunk-size", "0"), ("pack", "a", "b", "c"), ()])
 def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
     done = virnucpro(*arguments)
@@ -56,8 +80,15 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_the_command_line_starts_without_what_takes_long_to_load() -> None:
+    code = (
+        "import sys, virnucpro.cli; sys.exit(not {'torch', 'pandas', 'numpy', 'h5py', 'Bio'}.isdisjoint(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_torch_is_loaded_by_none_that_can_do_without() -> None:
-    modules = "virnucpro.cli virnucpro.data virnucpro.pipeline virnucpro.pipeline.prepare virnucpro.pipeline.pack"
+    modules = "virnucpro.data virnucpro.pipeline virnucpro.pipeline.prepare virnucpro.pipeline.pack"
     modules += " virnucpro.pipeline.merge virnucpro.pipeline.summary"
     code = f"import sys, {', '.join(modules.split())}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

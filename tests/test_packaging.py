@@ -69,12 +69,12 @@ def test_the_wheel_runs_without_the_repository(installed: Path, tmp_path: Path) 
 
 
 def test_completion_knows_the_stages() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "virnucpro", "--print-completion", "bash"], capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    assert "token-budget" in done.stdout
-    assert subprocess.run(["bash", "-n"], input=done.stdout, text=True).returncode == 0
+    virnucpro = Path(sys.executable).parent / "virnucpro"
+    environment = os.environ | {"_VIRNUCPRO_COMPLETE": "bash_source"}
+    script = subprocess.run([virnucpro], env=environment, capture_output=True, text=True)
+    assert subprocess.run(["bash", "-n"], input=script.stdout, text=True).returncode == 0
+    environment |= {"_VIRNUCPRO_COMPLETE": "bash_complete", "COMP_WORDS": "virnucpro tok", "COMP_CWORD": "1"}
+    assert subprocess.run([virnucpro], env=environment, capture_output=True, text=True).stdout == "plain,token-budget\n"
 
 
 def test_versions_agree() -> None:

@@ -1,7 +1,5 @@
 """`python -m virnucpro` is `virnucpro`."""
 
-import sys
-
 from virnucpro.cli import main
 
-sys.exit(main())
+main(prog_name="virnucpro")

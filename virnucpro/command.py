@@ -1,0 +1,54 @@
+"""What all commands of the command line have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from virnucpro.errors import UserError
+
+Callback = Callable[..., None]
+
+FILE = click.Path(path_type=Path)
+POSITIVE = click.IntRange(min=1)
+
+
+class Command(click.Command):
+    """A command whose errors are one line and status 1, and whose lists may be written as `--layers 24 36`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the name of an option before each of its values, as click wants it."""
+        lists = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
+        spelled: list[str] = []
+        current = None
+        for number, argument in enumerate(args):
+            if argument == "--":
+                spelled += args[number:]
+                break
+            is_option = argument.startswith("-") and not argument[1:].isdigit()
+            if is_option or current is None:
+                current = argument if argument in lists else None
+                spelled += [] if current else [argument]
+            else:
+                spelled += [current, argument]
+        return super().parse_args(ctx, spelled)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; report what the user has to mend."""
+        try:
+            return super().invoke(ctx)
+        except (UserError, OSError) as error:  # OSError: a full disk, a folder that must not be written
+            sample = ctx.params.get("sample")
+            where = f"sample {sample}: " if sample else ""
+            click.echo(f"virnucpro {self.name}: error: {where}{error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            ctx.exit(130)  # as shells say of what Ctrl-C ended
+
+
+def command(name: str, *examples: str) -> Callable[[Callback], click.Command]:
+    """Return a decorator that makes a command of a function, whose parameters are its options."""
+    epilog = "\n".join(f"example: virnucpro {name} {example}" for example in examples)
+    settings = {"show_default": True, "max_content_width": 100}
+    return click.command(name, Command, epilog=f"\b\n{epilog}", context_settings=settings)

