@@ -106,9 +106,17 @@ def _next(records: Iterator[tuple[str, str]], path: Path) -> tuple[str, str] | N
         raise UserError(f"{path}: cannot be read to its end: {error}") from None
 
 
-def _open_text(path: Path) -> IO[str]:
+def is_compressed(path: Path) -> bool:
+    """Return whether a file is compressed, by its first bytes."""
+    return _opener(path) is not open
+
+
+def _opener(path: Path) -> Callable[..., IO[str]]:
     with path.open("rb") as raw:
         magic = raw.read(max(map(len, _OPENERS)))
-    opener = next((opener for known, opener in _OPENERS.items() if magic.startswith(known)), open)
+    return next((opener for known, opener in _OPENERS.items() if magic.startswith(known)), open)
+
+
+def _open_text(path: Path) -> IO[str]:
     # Old headers may hold Latin-1; only the id matters, and it is checked. Windows may put a mark before the first.
-    return opener(path, "rt", encoding="utf-8-sig", errors="replace")
+    return _opener(path)(path, "rt", encoding="utf-8-sig", errors="replace")

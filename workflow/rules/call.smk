@@ -1,12 +1,17 @@
 rule call:
     input:
         fasta=fasta_of,
-        embeddings=f"{OUT}/{{sample}}/embeddings.h5",
-        classifier=CLASSIFIER,
+        table=ancient(f"{OUT}/{{sample}}/prepared/proteins.tsv"),
+        prepared=ancient(f"{OUT}/{{sample}}/prepared/provenance.json"),
+        embeddings=ancient(f"{OUT}/{{sample}}/embeddings.h5"),
+        merged=ancient(f"{OUT}/{{sample}}/embeddings.provenance.json"),
+        classifier=ancient(CLASSIFIER),
+        stale=stale,
     output:
         contigs=f"{OUT}/{{sample}}/contigs.tsv",
         frames=f"{OUT}/{{sample}}/frames.tsv",
         viral=f"{OUT}/{{sample}}/viral.fasta.gz",
+        provenance=f"{OUT}/{{sample}}/contigs.provenance.json",
     log:
         f"{LOGS}/{{sample}}/call.log",
     conda:
@@ -16,7 +21,6 @@ rule call:
         runtime=growing(30, 0.1),
     params:
         folder=subpath(output.contigs, parent=True),
-        version=__version__,
     shell:
         "python -m virnucpro call {input.fasta:q} {params.folder:q} --classifier {input.classifier:q}"
         " --sample {wildcards.sample} 2>&1 | tee {log:q} >&2"

@@ -1,5 +1,6 @@
-OUT = config["outdir"]
+OUT = str(Path(config["outdir"]))
 LOGS = f"{OUT}/logs"
+WARNED = Path(".snakemake", "virnucpro.warned").absolute()
 
 # The one that comes with virnucpro lies in the package.
 CLASSIFIER = str(classifier)
@@ -14,6 +15,23 @@ GPU_JOBS = (
 # What the provenance of embeddings names. Where samples lie and results go changes none, nor does what calls them.
 OF_NO_EMBEDDING = "samples outdir call classifier training training_bases seed".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
+
+PLAN = Plan(
+    config,
+    {
+        row.sample: (Path(row.fasta), row.type)
+        for row in samples.itertuples(index=False)
+    },
+    classifier,
+    *(
+        []
+        if training is None
+        else [
+            (Path(config["training"]), sorted(set(training["fasta"]))),
+            training["group"].nunique(),
+        ]
+    ),
+)
 
 
 def check_gpus():
@@ -33,32 +51,40 @@ def check_gpus():
             )
 
 
-def starts_jobs():
-    """Whether this is a run that may change files: no dry run, report and the like, and no other run is going on."""
-    looks_only = {
-        "-n",
-        "--dry-run",
-        "--dryrun",
-        "--unlock",
-        "--report",
-        "--lint",
-        "--summary",
-        "--dag",
-        "--rulegraph",
-    }
-    locked = any(Path(".snakemake", "locks").glob("*"))
-    return (
-        workflow.is_main_process
-        and not locked
-        and not looks_only.intersection(sys.argv)
-    )
+def stale(wildcards):
+    """Have Snakemake run again what is stale of a sample, or of the model for no sample; needs no file itself.
+
+    Every rule names such a function among its inputs, so that what is looked at is what Snakemake is asked for.
+    """
+    return run_again(PLAN.look_at(wildcards.get("sample", "")))
+
+
+def stale_summary(wildcards):
+    """Have Snakemake run again what is stale of all samples and their summary."""
+    return run_again(PLAN.look_at_all())
+
+
+def stale_training(wildcards):
+    """Have Snakemake run again what is stale of the training."""
+    return run_again(PLAN.look_at("training"))
+
+
+def run_again(news):
+    """Say what is new of stages that must run again, and have Snakemake run them; return no files."""
+    if workflow.is_main_process:
+        for line in news:
+            print(f"virnucpro: {line}", file=sys.stderr)
+        workflow.dag.forcefiles.update(PLAN.stale_records())
+        # Content alone decides: what Snakemake sees in code and parameters would run jobs for nothing.
+        workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+    return []
 
 
 def fasta_of(wildcards):
     """Return a sample's FASTA; the training's is made by the workflow itself."""
     if wildcards.sample == "training":
-        return f"{OUT}/training/fragments.fna.gz"
-    return samples.loc[wildcards.sample, "fasta"]
+        return ancient(f"{OUT}/training/fragments.fna.gz")
+    return ancient(samples.loc[wildcards.sample, "fasta"])
 
 
 def called_samples():
@@ -68,18 +94,15 @@ def called_samples():
 
 def type_of(wildcards):
     """Return whether a sample holds contigs or proteins."""
-    return (
-        "contigs"
-        if wildcards.sample == "training"
-        else samples.loc[wildcards.sample, "type"]
-    )
+    return PLAN.prepare_settings(wildcards.sample)["type"]
 
 
-def shards_of(wildcards):
-    """Return the files of embeddings that a sample's pack asks for, which is known only once it has run."""
-    table = checkpoints.pack.get(sample=wildcards.sample).output.shards
-    shards = pd.read_csv(table, sep="\t", dtype=str)["shard"]
-    return expand(f"{OUT}/{wildcards.sample}/shards/{{shard}}.h5", shard=shards)
+def embedded_shards_of(suffix):
+    """Return a function that gives the files of a sample's shards that end so."""
+    return lambda wildcards: [
+        ancient(f"{OUT}/{wildcards.sample}/shards/{shard}{suffix}")
+        for shard in PLAN.shards(wildcards.sample)
+    ]
 
 
 def growing(base, per_mb):
@@ -91,15 +114,19 @@ def growing(base, per_mb):
 
 def weights_mb():
     """Return the size of the model's weights in FP32."""
-    with open(f"{OUT}/model.json") as file:
-        card = json.load(file)
+    try:
+        card = read_model_card(Path(OUT, "model.json"))
+    except UserError as error:
+        raise FileNotFoundError(error)  # Snakemake asks again once fetch_model has run
     return estimate_memory(card["layers"], card["embed_dim"], 4).model_bytes / 1e6
 
 
 def embed_threads(wildcards, input):
     """Return one where a GPU does the work, so that a device waits for a single core; else a share of all cores."""
-    with open(f"{OUT}/token_budget.json") as file:
-        on_cpu = json.load(file)["device"] == "cpu"
+    try:
+        on_cpu = read_token_budget(Path(OUT, "token_budget.json"))["device"] == "cpu"
+    except UserError as error:
+        raise FileNotFoundError(error)  # Snakemake asks again once token_budget has run
     return max(1, workflow.cores // (GPU_JOBS or 1)) if on_cpu else 1
 
 

@@ -1,10 +1,12 @@
 rule merge:
     input:
-        f"{OUT}/{{sample}}/prepared/proteins.faa",
-        f"{OUT}/{{sample}}/duplicates.tsv",
-        f"{OUT}/{{sample}}/windows.tsv",
-        budget=f"{OUT}/token_budget.json",
-        shards=shards_of,
+        table=ancient(f"{OUT}/{{sample}}/prepared/proteins.tsv"),
+        prepared=ancient(f"{OUT}/{{sample}}/prepared/provenance.json"),
+        duplicates=ancient(f"{OUT}/{{sample}}/duplicates.tsv"),
+        packed=ancient(f"{OUT}/{{sample}}/manifests.provenance.json"),
+        shards=embedded_shards_of(".h5"),
+        provenance=embedded_shards_of(".json"),
+        stale=stale,
     output:
         embeddings=f"{OUT}/{{sample}}/embeddings.h5",
         provenance=f"{OUT}/{{sample}}/embeddings.provenance.json",
@@ -18,7 +20,5 @@ rule merge:
     params:
         folder=subpath(output.embeddings, parent=True),
         settings=json.dumps(SETTINGS),
-        version=__version__,
     shell:
-        "python -m virnucpro merge {params.folder:q} {input.budget:q} {output.embeddings:q} {input.shards:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro merge {params.folder:q} --settings {params.settings:q} 2>&1 | tee {log:q} >&2"

@@ -1,8 +1,10 @@
 rule fetch_model:
     input:
-        checkpoint_file or [],
+        ancient(checkpoint_file) if checkpoint_file else [],
+        stale=stale,
     output:
-        f"{OUT}/model.json",
+        model=f"{OUT}/model.json",
+        provenance=f"{OUT}/model.provenance.json",
     log:
         f"{LOGS}/fetch_model.log",
     localrule: True
@@ -11,16 +13,19 @@ rule fetch_model:
     params:
         model=config["model"],
         layers=config["layers"],
-        version=__version__,
     shell:
-        "python -m virnucpro fetch-model {params.model:q} --output {output:q} --layers {params.layers} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro fetch-model {params.model:q} --output {output.model:q} --layers {params.layers}"
+        " 2>&1 | tee {log:q} >&2"
 
 
 rule token_budget:
     input:
-        f"{OUT}/model.json",
+        ancient(f"{OUT}/model.json"),
+        ancient(f"{OUT}/model.provenance.json"),
+        stale=stale,
     output:
-        f"{OUT}/token_budget.json",
+        budget=f"{OUT}/token_budget.json",
+        provenance=f"{OUT}/token_budget.provenance.json",
     log:
         f"{LOGS}/token_budget.log",
     conda:
@@ -34,7 +39,6 @@ rule token_budget:
         precision=config["precision"],
         device=config["device"],
         budget=config["token_budget"],
-        version=__version__,
     shell:
-        "python -m virnucpro token-budget {input:q} {output:q} --model {params.model:q} --precision {params.precision}"
-        " --token-budget {params.budget} --device {params.device} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro token-budget {input[0]:q} {output.budget:q} --model {params.model:q}"
+        " --precision {params.precision} --token-budget {params.budget} --device {params.device} 2>&1 | tee {log:q} >&2"

@@ -1,7 +1,27 @@
 rule summary:
     input:
-        expand(f"{OUT}/{{sample}}/embeddings.h5", sample=samples["sample"]),
-        expand(f"{OUT}/{{sample}}/contigs.tsv", sample=called_samples()),
+        ancient(
+            expand(
+                f"{OUT}/{{sample}}/{{file}}",
+                sample=samples["sample"],
+                file=[
+                    "prepared/records.tsv",
+                    "prepared/provenance.json",
+                    "manifests",
+                    "manifests.provenance.json",
+                    "embeddings.h5",
+                    "embeddings.provenance.json",
+                ],
+            )
+        ),
+        ancient(
+            expand(
+                f"{OUT}/{{sample}}/{{file}}",
+                sample=called_samples(),
+                file=["contigs.tsv", "contigs.provenance.json"],
+            )
+        ),
+        stale=stale_summary,
     output:
         samples=report(
             f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"
@@ -13,6 +33,7 @@ rule summary:
             f"{OUT}/packing.svg", caption="../report/packing.rst", category="Run"
         ),
         text=f"{OUT}/summary.txt",
+        provenance=f"{OUT}/summary.provenance.json",
     log:
         f"{LOGS}/summary.log",
     localrule: True
