@@ -57,7 +57,9 @@ class Freshness:
         """Look at steps, each after those whose files it reads."""
         steps = list(steps)
         for step in steps:
-            if reason := self._why_stale(step):
+            if self._follows(step):
+                self._stale[step] = ""
+            elif reason := self._why_stale(step):
                 self._stale[step] = reason
             elif reason := self._what_is_lost(step):
                 self._lost[step] = reason
@@ -76,7 +78,7 @@ class Freshness:
         return step in self._stale
 
     def reasons(self) -> dict[Step, str]:
-        """Return why the steps must run that must."""
+        """Return why the steps must run that must; an empty text where one before it must."""
         return self._lost | self._stale
 
     def record(self, step: Step) -> Provenance | None:
@@ -88,10 +90,11 @@ class Freshness:
                 self._records[step] = None
         return self._records[step]
 
+    def _follows(self, step: Step) -> bool:
+        before = [made.by for made in step.made.values()]
+        return any(step in self._stale or (step in self._lost and not step.is_exact) for step in before)
+
     def _why_stale(self, step: Step) -> str:
-        for made in step.made.values():
-            if made.by in self._stale or (made.by in self._lost and not made.by.is_exact):
-                return f"{made.by.name} runs again"
         record = self.record(step)
         if record is None:
             return "it has not finished"

@@ -66,29 +66,33 @@ class Plan:
         """From which end chunks are counted: calls must not depend on the strand that a contig was given in."""
         return "canonical" if self.config["call"] else "given"
 
-    def look_at(self, sample: str) -> list[str]:
-        """Look at a sample, at `training`, or at the model for an empty name, and return what must run again and why.
+    def must_run(self, stage: str, sample: str = "", shard: str = "") -> bool:
+        """Return whether a stage must run although its outputs may be there.
 
-        Each reason is named once, and what follows from it not at all.
+        Args:
+            stage: its name.
+            sample: for the stages of a sample.
+            shard: for embed.
         """
-        _ = self._steps(sample) if sample else self._model_steps
-        return self._news()
-
-    def look_at_all(self) -> list[str]:
-        """Look at all samples and their summary, and return the same."""
-        self._add_summary()
-        return self._news()
+        if stage == "summary":
+            step = self._summary
+        elif stage in ("fragment", "train"):
+            step = self._steps("training")[stage]
+        elif sample:
+            step = self._steps(sample)[f"embed_{shard}" if shard else stage]
+        else:
+            step = dict(zip(("fetch_model", "token_budget"), self._model_steps, strict=True))[stage]
+        return self._freshness.must_run(step)
 
     def stale_records(self) -> set[str]:
         """Return the paths of the records of all steps that were looked at and must run."""
         return {str(step.record) for step in self._freshness.reasons()}
 
-    def _news(self) -> list[str]:
+    def news(self) -> list[str]:
+        """Return a line for each reason why stages must run again, but for what follows from another; each once."""
         lines = []
-        reasons = self._freshness.reasons()
-        for step, reason in reasons.items():
-            follows = any(made.by in reasons for made in step.made.values())
-            if not follows and step.record.exists() and (step.name, reason) not in self._told:
+        for step, reason in self._freshness.reasons().items():
+            if reason and step.record.exists() and (step.name, reason) not in self._told:
                 self._told.add((step.name, reason))
                 lines.append(f"{step.name} runs again, first for {step.record.parent}: {reason}")
         return lines
@@ -176,7 +180,8 @@ class Plan:
             steps["call"] = Step("call", record, settings({}), outside, read, is_result=True)
         return steps
 
-    def _add_summary(self) -> None:
+    @cached_property
+    def _summary(self) -> Step:
         read, called = {}, []
         for sample in self.samples:
             steps = self._steps(sample)
@@ -188,7 +193,9 @@ class Plan:
                 read[f"{sample}/contigs.tsv"] = Made(folder / "contigs.tsv", steps["call"])
         record = self.outdir / "summary.provenance.json"
         wanted = settings({"samples": list(self.samples), "called": called})
-        self._freshness.add([Step("summary", record, wanted, made=read, is_result=True)])
+        step = Step("summary", record, wanted, made=read, is_result=True)
+        self._freshness.add([step])
+        return step
 
     def _training_steps(self) -> dict[str, Step]:
         sheet, files = self.training

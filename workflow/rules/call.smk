@@ -1,12 +1,14 @@
 rule call:
     input:
-        fasta=fasta_of,
-        table=ancient(f"{OUT}/{{sample}}/prepared/proteins.tsv"),
-        prepared=ancient(f"{OUT}/{{sample}}/prepared/provenance.json"),
-        embeddings=ancient(f"{OUT}/{{sample}}/embeddings.h5"),
-        merged=ancient(f"{OUT}/{{sample}}/embeddings.provenance.json"),
-        classifier=ancient(CLASSIFIER),
-        stale=stale,
+        reads(
+            "call",
+            "{sample}/embeddings.h5",
+            "{sample}/embeddings.provenance.json",
+            "{sample}/prepared/proteins.tsv",
+            "{sample}/prepared/provenance.json",
+        ),
+        fasta=fasta_of("call"),
+        classifier=outside("call", CLASSIFIER),
     output:
         contigs=f"{OUT}/{{sample}}/contigs.tsv",
         frames=f"{OUT}/{{sample}}/frames.tsv",

@@ -51,40 +51,57 @@ def check_gpus():
             )
 
 
-def stale(wildcards):
-    """Have Snakemake run again what is stale of a sample, or of the model for no sample; needs no file itself.
+def must_run(stage, wildcards):
+    """Return whether a stage must run although its outputs may be there, and have Snakemake see to it."""
+    if not workflow.is_main_process:
+        return False
+    place = (stage, wildcards.get("sample", ""), wildcards.get("shard", ""))
+    must = PLAN.must_run(*place)
+    for line in PLAN.news():
+        print(f"virnucpro: {line}", file=sys.stderr)
+    workflow.dag.forcefiles.update(PLAN.stale_records())
+    # Content alone decides: what Snakemake sees in code and parameters would run jobs for nothing.
+    workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+    return must
 
-    Every rule names such a function among its inputs, so that what is looked at is what Snakemake is asked for.
+
+def reads(stage, *files):
+    """Return an input function that gives files of the run, for a rule that runs a stage.
+
+    To a stage that need not run they are ancient: their time stamps do not count, nor that they are written again.
     """
-    return run_again(PLAN.look_at(wildcards.get("sample", "")))
+    return lambda wildcards: flagged(
+        stage,
+        wildcards,
+        [
+            f"{OUT}/{file.format_map(dict(wildcards.items()))}"
+            for name in files
+            for file in (name(wildcards) if callable(name) else [name])
+        ],
+    )
 
 
-def stale_summary(wildcards):
-    """Have Snakemake run again what is stale of all samples and their summary."""
-    return run_again(PLAN.look_at_all())
+def flagged(stage, wildcards, files):
+    """Return files as a stage is to see them."""
+    return files if must_run(stage, wildcards) else [ancient(file) for file in files]
 
 
-def stale_training(wildcards):
-    """Have Snakemake run again what is stale of the training."""
-    return run_again(PLAN.look_at("training"))
+def fasta_of(stage):
+    """Return an input function that gives a sample's FASTA; the training's is made by the workflow itself."""
+
+    def fasta(wildcards):
+        if wildcards.sample == "training":
+            made = f"{OUT}/training/fragments.fna.gz"
+        else:
+            made = samples.loc[wildcards.sample, "fasta"]
+        return flagged(stage, wildcards, [made])
+
+    return fasta
 
 
-def run_again(news):
-    """Say what is new of stages that must run again, and have Snakemake run them; return no files."""
-    if workflow.is_main_process:
-        for line in news:
-            print(f"virnucpro: {line}", file=sys.stderr)
-        workflow.dag.forcefiles.update(PLAN.stale_records())
-        # Content alone decides: what Snakemake sees in code and parameters would run jobs for nothing.
-        workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
-    return []
-
-
-def fasta_of(wildcards):
-    """Return a sample's FASTA; the training's is made by the workflow itself."""
-    if wildcards.sample == "training":
-        return ancient(f"{OUT}/training/fragments.fna.gz")
-    return ancient(samples.loc[wildcards.sample, "fasta"])
+def outside(stage, *files):
+    """Return an input function that gives files from outside of the run."""
+    return lambda wildcards: flagged(stage, wildcards, list(files))
 
 
 def called_samples():
@@ -97,12 +114,18 @@ def type_of(wildcards):
     return PLAN.prepare_settings(wildcards.sample)["type"]
 
 
-def embedded_shards_of(suffix):
-    """Return a function that gives the files of a sample's shards that end so."""
-    return lambda wildcards: [
-        ancient(f"{OUT}/{wildcards.sample}/shards/{shard}{suffix}")
+def shards_of(wildcards):
+    """Return the files of a sample's shards, from the run's folder on."""
+    return [
+        f"{wildcards.sample}/shards/{shard}.{suffix}"
         for shard in PLAN.shards(wildcards.sample)
+        for suffix in ("h5", "json")
     ]
+
+
+def of_samples(names, *files):
+    """Return files of samples, from the run's folder on."""
+    return [f"{sample}/{file}" for sample in names for file in files]
 
 
 def growing(base, per_mb):

@@ -1,11 +1,10 @@
 rule embed:
     input:
-        manifests=ancient(f"{OUT}/{{sample}}/manifests"),
-        packed=ancient(f"{OUT}/{{sample}}/manifests.provenance.json"),
-        proteins=ancient(f"{OUT}/{{sample}}/prepared/proteins.faa"),
-        model=ancient(f"{OUT}/model.json"),  # its size says how much memory to ask for
-        budget=ancient(f"{OUT}/token_budget.json"),  # its device says how many threads
-        stale=stale,
+        proteins=reads("embed", "{sample}/prepared/proteins.faa"),
+        manifests=reads("embed", "{sample}/manifests"),
+        packed=reads("embed", "{sample}/manifests.provenance.json"),
+        model=reads("embed", "model.json"),  # its size says how much memory to ask for
+        budget=reads("embed", "token_budget.json"),  # its device says how many threads
     output:
         embeddings=f"{OUT}/{{sample}}/shards/{{shard}}.h5",
         provenance=f"{OUT}/{{sample}}/shards/{{shard}}.json",

@@ -1,12 +1,13 @@
 rule merge:
     input:
-        table=ancient(f"{OUT}/{{sample}}/prepared/proteins.tsv"),
-        prepared=ancient(f"{OUT}/{{sample}}/prepared/provenance.json"),
-        duplicates=ancient(f"{OUT}/{{sample}}/duplicates.tsv"),
-        packed=ancient(f"{OUT}/{{sample}}/manifests.provenance.json"),
-        shards=embedded_shards_of(".h5"),
-        provenance=embedded_shards_of(".json"),
-        stale=stale,
+        reads(
+            "merge",
+            "{sample}/prepared/proteins.tsv",
+            "{sample}/prepared/provenance.json",
+            "{sample}/duplicates.tsv",
+            "{sample}/manifests.provenance.json",
+        ),
+        shards=reads("merge", shards_of),
     output:
         embeddings=f"{OUT}/{{sample}}/embeddings.h5",
         provenance=f"{OUT}/{{sample}}/embeddings.provenance.json",

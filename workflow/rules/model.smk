@@ -1,7 +1,6 @@
 rule fetch_model:
     input:
-        ancient(checkpoint_file) if checkpoint_file else [],
-        stale=stale,
+        outside("fetch_model", *([checkpoint_file] if checkpoint_file else [])),
     output:
         model=f"{OUT}/model.json",
         provenance=f"{OUT}/model.provenance.json",
@@ -20,9 +19,8 @@ rule fetch_model:
 
 rule token_budget:
     input:
-        ancient(f"{OUT}/model.json"),
-        ancient(f"{OUT}/model.provenance.json"),
-        stale=stale,
+        model=reads("token_budget", "model.json"),
+        fetched=reads("token_budget", "model.provenance.json"),
     output:
         budget=f"{OUT}/token_budget.json",
         provenance=f"{OUT}/token_budget.provenance.json",
@@ -40,5 +38,5 @@ rule token_budget:
         device=config["device"],
         budget=config["token_budget"],
     shell:
-        "python -m virnucpro token-budget {input[0]:q} {output.budget:q} --model {params.model:q}"
+        "python -m virnucpro token-budget {input.model:q} {output.budget:q} --model {params.model:q}"
         " --precision {params.precision} --token-budget {params.budget} --device {params.device} 2>&1 | tee {log:q} >&2"

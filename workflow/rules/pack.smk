@@ -1,11 +1,13 @@
 rule pack:
     input:
-        proteins=ancient(f"{OUT}/{{sample}}/prepared/proteins.faa"),
-        table=ancient(f"{OUT}/{{sample}}/prepared/proteins.tsv"),
-        provenance=ancient(f"{OUT}/{{sample}}/prepared/provenance.json"),
-        budget=ancient(f"{OUT}/token_budget.json"),
-        probed=ancient(f"{OUT}/token_budget.provenance.json"),
-        stale=stale,
+        reads(
+            "pack",
+            "{sample}/prepared/proteins.faa",
+            "{sample}/prepared/proteins.tsv",
+            "{sample}/prepared/provenance.json",
+        ),
+        budget=reads("pack", "token_budget.json"),
+        probed=reads("pack", "token_budget.provenance.json"),
     output:
         manifests=directory(f"{OUT}/{{sample}}/manifests"),
         duplicates=f"{OUT}/{{sample}}/duplicates.tsv",

@@ -1,7 +1,6 @@
 rule prepare:
     input:
-        fasta_of,
-        stale=stale,
+        fasta=fasta_of("prepare"),
     output:
         proteins=f"{OUT}/{{sample}}/prepared/proteins.faa",
         table=f"{OUT}/{{sample}}/prepared/proteins.tsv",
@@ -22,6 +21,6 @@ rule prepare:
         short_chunks=config["short_chunks"],
         genetic_codes=config["genetic_codes"],
     shell:
-        "python -m virnucpro prepare {input[0]:q} {params.folder:q} --sample {wildcards.sample} --type {params.type}"
+        "python -m virnucpro prepare {input.fasta:q} {params.folder:q} --sample {wildcards.sample} --type {params.type}"
         " --orientation {params.orientation} --chunk-size {params.chunk_size} --short-chunks {params.short_chunks}"
         " --genetic-codes {params.genetic_codes} 2>&1 | tee {log:q} >&2"

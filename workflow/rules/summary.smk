@@ -1,27 +1,18 @@
 rule summary:
     input:
-        ancient(
-            expand(
-                f"{OUT}/{{sample}}/{{file}}",
-                sample=samples["sample"],
-                file=[
-                    "prepared/records.tsv",
-                    "prepared/provenance.json",
-                    "manifests",
-                    "manifests.provenance.json",
-                    "embeddings.h5",
-                    "embeddings.provenance.json",
-                ],
-            )
+        reads(
+            "summary",
+            *of_samples(
+                samples["sample"],
+                "prepared/records.tsv",
+                "prepared/provenance.json",
+                "manifests",
+                "manifests.provenance.json",
+                "embeddings.h5",
+                "embeddings.provenance.json",
+            ),
+            *of_samples(called_samples(), "contigs.tsv", "contigs.provenance.json"),
         ),
-        ancient(
-            expand(
-                f"{OUT}/{{sample}}/{{file}}",
-                sample=called_samples(),
-                file=["contigs.tsv", "contigs.provenance.json"],
-            )
-        ),
-        stale=stale_summary,
     output:
         samples=report(
             f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"

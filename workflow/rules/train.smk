@@ -1,8 +1,7 @@
 rule fragment:
     input:
-        sheet=ancient(config["training"]),
-        fasta=ancient(sorted(set(training["fasta"]))),
-        stale=stale_training,
+        sheet=outside("fragment", config["training"]),
+        fasta=outside("fragment", *sorted(set(training["fasta"]))),
     output:
         fasta=f"{OUT}/training/fragments.fna.gz",
         table=f"{OUT}/training/fragments.tsv",
@@ -24,15 +23,20 @@ rule fragment:
 
 rule train:
     input:
-        sheet=ancient(config["training"]),
-        fasta=ancient(f"{OUT}/training/fragments.fna.gz"),
-        fragments=ancient(f"{OUT}/training/fragments.tsv"),
-        fragmented=ancient(f"{OUT}/training/fragments.provenance.json"),
-        table=ancient(f"{OUT}/training/prepared/proteins.tsv"),
-        prepared=ancient(f"{OUT}/training/prepared/provenance.json"),
-        embeddings=ancient(f"{OUT}/training/embeddings.h5"),
-        merged=ancient(f"{OUT}/training/embeddings.provenance.json"),
-        stale=stale_training,
+        reads(
+            "train",
+            *of_samples(
+                ["training"],
+                "fragments.fna.gz",
+                "fragments.tsv",
+                "fragments.provenance.json",
+                "prepared/proteins.tsv",
+                "prepared/provenance.json",
+                "embeddings.h5",
+                "embeddings.provenance.json",
+            ),
+        ),
+        sheet=outside("train", config["training"]),
     output:
         classifier=f"{OUT}/training/classifier/classifier.safetensors",
         card=report(
