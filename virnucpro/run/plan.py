@@ -10,9 +10,7 @@ from virnucpro.data.provenance import Provenance
 from virnucpro.encoders.names import local_checkpoint, model_name
 from virnucpro.errors import UserError
 from virnucpro.run.freshness import Freshness, Made, Step, settings
-from virnucpro.run.shards import count_shards, shards_of_tokens
-
-TOKENS_PER_TRAINING_BASE = 0.2  # in open frames of 500 bp
+from virnucpro.run.shards import TOKENS_PER_LETTER, count_shards, shards_of_tokens
 
 
 class Plan:
@@ -48,7 +46,7 @@ class Plan:
         """Return the names of a sample's shards, known before anything has run."""
         shard_tokens = self.config["shard_tokens"]
         if sample == "training":
-            tokens = self.training_groups * self.config["training_bases"] * TOKENS_PER_TRAINING_BASE
+            tokens = self.training_groups * self.config["training_bases"] * TOKENS_PER_LETTER["contigs"]
             count = shards_of_tokens(tokens, shard_tokens)
         else:
             count = count_shards(*self.samples[sample], shard_tokens)
