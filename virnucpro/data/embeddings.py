@@ -125,7 +125,7 @@ class EmbeddingFile:
             raise UserError(f"{path}: no such file of embeddings") from None
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: not a whole file of embeddings ({error}); delete it and run again") from None
-        if len(self.ids) != rows:
+        if not len(self.ids) == len(self.begins) == rows:
             raise UserError(f"{path}: {len(self.ids)} ids for {rows} embeddings; delete it and run again")
 
     def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:
