@@ -64,7 +64,7 @@ def test_bytes_of_the_original(
 
 
 def test_short_chunks_have_names_of_their_own(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
-    """A contig that has no open frame in chunks of 40, but in chunks of 20, beside others that are called like these."""
+    """A contig that has no open frame in chunks of 40, but in chunks of 20, beside others so called."""
     closed = "TTTAAATCAAGGAAAAAAATATAAACGAATTATTTAAATA"
     fasta = write_fasta({"a": closed, "a_20bp": "GCC" * 9, "a_chunk20_1": "GCC" * 9})
     prepare_contigs(fasta, tmp_path / "out", 40, short_chunks=[20])
