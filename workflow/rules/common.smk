@@ -144,23 +144,24 @@ def growing(base, per_mb):
     )
 
 
-def once_written(read, file):
-    """Return what is read from a file; where it is missing or stale, Snakemake asks again after it was written."""
-    try:
-        return read(Path(file))
-    except UserError as error:
-        raise FileNotFoundError(errno.ENOENT, str(error), file)
-
-
 def weights_mb():
     """Return the size of the model's weights in FP32."""
-    card = once_written(read_model_card, f"{OUT}/model.json")
+    file = f"{OUT}/model.json"
+    try:
+        card = read_model_card(Path(file))
+    except (
+        UserError
+    ) as error:  # Snakemake asks again when a job is about to start: then the file is there
+        raise FileNotFoundError(errno.ENOENT, str(error), file)
     return estimate_memory(card["layers"], card["embed_dim"], 4).model_bytes / 1e6
 
 
 def embed_threads(wildcards, input):
     """Return one where a GPU does the work, so that a device waits for a single core; else a share of all cores."""
-    budget = once_written(read_token_budget, f"{OUT}/token_budget.json")
+    try:
+        budget = read_token_budget(Path(OUT, "token_budget.json"))
+    except UserError:
+        return 1  # for a dry run: when a job is about to start, the file is there
     return max(1, workflow.cores // (GPU_JOBS or 1)) if budget["device"] == "cpu" else 1
 
 
