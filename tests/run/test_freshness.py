@@ -50,7 +50,8 @@ class Chain:
         freshness = Freshness()
         steps = self.steps()
         freshness.add(steps)
-        reasons = freshness.reasons()
+        reasons = freshness.new_reasons()
+        assert freshness.new_reasons() == {}
         assert {step for step in steps if freshness.must_run(step)} == set(reasons)
         return {step.name: reason.replace(f"{self.folder}/", "") for step, reason in reasons.items()}
 

@@ -82,18 +82,18 @@ class Plan:
             step = dict(zip(("fetch_model", "token_budget"), self._model_steps, strict=True))[stage]
         return self._freshness.must_run(step)
 
-    def stale_records(self) -> set[str]:
-        """Return the paths of the records of all steps that were looked at and must run."""
-        return {str(step.record) for step in self._freshness.reasons()}
+    def new_reasons(self) -> dict[str, str]:
+        """Return why stages must run, by the paths of their records, as far as that was not returned before.
 
-    def news(self) -> list[str]:
-        """Return a line for each reason why stages must run again, but for what follows from another; each once."""
-        lines = []
-        for step, reason in self._freshness.reasons().items():
-            if reason and step.record.exists() and (step.name, reason) not in self._told:
-                self._told.add((step.name, reason))
-                lines.append(f"{step.name} runs again, first for {step.record.parent}: {reason}")
-        return lines
+        The text is empty where nothing needs to be said: a stage before it must run, it has never run, or the same was
+        said of another sample.
+        """
+        new = {}
+        for step, reason in self._freshness.new_reasons().items():
+            known = (step.name, reason) in self._told or not step.record.exists()
+            new[str(step.record)] = "" if known else reason
+            self._told.add((step.name, reason))
+        return new
 
     def _steps(self, sample: str) -> dict[str, Step]:
         """Return the steps of a sample, or of the training, by their stages, having looked at them."""
