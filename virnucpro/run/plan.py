@@ -85,8 +85,8 @@ class Plan:
     def new_reasons(self) -> dict[str, str]:
         """Return why stages must run, by the paths of their records, as far as that was not returned before.
 
-        The text is empty where nothing needs to be said: a stage before it must run, it has never run, or the same was
-        said of another sample.
+        The text is empty where the reason is known: a stage before it must run, it has never run, or the same holds
+        for another sample that was returned before.
         """
         new = {}
         for step, reason in self._freshness.new_reasons().items():
