@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from virnucpro.config import check_config, read_samples
+from virnucpro.config import DEFAULTS, check_config, read_samples, read_training
 from virnucpro.data.fasta import BEGINNING
 from virnucpro.errors import UserError
 
-CONFIG_SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 CONFIG_README = ROOT / "config" / "README.md"
-SAMPLES_SCHEMA = ROOT / "workflow" / "schemas" / "samples.schema.yaml"
+SCHEMAS = ROOT / "workflow" / "schemas"
 
 
 def test_defaults_are_filled_in() -> None:
     config: dict[str, Any] = {"samples": "samples.tsv", "chunk_size": 300}
-    check_config(config, CONFIG_SCHEMA)
+    check_config(config)
     assert config["chunk_size"] == 300
     assert (config["outdir"], config["token_budget"], config["layers"]) == ("results", "auto", [-1])
 
@@ -41,20 +41,56 @@ def test_defaults_are_filled_in() -> None:
         ("token_budget", None, "token_budget is None, but must be auto"),
         ("layers", [], "layers is .., but must be a list of layers' numbers"),
         ("layers", [1, "last"], "layers is 'last', but must be a list of layers' numbers"),
-        ("per_residue", "yes", "per_residue is 'yes', but must be true or false"),
+        (
+            "token_budget",
+            3_000_000_000,
+            "token_budget is 3000000000, but must be .* to 2147483584, since",
+        ),
+        ("per_residue", "perhaps", "per_residue is 'perhaps', but must be true or false"),
+        ("call", "2024-13-45", "call is '2024-13-45', but must be true or false"),
+        ("layers", "[0", "layers is '.0', but must be a list"),
         ("long_proteins", "drop", "long_proteins is 'drop', but must be one of cut, windows"),
         ("outdir", "", "outdir is empty, but must be the path"),
+        ("outdir", "a}b", "outdir is 'a}b', but must be the path of a folder, without braces"),
+        ("model", "bra{c}.pt", "model: bra{c}.pt: Snakemake would replace the {c} in this path; rename"),
+        ("classifier", "{ a.b , x}", "classifier: .*: Snakemake would replace the { a.b , in"),
+        ("training", "<results>.tsv", "training: <results>.tsv: Snakemake would replace the <results> in"),
     ],
 )
 def test_a_wrong_value_is_named(key: str, value: object, message: str) -> None:
     with pytest.raises(UserError, match=rf"^config: {message}") as caught:
-        check_config({"samples": "samples.tsv", key: value}, CONFIG_SCHEMA)
+        check_config({"samples": "samples.tsv", key: value})
     assert "\n" not in str(caught.value)
+
+
+def test_texts_are_read_as_yaml_where_no_text_is_wanted() -> None:
+    texts = {"call": "false", "layers": ["0", "-1"], "genetic_codes": "[1, 4]", "chunk_size": "300", "seed": 7.0}
+    config: dict[str, Any] = {"samples": "1", "outdir": "true", "device": "cpu", "token_budget": "4096"} | texts
+    check_config(config)
+    wanted = {"call": False, "layers": [0, -1], "genetic_codes": [1, 4], "chunk_size": 300, "seed": 7}
+    assert config == DEFAULTS | {"samples": "1", "outdir": "true", "device": "cpu", "token_budget": 4096} | wanted
+    assert isinstance(config["seed"], int)
+
+
+def test_braces_that_snakemake_leaves_alone_may_stay() -> None:
+    config = {"samples": "samples.tsv", "model": "{3F2504E0-4F89}/a{b}c d}{.pt<1>"}
+    with pytest.raises(UserError, match=r"the {b} in"):
+        check_config(config)
+    config["model"] = "{3F2504E0-4F89}/a{b c}}{.pt<1>"
+    check_config(config)
+
+
+@pytest.mark.parametrize("outdir", ["file", "file/below", "file/far/below"])
+def test_an_outdir_that_is_a_file_or_below_one(folder: Path, outdir: str) -> None:
+    (folder / "file").touch()
+    with pytest.raises(UserError, match=rf"^config: outdir is {outdir}, but file is a file; give the path of a folder"):
+        check_config({"samples": "samples.tsv", "outdir": outdir})
+    check_config({"samples": "samples.tsv", "outdir": str(folder / "new" / "below")})
 
 
 def test_samples_are_needed() -> None:
     with pytest.raises(UserError, match=r"^config: samples is missing"):
-        check_config({}, CONFIG_SCHEMA)
+        check_config({})
 
 
 @pytest.fixture
@@ -66,7 +102,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def samples(folder: Path, text: str) -> Any:
     (folder / "samples.tsv").write_text(text)
-    return read_samples(Path("samples.tsv"), SAMPLES_SCHEMA)
+    return read_samples(Path("samples.tsv"))
 
 
 def test_reads_samples(folder: Path) -> None:
@@ -75,12 +111,41 @@ def test_reads_samples(folder: Path) -> None:
     assert table.loc["1.2", "type"] == "proteins"
 
 
+def test_what_spreadsheets_write_around_a_table_is_passed_over(folder: Path) -> None:
+    text = '\ufeff\nsample \tfasta\t\t\r\nx\ta.fa\r\n\t \t\t\r\n\r\n"y"\t"a.fa"\t\t\r\n\t\t\t\t\t\r\n'
+    table = samples(folder, text)
+    assert table.to_dict("list") == {"sample": ["x", "y"], "fasta": ["a.fa"] * 2, "type": ["contigs"] * 2}
+    with pytest.raises(UserError, match=r"^samples.tsv: line 6: sample is 'y!', but must"):
+        samples(folder, text.replace('"y"', "y!"))
+
+
+def test_a_fasta_that_looks_like_an_option_is_named_from_the_root(folder: Path) -> None:
+    (folder / "-dash.fna").write_text(">a\nACGT\n")
+    table = samples(folder, "sample\tfasta\nx\t-dash.fna\ny\ta.fa\n")
+    assert table["fasta"].tolist() == [str(folder / "-dash.fna"), "a.fa"]
+
+
+def test_a_training_with_braces_in_a_path_is_refused(folder: Path) -> None:
+    (folder / "a{b}.fa").write_text(">a\nACGT\n")
+    (folder / "training.tsv").write_text("fasta\tlabel\tgroup\na.fa\tviral\tg\na{b}.fa\tviral\th\n")
+    with pytest.raises(UserError, match=r"^training.tsv: line 3: a{b}.fa: Snakemake would replace the {b} in"):
+        read_training(Path("training.tsv"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a table of samples"),
+        ("", "not a table of samples: it is empty"),
+        ("\n\t\n", "not a table of samples: it is empty"),
+        ('sample\tfasta\nx\t"a.fa\n', "not a table of samples: unexpected end of data"),
+        ("sample\tfasta\n\nx\ta.fa\tcontigs\n", "line 3: 'contigs' stands in a column without a name"),
+        ("sample\t\tfasta\nx\tcontigs\ta.fa\n", "line 2: 'contigs' stands in a column without a name"),
+        ("sample\tfasta\tsample\nx\ta.fa\ty\n", "line 1: a second column sample; the columns are"),
+        (
+            "sample\tfasta\nx\tbra{sample}.fa\n",
+            "line 2: sample x: bra{sample}.fa: Snakemake would",
+        ),
         ("sample\tfasta\n", "no samples in it"),
-        ("sample\tfasta\nx\ta.fa\tcontigs\n", "not a table of samples: Length of header"),
         ("sample\tfasta\tlane\nx\ta.fa\t1\n", "line 1: unknown column lane; the columns are sample, fasta, type"),
         ("sample,fasta\nx,a.fa\n", "line 1: unknown column sample,fasta; .* separated by tabs"),
         ("sample\nx\n", "line 1: no column fasta"),
@@ -109,7 +174,7 @@ def test_a_wrong_table_is_one_line(folder: Path, text: str, message: str) -> Non
         ("contigs", b">p\nMKTAY\nIAKQR\n", "line 3: 'I' in p is no IUPAC nucleotide code; .* says type proteins"),
         ("contigs", b">a\nACGT\n>b\nACGT\n>a\n", "line 5: two records are named a"),
         ("contigs", gzip.compress(b">a\n" + random.Random(0).randbytes(9000).hex().encode())[:-9], "cannot be read to"),
-        ("proteins", b">a\n" + b"ACGT" * 20, "line 1: a looks like nucleotides"),
+        ("proteins", b">a\n" + b"ACGT" * 20, "looks like nucleotides"),
     ],
     ids=["proteins as contigs", "duplicate ids", "truncated gzip", "contigs as proteins"],
 )
@@ -136,22 +201,28 @@ def test_samples_are_read_where_biopython_is_missing(folder: Path, monkeypatch: 
 def test_no_bytes_of_a_table_make_a_traceback(folder: Path, content: bytes) -> None:
     (folder / "samples.tsv").write_bytes(content)
     with pytest.raises(UserError):
-        read_samples(Path("samples.tsv"), SAMPLES_SCHEMA)
+        read_samples(Path("samples.tsv"))
 
 
 def test_a_missing_table_is_named(folder: Path) -> None:
     with pytest.raises(UserError, match=r"^config: samples: absent\.tsv: no such file"):
-        read_samples(Path("absent.tsv"), SAMPLES_SCHEMA)
+        read_samples(Path("absent.tsv"))
 
 
 def test_config_schema_and_documentation_are_in_step() -> None:
-    properties = yaml.safe_load(CONFIG_SCHEMA.read_text())["properties"]
+    properties = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text())["properties"]
     defaults = {key: rules["default"] for key, rules in properties.items() if "default" in rules}
     committed = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     assert committed == {"samples": "config/samples.tsv"} | defaults
     assert list(committed) == [key for key in properties if key != "training"]
     rows = [line.split("|") for line in CONFIG_README.read_text().splitlines() if line.startswith("| `")]
-    columns = list(yaml.safe_load(SAMPLES_SCHEMA.read_text())["properties"])
+    columns = list(yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())["properties"])
     assert [row[1].strip() for row in rows] == [f"`{key}`" for key in [*columns, *properties]]
     documented = {row[1].strip(" `"): yaml.safe_load(row[2].strip(" `")) for row in rows[len(columns) :]}
     assert documented == {"samples": None, "training": None} | defaults
+
+
+def test_the_defaults_are_read_without_torch_or_pandas() -> None:
+    code = "import sys, virnucpro.config; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    assert (DEFAULTS["chunk_size"], DEFAULTS["max_sequence_length"], DEFAULTS["shard_tokens"]) == (500, 1022, 4_000_000)

@@ -49,7 +49,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
     (wheel,) = folder.glob("*.whl")
-    assert "virnucpro/data/manifest.schema.json" in zipfile.ZipFile(wheel).namelist()
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert "virnucpro/data/manifest.schema.json" in held
+    paths = (ROOT / "workflow").rglob("*")
+    assert {f"virnucpro/{path.relative_to(ROOT)}" for path in paths if path.is_file()} <= held
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", folder / "site", wheel], check=True)
     return folder / "site"
 
@@ -57,6 +60,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_runs_without_the_repository(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "a.fa").write_text(">a\n" + "GCC" * 100 + "\n")
     environment = os.environ | {"PYTHONPATH": str(installed)}
+    code = "import virnucpro.config as c; print(c.__file__, c.DEFAULTS['chunk_size'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{installed}/virnucpro/config.py 500\n", done.stderr
     command = [sys.executable, "-m", "virnucpro"]
     run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     assert subprocess.run([*command, "--version"], **run).stdout == f"virnucpro {__version__}\n"

@@ -1,44 +1,96 @@
 """The configuration and the table of samples, checked before any job starts."""
 
-import warnings
+from __future__ import annotations
+
+import csv
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastjsonschema
-import pandas as pd
 import yaml
 
-from virnucpro.data.fasta import check_fasta
 from virnucpro.data.records import READERS
 from virnucpro.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def check_config(config: dict[str, Any], schema: Path) -> None:
+
+def _schema(name: str) -> dict[str, Any]:
+    text = files("virnucpro").joinpath("workflow", "schemas", f"{name}.schema.yaml").read_text(encoding="utf-8")
+    schema: dict[str, Any] = yaml.safe_load(text)
+    return schema
+
+
+_CONFIG = _schema("config")
+DEFAULTS: dict[str, Any] = {key: rules["default"] for key, rules in _CONFIG["properties"].items() if "default" in rules}
+
+# What Snakemake takes for a wildcard, {name}, or for one of its path variables, <name>, and cannot be told not to.
+_PLACEHOLDER = re.compile(r"\{\s*[.\w]+\s*[,}]|<[a-z][a-z0-9_]*>")
+
+
+def check_config(config: dict[str, Any]) -> None:
     """Check a configuration against its schema, and fill in the defaults of what it does not say.
+
+    A text is read as YAML where it is not a text that is wanted: `snakemake --config` makes texts of false and of the
+    numbers in a list.
 
     Raises:
         UserError: a key is unknown, missing, or its value of the wrong type or range.
     """
-    rules = yaml.safe_load(schema.read_text())
-    unknown = sorted(map(str, config.keys() - rules["properties"].keys()))
+    properties = _CONFIG["properties"]
+    unknown = sorted(map(str, config.keys() - properties.keys()))
     if unknown:
-        known = ", ".join(rules["properties"])
-        raise UserError(f"config: unknown key {', '.join(unknown)}; the keys are {known}")
+        raise UserError(f"config: unknown key {', '.join(unknown)}; the keys are {', '.join(properties)}")
+    texts = {key for key, rules in properties.items() if rules.get("type") == "string"}
+    config.update({key: _read_yaml(value) for key, value in config.items() if key not in texts})
     try:
-        config.update(fastjsonschema.validate(rules, config))
+        config.update(fastjsonschema.validate(_CONFIG, config))
     except fastjsonschema.JsonSchemaValueException as error:
-        raise UserError(f"config: {_explain(error, rules['properties'])}; config/README.md explains it") from None
+        raise UserError(f"config: {_explain(error, properties)}; config/README.md explains it") from None
+    for key in texts & config.keys():
+        try:
+            config[key] = _literal(config[key])
+        except UserError as error:
+            raise UserError(f"config: {key}: {error}") from None
+    outdir = Path(config["outdir"])
+    for path in (outdir, *outdir.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"config: outdir is {outdir}, but {path} is a file; give the path of a folder")
 
 
-def read_samples(path: Path, schema: Path, read_files: bool = True) -> pd.DataFrame:
+def _read_yaml(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_read_yaml(item) for item in value]
+    if isinstance(value, str):
+        with suppress(yaml.YAMLError, ValueError):  # a date that is none is a ValueError
+            return yaml.safe_load(value)
+    if isinstance(value, float) and value.is_integer():  # which a schema counts as an integer, and a command does not
+        return int(value)
+    return value
+
+
+def _literal(path: str) -> str:
+    """Return a path that no command takes for an option: one that begins with a hyphen is made absolute.
+
+    Raises:
+        UserError: Snakemake would take it for another path.
+    """
+    if found := _PLACEHOLDER.search(path):
+        raise UserError(f"{path}: Snakemake would replace the {found[0]} in this path; rename the file, or link to it")
+    return str(Path(path).absolute()) if path.startswith("-") else path
+
+
+def read_samples(path: Path, read_files: bool = True) -> pd.DataFrame:
     """Read and check a table of samples, tab-separated.
 
     Args:
         path: the table.
-        schema: of its rows.
         read_files: whether to read the beginning of every file it names, too.
 
     Returns:
@@ -48,11 +100,14 @@ def read_samples(path: Path, schema: Path, read_files: bool = True) -> pd.DataFr
         UserError: the table cannot be read, a column or a value is wrong, a sample is there twice, or a file is
             missing, or begins with what prepare would refuse.
     """
+    import pandas as pd  # here, since who reads the defaults can do without
+
     rows: dict[str, dict[str, str]] = {}
-    for line, row in _checked_rows("samples", path, yaml.safe_load(schema.read_text())):
+    for line, row in _checked_rows("samples", path):
         if row["sample"] in rows:
             raise UserError(f"{path}: line {line}: sample {row['sample']} is there twice; names must be unique")
         try:
+            row["fasta"] = _literal(row["fasta"])
             if read_files:
                 _check_beginning(Path(row["fasta"]), row["type"])
         except UserError as error:
@@ -76,10 +131,11 @@ def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
         UserError: the table cannot be read, a value is wrong, a file is missing or begins with what prepare would
             refuse, or a group has two labels or is on both sides of the split.
     """
+    import pandas as pd
+
     seen: dict[str, dict[str, str]] = {}
     rows, checked = [], set()
-    schema = files("virnucpro.data").joinpath("training.schema.yaml").read_text(encoding="utf-8")
-    for line, row in _checked_rows("training", path, yaml.safe_load(schema)):
+    for line, row in _checked_rows("training", path):
         first = seen.setdefault(row["group"], row)
         for column in ("label", "split"):
             if row[column] != first[column]:
@@ -87,12 +143,13 @@ def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
                     f"{path}: line {line}: group {row['group']} is {row[column]} here and {first[column]} before; "
                     f"a group has one {column}"
                 )
-        if read_files and row["fasta"] not in checked:
-            checked.add(row["fasta"])
-            try:
+        try:
+            _literal(row["fasta"])
+            if read_files and row["fasta"] not in checked:
                 _check_beginning(Path(row["fasta"]), "contigs")
-            except UserError as error:
-                raise UserError(f"{path}: line {line}: {error}") from None
+        except UserError as error:
+            raise UserError(f"{path}: line {line}: {error}") from None
+        checked.add(row["fasta"])
         rows.append(row)
     table = pd.DataFrame(rows)[["fasta", "record", "label", "group", "host", "split"]]
     for label in ("viral", "cellular"):
@@ -102,37 +159,49 @@ def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
     return table
 
 
-def _checked_rows(key: str, path: Path, rules: dict[str, Any]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a table with their lines, checked against a schema, with the defaults of what is empty."""
+def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table with their lines, checked against a schema, with the defaults of what is empty.
+
+    Blank rows and blank columns without a name, which spreadsheets like to write, are passed over.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
-            table = pd.read_csv(
-                path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False
-            )
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter="\t", strict=True)
+            lines = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except FileNotFoundError:
         raise UserError(f"config: {key}: {path}: no such file") from None
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path}: not a table of {key}: {str(error).strip()}") from None
+    except (ValueError, OSError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of {key}: {error}") from None
+    if not lines:
+        raise UserError(f"{path}: not a table of {key}: it is empty")
+    rules = _schema(key)
     columns = rules["properties"]
-    wrong = [column for column in table.columns if column not in columns] if "additionalProperties" in rules else []
-    missing = [column for column in rules["required"] if column not in table.columns]
-    if wrong or missing:
-        problem = f"unknown column {', '.join(wrong)}" if wrong else f"no column {', '.join(missing)}"
-        raise UserError(f"{path}: line 1: {problem}; the columns are {', '.join(columns)}, separated by tabs")
-    if table.empty:
+    (first, header), *rows = lines
+    header = [name.strip() for name in header]
+    problems = {
+        "unknown column": [name for name in header if name and name not in columns and "additionalProperties" in rules],
+        "no column": [name for name in rules["required"] if name not in header],
+        "a second column": [name for name in columns if header.count(name) > 1],
+    }
+    for problem, names in problems.items():
+        if names:
+            known = f"the columns are {', '.join(columns)}, separated by tabs"
+            raise UserError(f"{path}: line {first}: {problem} {', '.join(names)}; {known}")
+    if not rows:
         raise UserError(f"{path}: no {key} in it")
     check = fastjsonschema.compile(rules)  # once: it writes and compiles code
-    for line, row in enumerate(table.to_dict("records"), start=2):
+    for line, row in rows:
+        cells = {name: cell for name, cell in zip_longest(header, row, fillvalue="") if cell.strip()}
+        if "" in cells:
+            raise UserError(f"{path}: line {line}: {cells['']!r} stands in a column without a name")
         try:
-            yield line, check({key: value for key, value in row.items() if value})
+            yield line, check(cells)
         except fastjsonschema.JsonSchemaValueException as error:
             raise UserError(f"{path}: line {line}: {_explain(error, columns)}") from None
 
 
 def _check_beginning(fasta: Path, kind: str) -> None:
-    check_fasta(fasta)
-    with suppress(ModuleNotFoundError):  # Biopython, where only the jobs have an environment that holds it
+    with suppress(ModuleNotFoundError):  # Biopython or zstd, where only the jobs have an environment that holds them
         for _ in READERS[kind](fasta, beginning=True):
             pass
 

@@ -3,8 +3,11 @@
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
 import random
+import sys
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,10 +17,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.data.fasta import read_fasta
+from virnucpro.data.records import read_proteins
 from virnucpro.errors import UserError
 from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
 
-COMPRESSIONS = [bytes, gzip.compress, bz2.compress, lzma.compress]
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(zipfile.ZipInfo("contigs.fasta"), content)
+    return archive.getvalue()
+
+
+COMPRESSIONS = [bytes, gzip.compress, bz2.compress, lzma.compress, zstd.compress]
 
 RECORDS = [("a", "ACGTACGT"), ("b.1", "ACNNNacgt"), ("c|x", "")]
 
@@ -38,6 +55,36 @@ def test_reads(tmp_path: Path, text: str, compress: Callable[[bytes], bytes]) ->
     path = tmp_path / "contigs.fasta"  # the name says nothing of the compression: the first bytes do
     path.write_bytes(compress(text.encode()))
     assert list(read_fasta(path)) == RECORDS
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS[1:])
+def test_reads_a_file_of_several_compressed_parts_to_its_end(
+    tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "contigs.fasta"
+    path.write_bytes(compress(b">a\nACGT") + compress(b"ACGT\n>b.1\n") + compress(b"ACNNNacgt\n>c|x\n"))
+    assert list(read_fasta(path)) == RECORDS
+
+
+def test_reads_what_pzstd_writes(tmp_path: Path) -> None:
+    frame = zstd.compress(b">a\nACGT\n")
+    path = tmp_path / "contigs.fasta"
+    path.write_bytes(b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + len(frame).to_bytes(4, "little") + frame)
+    assert list(read_fasta(path)) == [("a", "ACGT")]
+
+
+@pytest.mark.parametrize("mark", ["\u00a0", "\u00ad", "\u202f", "\x01"])
+def test_the_first_header_is_read_as_any_other(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "contigs.fasta"
+    header = f"protein{mark}[Escherichia coli]{mark}WP_2 another"
+    path.write_text(f">WP_1 {header}\nACGT\n>WP_3 {header}\nAC\n", encoding="utf-8")
+    assert list(read_fasta(path)) == [("WP_1", "ACGT"), ("WP_3", "AC")]
+
+
+def test_a_space_may_stand_before_an_id(tmp_path: Path) -> None:
+    path = tmp_path / "contigs.fasta"
+    path.write_text("> a\nACGT\n>\tb one\nAC\n")
+    assert list(read_fasta(path)) == [("a", "ACGT"), ("b", "AC")]
 
 
 def test_old_encodings_in_descriptions_do_no_harm(tmp_path: Path) -> None:
@@ -63,10 +110,20 @@ LONG = b">a\n" + random.Random(0).randbytes(20_000).hex().upper().encode()
         (b">a\nACGT\n>\nAC\n", "line 3: the record has no id"),
         (b">a\nACGT\n>b\0c\nAC\n", "line 3: the record has the id .* unprintable"),
         (b">a\nACGT\n>\xff\nAC\n", "line 3: the record has the id .* unprintable"),
-        (bytes(range(256)), "a binary file"),
+        (b"> \nACGT\n", "line 1: the record has no id"),
+        (b">\0a\nACGT\n", "line 1: the record has the id .* unprintable"),
+        (b"\n >a\nACGT\n", "line 2: something stands before '>'"),
+        (b">a\nACGT\n\t>b\nAC\n", "line 3: something stands before '>'"),
+        (b">a\nACGT\n>b\nAC\nAC>c\nAC\n", "line 5: something stands before '>'"),
+        (bytes(range(256)), "a binary file; FASTA is text, plain or compressed by gzip, bzip2, xz or zstd"),
+        (">a\nACGT\n".encode("utf-16"), "a binary file"),
+        (zipped(b">a\nACGT\n"), "a zip archive; unzip it"),
         (gzipped(LONG)[:-2000], "cannot be read to its end"),
         (bz2.compress(LONG)[:-2000], "cannot be read to its end"),
         (lzma.compress(LONG)[:-2000], "cannot be read to its end"),
+        (zstd.compress(LONG)[:-2000], "cannot be read to its end"),
+        (zstd.compress(LONG) + b"garbage", "cannot be read to its end"),
+        (b"\x28\xb5\x2f\xfdgarbage", "cannot be read to its end"),
         (gzipped(LONG)[:9000] + b"\xff" * 50 + gzipped(LONG)[9050:], "cannot be read to its end"),
         (b"\x1f\x8bgarbage", "cannot be read to its end"),
     ],
@@ -95,5 +152,41 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes, data: st.Data
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         list(read_fasta(tmp_path / "absent.fa"))
+    (tmp_path / "a.fa").write_text(">a\nACGT\n")
+    with pytest.raises(UserError, match="no such file"):
+        list(read_fasta(tmp_path / "a.fa" / "b.fa"))
     with pytest.raises(UserError, match="a folder"):
         list(read_fasta(tmp_path))
+
+
+@pytest.mark.parametrize("end", ["*", "*-", "-*--", "*."])
+def test_a_stop_at_the_end_goes_with_the_gaps_around_it(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "proteins.faa"
+    path.write_text(f">a\nM-K*T{end}\n")
+    assert [protein.letters for protein in read_proteins(path)] == [b"MKXT"]
+
+
+LAMBDA_CI = "MSTKKKPLTQEQLEDARRLKAIYEKKKNELGLSQESVADKMGMGQSGVGALFNGINALNAYNAALLAKILKVSVEEFSPSIAREIYEMYEAVS"
+
+
+@pytest.mark.parametrize(
+    "proteins",
+    [["A" * 60], ["N" * 60], ["N" * 60, LAMBDA_CI], [LAMBDA_CI, "GCATGCAATT" * 8], ["GAGTGAGA" * 10], ["GATTACA"]],
+    ids=["alanine alone", "asparagine alone", "asparagine first", "odd among others", "no cysteine", "short"],
+)
+def test_proteins_of_few_amino_acids_are_no_nucleotides(tmp_path: Path, proteins: list[str]) -> None:
+    path = tmp_path / "proteins.faa"
+    path.write_text("".join(f">{number}\n{protein}\n" for number, protein in enumerate(proteins)))
+    assert [protein.letters.decode() for protein in read_proteins(path)] == proteins
+
+
+@pytest.mark.parametrize(
+    "contigs",
+    [["ACGT" * 20], ["acgu" * 20], ["ACGTRYSWKM" + "ACGT" * 30], ["N" * 60 + "ACGT" * 20], ["ACGT"] * 20],
+    ids=["DNA", "RNA", "IUPAC", "behind N", "in short records"],
+)
+def test_nucleotides_are_no_proteins(tmp_path: Path, contigs: list[str]) -> None:
+    path = tmp_path / "contigs.fna"
+    path.write_text("".join(f">{number}\n{contig}\n" for number, contig in enumerate(contigs)))
+    with pytest.raises(UserError, match=rf"^{path}: looks like nucleotides; its type is contigs, not proteins$"):
+        list(read_proteins(path))

@@ -122,7 +122,7 @@ def test_proteins_in_the_letters_of_esm2(
     ("sequence", "message"),
     [
         ("MKT4Y", "line 4: '4' in b is no amino acid code"),
-        ("ACGTN" * 20, "line 3: b looks like nucleotides; its type is contigs"),
+        ("ACGTN" * 20, "looks like nucleotides; its type is contigs"),
     ],
 )
 def test_what_is_no_protein_is_refused(

@@ -1,11 +1,11 @@
 """FASTA files, plain or compressed."""
 
-import bz2
-import gzip
 import lzma
 import os
+import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import IO
 
@@ -13,9 +13,17 @@ from virnucpro.errors import UserError
 
 BEGINNING = 100_000  # characters, up to the end of a line
 
-# By the first bytes: a file's name may lie.
-_OPENERS: dict[bytes, Callable[..., IO[str]]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-_DAMAGE = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+_ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+# The modules that decompress, by a file's first bytes: its name may lie. pzstd begins with a frame to be skipped.
+_MODULES = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\x00": "lzma",
+    b"\x28\xb5\x2f\xfd": _ZSTD,
+    b"\x50\x2a\x4d\x18": _ZSTD,
+}
+_ZIP = "PK\3\4"
+_NO_HEADER = "something stands before '>', a space perhaps; a header begins its line"
 
 
 def read_fasta(
@@ -23,7 +31,7 @@ def read_fasta(
 ) -> Iterator[tuple[str, str]]:
     """Yield (id, sequence) for every record, in file order; the id is the first word of the header.
 
-    Plain text, gzip, bzip2 or xz, with any line ends and any wrapping.
+    Plain text, gzip, bzip2, xz or zstd, with any line ends and any wrapping.
 
     Args:
         path: the file.
@@ -47,6 +55,8 @@ def read_fasta(
             raise UserError(f"{locate(path, len(seen))}: the record has {what}; give it a plain one")
         if name in seen:
             raise UserError(f"{locate(path, len(seen))}: two records are named {name}; make ids unique")
+        if ">" in sequence:
+            raise UserError(f"{locate(path, len(seen), '>')}: {_NO_HEADER}")
         seen.add(name)
         yield name, sequence
 
@@ -57,23 +67,30 @@ def check_fasta(path: Path, may_be_empty: bool = False) -> None:
     Raises:
         UserError: the file is missing, empty (unless it may be), damaged in its first line, or not FASTA.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: a folder, not a FASTA file")
     try:
         with _open_text(path) as handle:
-            first = next((line for line in handle if line.strip()), "")
-    except _DAMAGE as error:
+            lines = ((number, line) for number, line in enumerate(handle, start=1) if line.strip())
+            number, first = next(lines, (0, ""))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder, not a FASTA file") from None
+    except _damage() as error:
         raise UserError(f"{path}: cannot be read to its end: {error}") from None
     if not first:
         if not may_be_empty:
             raise UserError(f"{path}: the file is empty")
+    elif first.startswith(">"):
+        return  # whoever reads on looks at its id, as at that of any other
+    elif first.lstrip().startswith(">"):
+        raise UserError(f"{path}: line {number}: {_NO_HEADER}")
+    elif first.startswith(_ZIP):
+        raise UserError(f"{path}: a zip archive; unzip it and give the FASTA file that was in it")
     elif not first.strip().replace("\t", " ").isprintable() or "\ufffd" in first[:2]:
-        raise UserError(f"{path}: a binary file, not FASTA")
+        raise UserError(f"{path}: a binary file; FASTA is text, plain or compressed by gzip, bzip2, xz or zstd")
     elif first.startswith("@"):
         raise UserError(f"{path}: FASTQ, not FASTA; assemble or convert it first, for instance with seqtk seq -A")
-    elif not first.startswith(">"):
+    else:
         raise UserError(f"{path}: not FASTA: it starts with {first.strip()[:20]!r}, not with '>'")
 
 
@@ -102,13 +119,20 @@ def _records(path: Path, beginning: bool) -> Iterator[tuple[str, str]]:
 def _next(records: Iterator[tuple[str, str]], path: Path) -> tuple[str, str] | None:
     try:
         return next(records, None)
-    except _DAMAGE as error:
+    except _damage() as error:
         raise UserError(f"{path}: cannot be read to its end: {error}") from None
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Return what the modules raise for a damaged file."""
+    zstd = sys.modules.get(_ZSTD)  # loaded where a file needs it, since `virnucpro --help` can do without
+    return (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
 
 
 def _open_text(path: Path) -> IO[str]:
     with path.open("rb") as raw:
-        magic = raw.read(max(map(len, _OPENERS)))
-    opener = next((opener for known, opener in _OPENERS.items() if magic.startswith(known)), open)
+        magic = raw.read(max(map(len, _MODULES)))
+    module = next((module for known, module in _MODULES.items() if magic.startswith(known)), "builtins")
     # Old headers may hold Latin-1; only the id matters, and it is checked. Windows may put a mark before the first.
-    return opener(path, "rt", encoding="utf-8-sig", errors="replace")
+    text: IO[str] = import_module(module).open(path, "rt", encoding="utf-8-sig", errors="replace")
+    return text

@@ -51,23 +51,30 @@ def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
         beginning: whether to read the first lines alone.
 
     Raises:
-        UserError: the file cannot be read as FASTA of proteins with unique ids.
+        UserError: the file cannot be read as FASTA of proteins with unique ids, or looks like nucleotides.
     """
+    _refuse_nucleotides(fasta)
     for number, (name, sequence) in enumerate(read_fasta(fasta, beginning=beginning)):
         letters = sequence.encode("ascii", "replace").upper()
-        residues = letters.translate(_UNKNOWN, _GAPS)
-        if letters.endswith(b"*"):
-            residues = residues[:-1]
+        residues = letters.translate(None, _GAPS).removesuffix(b"*").translate(_UNKNOWN)
         if odd := residues.translate(None, RESIDUES):
             raise _no_letter_of(fasta, number, name, sequence, odd, "amino acid")
-        if len(residues) >= 50 and not residues.translate(None, b"ACGTUN"):
-            raise UserError(
-                f"{locate(fasta, number)}: {name} looks like nucleotides; its type is contigs, not proteins"
-            )
         yield Record(name.encode(), residues, len(letters.translate(None, AMINO_ACIDS)))
 
 
 READERS = {"contigs": read_contigs, "proteins": read_proteins}  # by the type of a sample
+
+
+def _refuse_nucleotides(fasta: Path) -> None:
+    """Raise a UserError if nine tenths of the letters at a file's beginning, but for N, are A, C, G and T or U.
+
+    All four must occur, in 50 letters or more: there are proteins of alanine alone, and of asparagine, which is N.
+    """
+    beginning = "".join(sequence for _, sequence in read_fasta(fasta, beginning=True)).upper().replace("U", "T")
+    letters = beginning.encode("ascii", "replace").translate(None, b"N*" + _GAPS)
+    others = letters.translate(None, b"ACGT")
+    if len(letters) >= 50 and len(others) < len(letters) / 10 and set(b"ACGT") <= set(letters):
+        raise UserError(f"{fasta}: looks like nucleotides; its type is contigs, not proteins")
 
 
 def _no_letter_of(

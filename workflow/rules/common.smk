@@ -61,6 +61,15 @@ def fasta_of(wildcards):
     return samples.loc[wildcards.sample, "fasta"]
 
 
+def refuse_without_samples(wildcards):
+    """Return no file; which target is asked for is known only here, not while the configuration is checked."""
+    if samples.empty:
+        sys.exit(
+            "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
+        )
+    return []
+
+
 def called_samples():
     """Return the samples whose contigs are to be called."""
     return samples["sample"][samples["type"] == "contigs"] if config["call"] else []
