@@ -54,6 +54,7 @@ proteins_argument = click.argument(
     type=click.Choice([1, 4, 15, 25]),
     multiple=True,
     default=[1],
+    metavar="CODE...",
     help="codes to try beside the standard one, 1, by NCBI's numbers",
 )
 @sample_option
