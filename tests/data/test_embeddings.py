@@ -1,21 +1,36 @@
 """Embedding files: written whole, read by number, refused when damaged."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.errors import UserError
 
 IDS = ["a_chunk_1F1", "b é", "c"]
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
-ATTRIBUTES = {"model": "esm2", "layer": 6}
+DESCRIPTION = EmbeddingDescription(
+    encoder="esm2",
+    encoder_sha256="ab" * 32,
+    embed_dim=4,
+    layers=(6,),
+    pooling="mean",
+    precision="float32",
+    proteins="frame",
+    chunk_size=500,
+    short_chunks=(300, 150),
+    max_sequence_length=1022,
+    long_proteins="cut",
+)
 
 
 def write(path: Path) -> None:
-    with new_embedding_file(path, IDS, (4,), ATTRIBUTES) as file:
+    with new_embedding_file(path, IDS, DESCRIPTION) as file:
         file["embedding"][...] = ROWS
 
 
@@ -25,18 +40,21 @@ def test_any_hdf5_reader_sees_ids_rows_and_attributes(tmp_path: Path) -> None:
         assert file["id"].asstr()[:].tolist() == IDS
         np.testing.assert_array_equal(file["embedding"][:], ROWS)
         assert file["embedding"].dtype == np.float32
-        assert dict(file.attrs) == ATTRIBUTES
+        assert json.loads(file.attrs["description"]) == DESCRIPTION.as_json()
+        shown = {"model": "esm2", "model_sha256": "ab" * 32, "layer": 6, "pooling": "mean", "precision": "float32"}
+        assert shown.items() <= dict(file.attrs).items()
 
 
 def test_rows_by_number(tmp_path: Path) -> None:
     write(tmp_path / "e.h5")
     file = EmbeddingFile(tmp_path / "e.h5")
-    assert (file.ids, file.attributes, file.row_shape) == (IDS, ATTRIBUTES, (4,))
+    assert (file.ids, file.description, file.row_shape) == (IDS, DESCRIPTION, (4,))
+    assert file.begins.tolist() == [0, 0, 0]
     np.testing.assert_array_equal(file.rows(np.array([2, 0, 2])), ROWS[[2, 0, 2]])
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    with new_embedding_file(tmp_path / "e.h5", [], (4,), ATTRIBUTES):
+    with new_embedding_file(tmp_path / "e.h5", [], DESCRIPTION):
         pass
     assert EmbeddingFile(tmp_path / "e.h5").rows(np.array([], int)).shape == (0, 4)
 
@@ -49,17 +67,20 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 
 def test_residues_of_several_layers(tmp_path: Path) -> None:
     residues = np.arange(24, dtype=np.float32).reshape(6, 2, 2)
-    with new_embedding_file(tmp_path / "e.h5", IDS, (2, 2), ATTRIBUTES, residues=[3, 1, 2]) as file:
+    of_two = replace(DESCRIPTION, embed_dim=2, layers=(0, 6))
+    with new_embedding_file(tmp_path / "e.h5", IDS, of_two, residues=[3, 1, 2], begins=[0, 0, 40]) as file:
         file["embedding"][...] = ROWS.reshape(3, 2, 2)
         file["residue_embedding"][...] = residues
     file = EmbeddingFile(tmp_path / "e.h5")
     assert file.has_residues
+    assert file.begins.tolist() == [0, 0, 40]
+    assert dict(h5py.File(tmp_path / "e.h5").attrs)["layer"] == "0,6"
     assert file.residue_counts.tolist() == [3, 1, 2]
     np.testing.assert_array_equal(file.residues(2), residues[4:])
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), new_embedding_file(tmp_path / "e.h5", IDS, (4,), ATTRIBUTES):
+    with pytest.raises(ZeroDivisionError), new_embedding_file(tmp_path / "e.h5", IDS, DESCRIPTION):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
 

@@ -11,22 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.data.manifest import Manifest, read_manifest, sequence_digest, write_manifest
 from virnucpro.errors import UserError
 
 
 def manifest() -> Manifest:
     def packed(name: str, sequence: str) -> Any:
-        digest = sequence_digest(sequence).hex()
-        return {"id": name, "length": len(sequence), "sha256": digest, "truncated": False}
+        digest = sequence_digest(sequence.encode()).hex()
+        return {"id": name, "offset": 7, "length": len(sequence), "sha256": digest, "truncated": False}
 
     return {
-        "version": 1,
+        "version": 2,
         "sample": "soil",
         "shard": "0001",
-        "model": {"name": "esm2", "sha256": "ab" * 32},
-        "precision": "float32",
-        "max_sequence_length": 1022,
+        "embedding": DESCRIPTION.as_json(),
         "token_budget": 16,
         "bins": [
             {"tokens": 13, "sequences": [packed('a "quoted" é', "MKTAYI"), packed("b", "MKT")]},
@@ -39,7 +38,7 @@ def test_round_trip_one_line_a_sequence(tmp_path: Path) -> None:
     path = tmp_path / "0001.json"
     write_manifest(path, manifest())
     assert read_manifest(path) == manifest()
-    assert sum('"sha256"' in line for line in path.read_text().splitlines()) == 3 + 1
+    assert sum('"sha256"' in line for line in path.read_text().splitlines()) == 3
 
 
 def test_same_content_is_not_written_again(tmp_path: Path) -> None:
@@ -59,7 +58,8 @@ def test_no_bins(tmp_path: Path) -> None:
 DAMAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda m: m.pop("token_budget"), "token_budget"),
     (lambda m: m.update(extra=1), "extra"),
-    (lambda m: m.update(version=2), "version"),
+    (lambda m: m.update(version=1), "version"),
+    (lambda m: m["embedding"].pop("pooling"), "pooling"),
     (lambda m: m["bins"][0]["sequences"][0].pop("truncated"), "truncated"),
     (lambda m: m["bins"][0]["sequences"][0].update(length="6"), "length"),
     (lambda m: m["bins"][0]["sequences"][0].update(sha256="xyz"), "sha256"),

@@ -4,12 +4,15 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from Bio.Seq import Seq
 
 from virnucpro.errors import UserError
 from virnucpro.pipeline import prepare as stage
 from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
+from virnucpro.proteins.table import read_proteins
+from virnucpro.proteins.translation import reverse_complement
 
 
 def original(contigs: dict[str, str], size: int) -> tuple[str, str, str]:
@@ -60,6 +63,72 @@ def test_bytes_of_the_original(
     assert written == original(contigs, size)
 
 
+def test_short_chunks_have_names_of_their_own(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
+    """A contig that has no open frame in chunks of 40, but in chunks of 20, beside others so called."""
+    closed = "TTTAAATCAAGGAAAAAAATATAAACGAATTATTTAAATA"
+    fasta = write_fasta({"a": closed, "a_20bp": "GCC" * 9, "a_chunk20_1": "GCC" * 9})
+    prepare_contigs(fasta, tmp_path / "out", 40, short_chunks=[20])
+    table = read_proteins(tmp_path / "out")
+    of_a = table.loc[table["contig"] == "a", "protein"]
+    assert len(of_a) > 0
+    assert of_a.str.startswith("a_chunk20_").all()
+    assert table["protein"].is_unique
+    assert table["contig"].unique().tolist() == ["a", "a_20bp", "a_chunk20_1"]
+
+
+def test_the_table_says_where_every_frame_lies(
+    contigs: dict[str, str], write_fasta: Callable[..., Path], tmp_path: Path
+) -> None:
+    prepare_contigs(write_fasta(contigs), tmp_path / "out", 150, orientation="canonical")
+    table = read_proteins(tmp_path / "out")
+    text = (tmp_path / "out" / "proteins.faa").read_text()
+    assert len(table) == text.count(">") > 100
+    for row in table.itertuples():
+        residues = text[row.offset : row.offset + row.residues]
+        assert text[row.offset - len(row.protein) - 2 : row.offset] == f">{row.protein}\n"
+        assert text[row.offset + row.residues] == "\n"
+        bases = contigs[row.contig][row.start : row.end]
+        bases = bases if row.strand == "+" else reverse_complement(bases.encode()).decode()
+        codons = (bases[i : i + 3] for i in range(0, len(bases), 3))
+        assert str(Seq("".join(c for c in codons if set(c) <= set("ACGT"))).translate()) == residues
+    assert set(table["kind"]) == {"frame"}
+    assert set(table["partial"]) == {"both"}
+
+
+@pytest.mark.parametrize("length", [1700, 2000, 333])
+def test_a_contig_and_its_reverse_complement_have_the_same_frames(
+    rng: random.Random, write_fasta: Callable[..., Path], tmp_path: Path, length: int
+) -> None:
+    contig = "".join(rng.choices("ACGR", [9, 9, 9, 1], k=length))
+    opposite = reverse_complement(contig.encode()).decode()
+    tables = []
+    for number, sequence in enumerate((contig, opposite)):
+        folder = tmp_path / str(number)
+        prepare_contigs(write_fasta({"c": sequence}), folder, 500, orientation="canonical")
+        tables.append((read_proteins(folder), (folder / "proteins.faa").read_bytes()))
+    (one, proteins), (other, same_proteins) = tables
+    assert proteins == same_proteins != b""
+    mirrored = other.assign(
+        start=length - other["end"], end=length - other["start"], strand=other["strand"].map({"+": "-", "-": "+"})
+    )
+    pd.testing.assert_frame_equal(one, mirrored)
+
+
+def test_contigs_that_become_proteins_leave_no_chunks(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
+    prepare_contigs(write_fasta({"a": "GCC" * 10}), tmp_path / "out", 500)
+    prepare_proteins(write_fasta({"a": "MKT"}), tmp_path / "out")
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"proteins.faa", "proteins.tsv", "records.tsv", "provenance.json"}
+
+
+def test_what_a_killed_writer_left_is_removed(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
+    left = tmp_path / "out" / ".proteins.tsv.x1y2"
+    left.mkdir(parents=True)
+    (left / "proteins.tsv").write_text("half")
+    prepare_contigs(write_fasta({"a": "GCC" * 10}), tmp_path / "out", 500)
+    assert not left.exists()
+
+
 def test_lower_case_and_rna_are_read_as_upper_case_dna(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
     prepare_contigs(write_fasta({"a": "ATGGCCAAATTT"}, "dna.fa"), tmp_path / "dna", 12)
     prepare_contigs(write_fasta({"a": "auggccaaauuu"}, "rna.fa"), tmp_path / "rna", 12)
@@ -98,7 +167,7 @@ def test_a_letter_that_is_no_nucleotide_leaves_nothing_behind(
     write_fasta: Callable[..., Path], tmp_path: Path, sequence: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        prepare_contigs(write_fasta({"a": "ACGT", "b": sequence}), tmp_path / "out")
+        prepare_contigs(write_fasta({"a": "ACGT", "b": sequence}), tmp_path / "out", 500)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -136,6 +205,6 @@ def test_what_is_no_protein_is_refused(
 def test_no_open_frame_is_a_valid_empty_result(
     write_fasta: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare_contigs(write_fasta({"a": "AC"}), tmp_path / "out")
+    prepare_contigs(write_fasta({"a": "AC"}), tmp_path / "out", 500)
     assert (tmp_path / "out" / "proteins.faa").read_text() == ""
     assert "no open frame in any contig" in caplog.text

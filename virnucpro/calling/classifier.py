@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from scipy.special import erf
 
+from virnucpro.calling.evidence import group_means
 from virnucpro.calling.features import NAMES
 from virnucpro.calling.requirements import Requirements, as_metadata, read_requirements
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
-from virnucpro.proteins.table import group_means
 
 Floats = npt.NDArray[np.float64]
 
@@ -109,7 +109,7 @@ def frame_inputs(embedding: npt.NDArray[np.float32], frames: pd.DataFrame) -> np
 
     Args:
         embedding: float32 [frames, embed_dim].
-        frames: of `read_frames`, all those of their contigs.
+        frames: of `describe_groups`, all those of their contigs.
     """
     residues = frames["group_residues"].to_numpy(np.float32)
     columns = [group_means(embedding, frames), np.log(residues), frames["frames_in_chunk"], frames["relative_length"]]

@@ -1,15 +1,17 @@
 """Files of embeddings, HDF5: a few datasets, and attributes that say what made them.
 
-id                text [sequences]
+id                text [sequences], of the proteins
+begin             int64 [sequences], only in the file of a shard: residues of the protein before what was embedded
 embedding         float32 [sequences, embed_dim], or [sequences, layers, embed_dim] where several layers were asked for
 residue_start     int64 [sequences + 1], only with per-residue embeddings: where each sequence's rows start in
 residue_embedding float32 [residues, ...], shaped like `embedding`
 """
 
 import errno
+import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,69 +21,31 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro import __version__
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
 
-Attributes = Mapping[str, str | int]
 Rows = npt.NDArray[np.float32]
-
-
-def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
-    """Return layers' numbers from 0, the model's input, to `last`, where negative ones count from the end.
-
-    Raises:
-        UserError: the model has no such layer.
-    """
-    for number in layers:
-        if not -last - 1 <= number <= last:
-            raise UserError(f"layers: no layer {number}, only 0 (its input) to {last} in this model")
-    return [number % (last + 1) for number in layers]
-
-
-def describe_embeddings(
-    model: Mapping[str, Any], layers: Sequence[int], precision: str, max_sequence_length: int
-) -> Attributes:
-    """Return the attributes that say what made embeddings.
-
-    Args:
-        model: its name and sha256.
-        layers: numbers of the layers, from 0.
-        precision: of the weights.
-        max_sequence_length: residues that the model took at once.
-    """
-    return {
-        "model": model["name"],
-        "model_sha256": model["sha256"],
-        "layer": layers[0] if len(layers) == 1 else ",".join(map(str, layers)),
-        "pooling": "mean",
-        "precision": precision,
-        "max_sequence_length": max_sequence_length,
-        "virnucpro_version": __version__,
-    }
-
-
-def row_shape_of(layers: Sequence[int], embed_dim: int) -> tuple[int, ...]:
-    """Return the shape of a row: [embed_dim], or [layers, embed_dim] for several layers."""
-    return (embed_dim,) if len(layers) == 1 else (len(layers), embed_dim)
 
 
 @contextmanager
 def new_embedding_file(
     path: str | os.PathLike[str],
     ids: Sequence[str],
-    row_shape: tuple[int, ...],
-    attributes: Attributes,
+    description: EmbeddingDescription,
     residues: Sequence[int] | None = None,
+    begins: Sequence[int] | None = None,
 ) -> Iterator[h5py.File]:
     """Yield an open file with ids and attributes, whose rows are to be written; it is put in place if all goes well.
 
     Args:
         path: the file.
         ids: id of every row.
-        row_shape: shape of one row of `embedding`.
-        attributes: model, model_sha256, layers, precision and the like.
+        description: of the embeddings.
         residues: of every sequence, for per-residue embeddings.
+        begins: of every sequence, in the file of a shard.
     """
+    row_shape = description.row_shape
     rows = len(ids) + sum(residues or ())
     least = 4 * rows * int(np.prod(row_shape)) + sum(map(len, ids)) + 64 * len(ids) + 16_384
     with atomic_path(path) as temporary:
@@ -89,7 +53,7 @@ def new_embedding_file(
         if shutil.disk_usage(temporary.parent).free < least:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         with h5py.File(temporary, "w") as file:
-            _fill_in(file, ids, row_shape, attributes, residues)
+            _fill_in(file, ids, description, residues, begins)
             file.flush()
             with temporary.open("rb+") as raw:
                 os.posix_fallocate(raw.fileno(), 0, file.id.get_filesize())
@@ -99,23 +63,41 @@ def new_embedding_file(
 def _fill_in(
     file: h5py.File,
     ids: Sequence[str],
-    row_shape: tuple[int, ...],
-    attributes: Attributes,
+    description: EmbeddingDescription,
     residues: Sequence[int] | None,
+    begins: Sequence[int] | None,
 ) -> None:
+    row_shape = description.row_shape
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    file.attrs.update(attributes)
+    file.attrs.update(_attributes(description))
     file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
     file.create_dataset("embedding", (len(ids), *row_shape), np.float32, dcpl=early)
+    if begins is not None:
+        file.create_dataset("begin", data=np.array(begins, np.int64))
     if residues is not None:
         start = np.cumsum([0, *residues], dtype=np.int64)
         file.create_dataset("residue_start", data=start)
         file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32, dcpl=early)
 
 
+def _attributes(description: EmbeddingDescription) -> dict[str, str | int]:
+    """Return what a file of embeddings says of itself: the description whole, as JSON, and its main parts to read."""
+    layers = description.layers
+    return {
+        "model": description.encoder,
+        "model_sha256": description.encoder_sha256,
+        "layer": layers[0] if len(layers) == 1 else ",".join(map(str, layers)),
+        "pooling": description.pooling,
+        "precision": description.precision,
+        "max_sequence_length": description.max_sequence_length,
+        "description": json.dumps(description.as_json()),
+        "virnucpro_version": __version__,
+    }
+
+
 class EmbeddingFile:
-    """An embedding file for reading: `ids`, `attributes`, `row_shape`, `has_residues`, and rows by number.
+    """An embedding file for reading: `ids`, `begins`, `description`, `has_residues`, and rows by number.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -127,10 +109,13 @@ class EmbeddingFile:
             with h5py.File(self.path, "r") as file:
                 embedding = file["embedding"]
                 self.ids: list[str] = file["id"].asstr()[:].tolist()
-                self.attributes: dict[str, str | int] = {
-                    key: value if isinstance(value, str) else int(value) for key, value in file.attrs.items()
-                }
-                self.row_shape: tuple[int, ...] = embedding.shape[1:]
+                self.begins: npt.NDArray[np.int64] = (
+                    file["begin"][:] if "begin" in file else np.zeros(len(self.ids), np.int64)
+                )
+                self.description = EmbeddingDescription.from_json(json.loads(file.attrs["description"]))
+                self.row_shape = self.description.row_shape
+                if embedding.shape[1:] != self.row_shape:
+                    raise ValueError(f"rows of shape {embedding.shape[1:]}, described as {self.row_shape}")
                 rows, self._offset = len(embedding), embedding.id.get_offset()
                 self.has_residues = "residue_start" in file
                 if self.has_residues:
@@ -138,9 +123,9 @@ class EmbeddingFile:
                     self._residue_offset = file["residue_embedding"].id.get_offset()
         except FileNotFoundError:
             raise UserError(f"{path}: no such file of embeddings") from None
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: not a whole file of embeddings ({error}); delete it and run again") from None
-        if len(self.ids) != rows:
+        if not len(self.ids) == len(self.begins) == rows:
             raise UserError(f"{path}: {len(self.ids)} ids for {rows} embeddings; delete it and run again")
 
     def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:

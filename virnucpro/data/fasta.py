@@ -129,10 +129,19 @@ def _damage() -> tuple[type[Exception], ...]:
     return (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
 
 
-def _open_text(path: Path) -> IO[str]:
+def is_compressed(path: Path) -> bool:
+    """Return whether a file is compressed, by its first bytes."""
+    return _module(path) != "builtins"
+
+
+def _module(path: Path) -> str:
+    """Return the name of the module whose `open` reads a file."""
     with path.open("rb") as raw:
         magic = raw.read(max(map(len, _MODULES)))
-    module = next((module for known, module in _MODULES.items() if magic.startswith(known)), "builtins")
+    return next((module for known, module in _MODULES.items() if magic.startswith(known)), "builtins")
+
+
+def _open_text(path: Path) -> IO[str]:
     # Old headers may hold Latin-1; only the id matters, and it is checked. Windows may put a mark before the first.
-    text: IO[str] = import_module(module).open(path, "rt", encoding="utf-8-sig", errors="replace")
+    text: IO[str] = import_module(_module(path)).open(path, "rt", encoding="utf-8-sig", errors="replace")
     return text

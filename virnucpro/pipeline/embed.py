@@ -1,9 +1,7 @@
 """embed: the bins of one manifest through ESM-2."""
 
-import json
 import logging
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,12 @@ import numpy.typing as npt
 import torch
 
 from virnucpro.data.collation import BatchShape, common_shape
-from virnucpro.data.embeddings import Rows, describe_embeddings, new_embedding_file, row_shape_of
-from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import remove_leftovers, write_text
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.embeddings import Rows, new_embedding_file
+from virnucpro.data.files import remove_leftovers
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest
 from virnucpro.data.packing import SPECIAL_TOKENS
+from virnucpro.data.provenance import checked_input, write_provenance
 from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.checkpoint import load_esm2
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
@@ -31,13 +30,23 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 5
 
+Place = tuple[str, int]  # the id of a protein, and the residues of it before what is embedded
+
+_NOTHING: dict[str, Any] = {
+    "device": "none",
+    "attention": "none",
+    "compiled": False,
+    "bins": 0,
+    "tokens": 0,
+    "seconds": 0.0,
+}
+
 
 def embed(
     manifest_path: Path,
-    fasta: Path,
+    proteins: Path,
     model: str,
     output: Path,
-    layers: Sequence[int] = (-1,),
     per_residue: bool = False,
     device: str = "auto",
     threads: int | None = None,
@@ -45,15 +54,14 @@ def embed(
 ) -> None:
     """Embed every sequence of a manifest: the mean over its residues.
 
-    Writes `output`, HDF5 with a row a sequence in the order of `fasta`, and beside it, ending in .json, what it ran on
-    and how fast.
+    Writes `output`, HDF5 with a row a sequence in the order of `proteins`, and beside it, ending in .json, the record
+    of what it was made from, what it ran on and how fast.
 
     Args:
         manifest_path: the shard's manifest.
-        fasta: at least the manifest's proteins.
+        proteins: proteins.faa, whose residues the manifest points at.
         model: name or path of the manifest's model.
         output: the HDF5 file.
-        layers: numbers of the layers wanted; negative ones count from the end.
         per_residue: whether to write the residues' embeddings beside their means.
         device: auto, gpu or cpu.
         threads: CPU threads, or None for torch's own choice.
@@ -62,49 +70,69 @@ def embed(
     Raises:
         UserError: the manifest, the proteins and the weights do not belong together.
     """
-    remove_leftovers(output)
+    record = output.with_suffix(".json")
+    for path in (output, record):
+        remove_leftovers(path)
+    record.unlink(missing_ok=True)  # what it says of the embeddings will be true no more
+    source = checked_input(manifest_path, manifest_path.parent.with_suffix(".provenance.json"))
     manifest = read_manifest(manifest_path)
-    proteins = _read_proteins(manifest, fasta)
-    if threads:
-        torch.set_num_threads(threads)
+    description = EmbeddingDescription.from_json(manifest["embedding"])
+    sequences = _read_sequences(manifest, proteins)
+    residues = [_pooled(sequence) for sequence in sequences.values()] if per_residue else None
+    ids, begins = [name for name, _ in sequences], [begin for _, begin in sequences]
+    with new_embedding_file(output, ids, description, residues, begins) as file:
+        details = _NOTHING
+        if sequences:
+            weights = _find_weights(model, description, manifest_path)
+            if threads:
+                torch.set_num_threads(threads)
+            with lease_device(device) as leased:
+                esm2 = load_esm2(weights, leased, DTYPES[description.precision])
+                shape = _shape_of_bins(manifest, esm2) if compiled else None
+                runner = AsyncInferenceRunner(esm2, description.layers, per_residue, shape)
+                where = _describe(esm2, leased, manifest)
+                logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
+                progress = _Progress(manifest)
+                _run(runner, manifest, sequences, file, progress)
+                ran = {"device": describe_device(leased), "attention": esm2.attention.__name__}
+            details = {**ran, "compiled": runner.compiled, **progress.totals()}
+    write_provenance(record, "embed", {"per_residue": per_residue}, {"manifest": source}, [output], details)
+
+
+def _find_weights(model: str, description: EmbeddingDescription, manifest: Path) -> Path:
     weights = find_weights(model)
-    if weights.sha256 != manifest["model"]["sha256"]:
+    if weights.sha256 != description.encoder_sha256:
         raise UserError(
-            f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
-            f"{manifest['model']['sha256']}; run the workflow again, so that it packs for these weights"
+            f"{weights.path}: SHA-256 {weights.sha256}, but {manifest} was packed for "
+            f"{description.encoder_sha256}; run the workflow again, so that it packs for these weights"
         )
-    with lease_device(device) as leased:
-        esm2 = load_esm2(weights.path, leased, DTYPES[manifest["precision"]])
-        shape = _shape_of_bins(manifest, esm2) if compiled else None
-        runner = AsyncInferenceRunner(esm2, layers, per_residue, shape)
-        attributes = describe_embeddings(
-            manifest["model"], runner.layers, manifest["precision"], manifest["max_sequence_length"]
-        )
-        row_shape = row_shape_of(layers, esm2.config.embed_dim)
-        residues = [_pooled(sequence) for sequence in proteins.values()] if per_residue else None
-        bins = ([proteins[s["id"]] for s in a_bin["sequences"]] for a_bin in manifest["bins"])
-        logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], _describe(esm2, leased, manifest))
-        progress = _Progress(manifest)
-        with new_embedding_file(output, list(proteins), row_shape, attributes, residues) as file:
-            row_of = {name: number for number, name in enumerate(proteins)}
-            means = np.empty((len(proteins), *row_shape), np.float32)
-            start = np.cumsum([0, *(residues or [])], dtype=np.int64)
-            for a_bin, embedded in zip(manifest["bins"], runner.run(bins), strict=True):
-                rows = [row_of[name] for name in embedded.ids]
-                means[rows] = embedded.embeddings
-                if embedded.residues is not None:
-                    _write_residues(file, start, rows, embedded.residues)
-                progress.advance(a_bin["tokens"])
-            file["embedding"][...] = means
-        device_name = describe_device(leased)
-    ran = {"device": device_name, "attention": esm2.attention.__name__, "compiled": runner.compiled}
-    write_text(output.with_suffix(".json"), json.dumps(ran | progress.totals(), indent=1) + "\n")
+    return weights.path
+
+
+def _run(
+    runner: AsyncInferenceRunner,
+    manifest: Manifest,
+    sequences: dict[Place, dict[str, Any]],
+    file: h5py.File,
+    progress: "_Progress",
+) -> None:
+    """Embed all bins and write what comes out to the rows of its sequences."""
+    row_of = {place: row for row, place in enumerate(sequences)}
+    means = np.empty(file["embedding"].shape, np.float32)
+    start = file["residue_start"][:] if runner.per_residue else np.empty(0, np.int64)
+    bins = [[_place(packed) for packed in a_bin["sequences"]] for a_bin in manifest["bins"]]
+    embedded_bins = runner.run([sequences[place] for place in places] for places in bins)
+    for places, a_bin, embedded in zip(bins, manifest["bins"], embedded_bins, strict=True):
+        rows = [row_of[place] for place in places]
+        means[rows] = embedded.embeddings
+        if embedded.residues is not None:
+            _write_residues(file, start, rows, embedded.residues)
+        progress.advance(a_bin["tokens"])
+    file["embedding"][...] = means
 
 
 def _shape_of_bins(manifest: Manifest, model: ESM2) -> BatchShape | None:
     """Return the one shape of a compiled forward's batches, or None with a warning where a forward cannot be that."""
-    if not manifest["bins"]:
-        return None
     if model.attention is sdpa_attention:
         logger.warning("compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled")
         return None
@@ -122,34 +150,32 @@ def _describe(model: ESM2, device: torch.device, manifest: Manifest) -> str:
         room = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
     else:
         room = f"{torch.get_num_threads()} threads"
-    return f"{describe_device(device)} ({room}), {manifest['precision']}, {model.attention.__name__}"
+    return f"{describe_device(device)} ({room}), {manifest['embedding']['precision']}, {model.attention.__name__}"
 
 
-def _read_proteins(manifest: Manifest, fasta: Path) -> dict[str, dict[str, Any]]:
-    """Return the manifest's sequences by id, in the order of the FASTA, as the collator takes them."""
-    wanted: dict[str, list[PackedSequence]] = {}
-    for a_bin in manifest["bins"]:
-        for packed in a_bin["sequences"]:
-            wanted.setdefault(_window(packed)["protein"], []).append(packed)
-    proteins = {}
-    for name, protein in read_fasta(fasta, may_be_empty=True):
-        for packed in sorted(wanted.pop(name, []), key=lambda packed: _window(packed)["begin"]):
-            window = _window(packed)
-            begin = window["begin"]
-            sequence = protein[begin : begin + packed["length"]]
-            if sequence_digest(sequence).hex() != packed["sha256"]:
-                raise UserError(f"{fasta}: {name} is not the sequence that was packed; run the pack stage again")
-            pool = (window["pool_begin"] - begin, window["pool_end"] - begin)
-            proteins[packed["id"]] = {"id": packed["id"], "sequence": sequence, "pool": pool}
-    if wanted:
-        raise UserError(f"{fasta}: {min(wanted)} and {len(wanted) - 1} others of the manifest are not in it")
-    return proteins
+def _read_sequences(manifest: Manifest, proteins: Path) -> dict[Place, dict[str, Any]]:
+    """Return the manifest's sequences by their places, in the order of the proteins, as the collator takes them."""
+    packed_sequences = [packed for a_bin in manifest["bins"] for packed in a_bin["sequences"]]
+    packed_sequences.sort(key=lambda packed: packed["offset"])
+    sequences: dict[Place, dict[str, Any]] = {}
+    try:
+        with proteins.open("rb") as file:
+            for packed in packed_sequences:
+                file.seek(packed["offset"])
+                residues = file.read(packed["length"])
+                if sequence_digest(residues).hex() != packed["sha256"]:
+                    raise UserError(f"{proteins}: {packed['id']} is not what was packed; run the prepare stage again")
+                begin = _place(packed)[1]
+                window = packed.get("window", WindowOf(begin=0, pool_begin=0, pool_end=packed["length"]))
+                pool = (window["pool_begin"] - begin, window["pool_end"] - begin)
+                sequences[_place(packed)] = {"id": packed["id"], "sequence": residues.decode(), "pool": pool}
+    except FileNotFoundError:
+        raise UserError(f"{proteins}: no such file; run the prepare stage again") from None
+    return sequences
 
 
-def _window(packed: PackedSequence) -> WindowOf:
-    """Return where a sequence lies in its protein; one without a window is the protein's beginning."""
-    whole = WindowOf(protein=packed["id"], begin=0, pool_begin=0, pool_end=packed["length"])
-    return packed.get("window", whole)
+def _place(packed: PackedSequence) -> Place:
+    return packed["id"], packed["window"]["begin"] if "window" in packed else 0
 
 
 def _pooled(sequence: dict[str, Any]) -> int:

@@ -5,30 +5,23 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from virnucpro.data.embeddings import layer_numbers
-from virnucpro.data.files import write_text
-from virnucpro.data.manifest import ModelIdentity
+from virnucpro.data.cards import ModelCard, record_of
+from virnucpro.data.description import layer_numbers
+from virnucpro.data.files import remove_leftovers, write_text
+from virnucpro.data.provenance import file_state, write_provenance
 from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.weights import find_weights
 
 logger = logging.getLogger(__name__)
 
 
-class ModelCard(ModelIdentity):
-    """Which weights, and their sizes."""
-
-    layers: int
-    embed_dim: int
-    heads: int
-
-
-def fetch_model(model: str, output: Path | None = None, layers: Sequence[int] = (-1,)) -> None:
+def fetch_model(model: str, layers: Sequence[int], output: Path | None = None) -> None:
     """Fetch a model where it is not at hand, read it, and write its name, digest and sizes as JSON.
 
     Args:
         model: a name, or the path of a checkpoint or of a folder with one.
-        output: the JSON file, or None to only fetch.
         layers: numbers of the layers that will be wanted of it.
+        output: the JSON file, or None to only fetch.
 
     Raises:
         UserError: it cannot be found, fetched or read, or has no such layers.
@@ -45,4 +38,7 @@ def fetch_model(model: str, output: Path | None = None, layers: Sequence[int] = 
     )
     logger.info("model: %s, %d layers of %d, SHA-256 %s", card["name"], config.layers, config.embed_dim, card["sha256"])
     if output:
+        remove_leftovers(output)
         write_text(output, json.dumps(card, indent=1) + "\n")
+        inputs = {"weights": file_state(weights.path, weights.sha256)}
+        write_provenance(record_of(output), "fetch-model", {"model": weights.name}, inputs, [output], card)

@@ -1,6 +1,5 @@
 """merge: the embeddings of all shards of a sample, in the order of its input."""
 
-import json
 import logging
 import os
 import platform
@@ -16,19 +15,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from virnucpro import __version__
-from virnucpro.data.embeddings import (
-    Attributes,
-    EmbeddingFile,
-    Rows,
-    describe_embeddings,
-    layer_numbers,
-    new_embedding_file,
-    row_shape_of,
-)
-from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import remove_leftovers, write_text
+from virnucpro.calling import CALL_FILES
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
+from virnucpro.data.files import remove_leftovers
+from virnucpro.data.provenance import Provenance, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
+from virnucpro.data.windows import overlapping_windows
 from virnucpro.errors import UserError
+from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
@@ -36,75 +31,99 @@ BLOCK_BYTES = 64_000_000
 PACKAGES = ("torch", "numpy", "biopython", "h5py")
 
 
-def merge(sample: Path, token_budget: Path, shards: Sequence[Path], output: Path, settings: Mapping[str, Any]) -> None:
-    """Write one file with an embedding for every protein of a sample, in input order, and its provenance beside it.
+def merge(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+    """Write one file with an embedding for every protein of a sample, in input order.
+
+    Writes embeddings.h5 and embeddings.provenance.json into the sample's folder. Calls that were made from other
+    embeddings are deleted.
 
     Args:
-        sample: the sample's folder, with what prepare and pack wrote.
-        token_budget: JSON that the token-budget stage wrote, with the model and its precision.
-        shards: the files that embed wrote, in any order.
-        output: the HDF5 file; the provenance is called like it, ending in .provenance.json.
-        settings: the configuration: for the provenance, and for what an empty sample's file should look like.
+        folder: the sample's, with what prepare, pack and embed wrote.
+        settings: the configuration, for the provenance.
 
     Raises:
-        UserError: an id is missing, there twice or not finite, or the shards come from different models.
+        UserError: a file is not what the stages before wrote, an id is missing, there twice or not finite, or the
+            shards were embedded in different ways.
     """
-    remove_leftovers(output)
-    proteins = sample / "prepared" / "proteins.faa"
-    ids = [name for name, _ in read_fasta(proteins, may_be_empty=True)]
-    probed = json.loads(token_budget.read_text())
-    model = probed["model"]
+    output, record = folder / "embeddings.h5", folder / "embeddings.provenance.json"
+    for path in (output, record):
+        remove_leftovers(path)
+    record.unlink(missing_ok=True)  # what it says of the embeddings will be true no more
+    prepared, packing = folder / "prepared" / "provenance.json", folder / "manifests.provenance.json"
+    packed = read_provenance(packing)
+    inputs = {
+        "proteins.tsv": checked_input(prepared.with_name("proteins.tsv"), prepared),
+        "duplicates.tsv": checked_input(packing.with_name("duplicates.tsv"), packing),
+    }
+    shards = [folder / "shards" / f"{shard['shard']}.h5" for shard in packed.details["shards"]]
+    runs = [_checked_run(path, packed) for path in shards]
+    inputs |= {path.name: checked_input(path, path.with_suffix(".json")) for path in shards}
     files = [EmbeddingFile(path) for path in shards]
-    _check_source(files, model["sha256"])
-    parts = _Parts(ids, read_table(sample / "windows.tsv", "id", "protein"))
-    parts.find(files)
-    parts.share(read_table(sample / "duplicates.tsv", "id", "same_as"), sample / "duplicates.tsv")
-    parts.check_complete(proteins)
+    description = EmbeddingDescription.from_json(packed.settings["embedding"])
+    _check_source(files, description)
 
-    if files:
-        attributes: Attributes = files[0].attributes
-        row_shape = files[0].row_shape
-        residues = parts.residues(files) if files[0].has_residues else None
-    else:
-        layers = layer_numbers(settings.get("layers", [-1]), model["layers"])
-        attributes = describe_embeddings(model, layers, probed["precision"], settings.get("max_sequence_length", 1022))
-        row_shape = row_shape_of(layers, model["embed_dim"])
-        residues = [] if settings.get("per_residue") else None
-    with new_embedding_file(output, ids, row_shape, attributes, residues) as merged:
+    parts = _Parts(read_proteins(prepared.parent, "protein", "residues"), description)
+    parts.find(files)
+    parts.share(read_table(packing.with_name("duplicates.tsv"), "protein", "same_as"), folder)
+    parts.check_complete(prepared.parent)
+    residues = parts.residues(files) if files[0].has_residues else None
+    with new_embedding_file(output, parts.ids, description, residues) as merged:
         written = 0
         for block in parts.blocks(files):
             merged["embedding"][written : written + len(block)] = block
             written += len(block)
         if residues is not None:
             _copy_residues(parts, files, merged["residue_embedding"])
-    runs = [json.loads(path.with_suffix(".json").read_text()) for path in shards]
-    provenance = _provenance(json.loads((sample / "prepared" / "input.json").read_text()), model, runs, settings)
-    write_text(output.with_suffix(".provenance.json"), json.dumps(provenance, indent=1) + "\n")
-    logger.info("merge: %s: %d embeddings from %d shards", output, len(ids), len(files))
+    details = _details(read_provenance(prepared), description, runs, settings or {})
+    write_provenance(record, "merge", {}, inputs, [output], details)
+    _delete_other_calls(folder)
+    logger.info("merge: %s: %d embeddings from %d shards", output, len(parts.ids), len(files))
 
 
-def _check_source(files: Sequence[EmbeddingFile], model_sha256: str) -> None:
+def _delete_other_calls(folder: Path) -> None:
+    """Delete calls that were made from other embeddings than those that are there now."""
+    made = read_provenance(folder / "embeddings.provenance.json").outputs["embeddings.h5"]
+    try:
+        called_from = read_provenance(folder / "contigs.provenance.json").inputs["embeddings.h5"].sha256
+    except (UserError, KeyError):
+        called_from = ""
+    if called_from != made.sha256:
+        for name in CALL_FILES:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _checked_run(shard: Path, packed: Provenance) -> Provenance:
+    """Return the record of a shard's embedding, which must be that of the manifest as it is now."""
+    run = read_provenance(shard.with_suffix(".json"))
+    manifest = packed.outputs.get(f"manifests/{shard.stem}.json")
+    made_from = run.inputs.get("manifest")
+    if manifest is None or made_from is None or made_from.sha256 != manifest.sha256:
+        raise UserError(f"{shard}: made from another manifest; delete it and run the embed stage again")
+    return run
+
+
+def _check_source(files: Sequence[EmbeddingFile], description: EmbeddingDescription) -> None:
     for file in files:
-        if file.attributes.get("model_sha256") != model_sha256:
-            raise UserError(f"{file.path} was made by another model, {file.attributes}; delete it and run again")
-        if (file.attributes, file.row_shape) != (files[0].attributes, files[0].row_shape):
+        file.description.check_same(description, file.path, "what was packed")
+        if file.has_residues != files[0].has_residues:
             raise UserError(
-                f"{file.path} and {files[0].path} do not come from the same settings: "
-                f"{file.attributes} and {files[0].attributes}; delete the older and run again"
+                f"{file.path} and {files[0].path}: one has embeddings of residues, the other has not; delete the older"
+                " and run again"
             )
 
 
-def _provenance(
-    source: Mapping[str, Any], model: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+def _details(
+    prepared: Provenance, description: EmbeddingDescription, runs: Sequence[Provenance], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what a sample's result was made from, with what and how."""
+    """Return what a sample's result was made from, with what and how, for people."""
+    ran = [run.details for run in runs]
     return {
-        "input": source,
-        "model": model,
+        "input": {"path": prepared.details["fasta"], "sha256": prepared.inputs["fasta"].sha256},
+        "embedding": description.as_json(),
         "settings": settings,
-        "devices": sorted({run["device"] for run in runs}),
-        "attention": sorted({run["attention"] for run in runs}),
-        "seconds": round(sum(run["seconds"] for run in runs), 1),
+        "devices": sorted({run["device"] for run in ran}),
+        "attention": sorted({run["attention"] for run in ran}),
+        "seconds": round(sum(run["seconds"] for run in ran), 1),
         "versions": {"virnucpro": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
         "command": os.environ.get("VIRNUCPRO_COMMAND"),  # how the workflow was started, which a stage cannot see
@@ -116,52 +135,58 @@ class _Parts:
     """What was embedded for the proteins of a sample, in their order: each protein itself, or the windows over it.
 
     Arrays with a row a part: `file` and `row` say where its embedding is, `weight` how many residues of a window count.
-    `start` [proteins + 1] says where each protein's parts start.
+    `start` [proteins + 1] says where each protein's parts start, and `begin` how many residues lie before a part.
     """
 
-    def __init__(self, ids: list[str], windows: pd.DataFrame) -> None:
-        self.names = ids
-        self.start = np.arange(len(ids) + 1)
-        self.weight = np.ones(len(ids), np.float32)
-        if len(windows):
-            of_protein = {name: rows for name, rows in windows.groupby("protein", sort=False)}
-            parts = [of_protein[name]["id"].tolist() if name in of_protein else [name] for name in ids]
-            residues = dict(zip(windows["id"], windows["residues"].astype(int), strict=True))
-            self.names = [part for of_one in parts for part in of_one]
-            self.start = np.cumsum([0, *map(len, parts)])
-            self.weight = np.array([residues.get(part, 1) for part in self.names], np.float32)
-        self.number = {name: number for number, name in enumerate(self.names)}
-        self.file = np.full(len(self.names), -1, np.int32)
-        self.row = np.zeros(len(self.names), np.int64)
+    def __init__(self, proteins: pd.DataFrame, description: EmbeddingDescription) -> None:
+        self.ids: list[str] = proteins["protein"].tolist()
+        longest = description.max_sequence_length
+        windows = description.long_proteins == "windows"
+        counts, begins, weights = [], [], []
+        for residues in proteins["residues"].tolist():
+            over = overlapping_windows(residues, longest) if windows and residues > longest else []
+            counts.append(len(over) or 1)
+            begins += [window.begin for window in over] or [0]
+            weights += [window.pool_end - window.pool_begin for window in over] or [1]
+        self.start = np.cumsum([0, *counts])
+        self.begin = np.array(begins, np.int64)
+        self.weight = np.array(weights, np.float32)
+        self.number = {name: number for number, name in enumerate(self.ids)}
+        self.file = np.full(len(begins), -1, np.int32)
+        self.row = np.zeros(len(begins), np.int64)
 
     def find(self, files: Sequence[EmbeddingFile]) -> None:
         """Note where each part is."""
         for number, file in enumerate(files):
-            parts = np.array([self._number(name, file.path) for name in file.ids], np.int64)
+            parts = self._parts(file.ids, file.begins.tolist(), file.path)
+            order = np.argsort(parts, kind="stable")
+            twice = parts[order][1:][np.diff(parts[order]) == 0]
+            if len(twice):
+                raise UserError(f"{file.path}: {self._some(twice)} embedded twice in it; delete it and run again")
             twice = parts[self.file[parts] >= 0]
             if len(twice):
-                name = self.names[twice[0]]
-                raise UserError(f"{file.path}: {name} is embedded in another shard too; delete both and run again")
+                raise UserError(
+                    f"{file.path}: {self._some(twice)} embedded in another shard too; delete both and run again"
+                )
             self.file[parts] = number
             self.row[parts] = np.arange(len(parts))
 
-    def share(self, duplicates: pd.DataFrame, path: Path) -> None:
+    def share(self, duplicates: pd.DataFrame, where: Path) -> None:
         """Give every duplicate the place of what it is a duplicate of."""
-        for name, same_as in zip(duplicates["id"], duplicates["same_as"], strict=True):
-            here, there = self._number(name, path), self._number(same_as, path)
-            self.file[here], self.row[here] = self.file[there], self.row[there]
+        here = self._parts(duplicates["protein"].tolist(), duplicates["begin"].tolist(), where)
+        there = self._parts(duplicates["same_as"].tolist(), duplicates["same_as_begin"].tolist(), where)
+        self.file[here], self.row[here] = self.file[there], self.row[there]
 
-    def check_complete(self, fasta: Path) -> None:
+    def check_complete(self, prepared: Path) -> None:
         """Raise a UserError if a part was never embedded."""
         missing = np.flatnonzero(self.file < 0)
         if len(missing):
-            raise UserError(f"{fasta}: {self._some(missing)} of {len(self.names)} have no embedding in any shard")
+            raise UserError(f"{prepared}: {self._some(missing)} of {len(self.file)} have no embedding in any shard")
 
     def blocks(self, files: Sequence[EmbeddingFile]) -> Iterator[Rows]:
         """Yield the embeddings of the proteins in order, float32 [proteins, *row_shape], some at a time."""
-        proteins = len(self.start) - 1
-        step = max(1, BLOCK_BYTES // (4 * int(np.prod(files[0].row_shape)))) if files else 1
-        for begin in range(0, proteins, step):
+        step = max(1, BLOCK_BYTES // (4 * int(np.prod(files[0].row_shape))))
+        for begin in range(0, len(self.ids), step):
             start = self.start[begin : begin + step + 1]
             of_file, of_row = self.file[start[0] : start[-1]], self.row[start[0] : start[-1]]
             block = np.empty((len(of_file), *files[0].row_shape), np.float32)
@@ -170,16 +195,16 @@ class _Parts:
                 block[here] = files[number].rows(of_row[here])
             bad = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
             if len(bad):
-                raise UserError(f"{self._some(start[0] + bad)} of {len(self.names)} embeddings hold NaN or infinity")
+                raise UserError(f"{self._some(start[0] + bad)} of {len(self.file)} embeddings hold NaN or infinity")
             yield self._average(block, start) if len(block) > len(start) - 1 else block
 
     def residues(self, files: Sequence[EmbeddingFile]) -> list[int]:
         """Return how many residues of each protein were embedded."""
-        count = np.zeros(len(self.names), np.int64)
+        count = np.zeros(len(self.file), np.int64)
         for number, file in enumerate(files):
             here = self.file == number
             count[here] = file.residue_counts[self.row[here]]
-        total: list[int] = np.add.reduceat(count, self.start[:-1]).tolist()
+        total: list[int] = np.add.reduceat(count, self.start[:-1]).tolist() if self.ids else []
         return total
 
     def _average(self, block: Rows, start: npt.NDArray[np.int64]) -> Rows:
@@ -189,14 +214,23 @@ class _Parts:
         mean = np.add.reduceat(block * weight, first) / np.add.reduceat(weight, first)
         return mean.astype(np.float32, copy=False)
 
-    def _number(self, name: str, where: Path) -> int:
-        if name not in self.number:
-            raise UserError(f"{where}: {name} is no protein of this sample; delete the file and run again")
-        return self.number[name]
+    def _parts(self, ids: Sequence[str], begins: Sequence[int], where: Path) -> npt.NDArray[np.int64]:
+        """Return the numbers of parts, int64 [ids], from their proteins and the residues before them."""
+        numbers = np.empty(len(ids), np.int64)
+        for place, (name, begin) in enumerate(zip(ids, begins, strict=True)):
+            protein = self.number.get(name, -1)
+            part = self.start[protein]
+            if begin and protein >= 0:
+                part += np.searchsorted(self.begin[part : self.start[protein + 1]], begin)
+            if protein < 0 or part == self.start[protein + 1] or self.begin[part] != begin:
+                raise UserError(f"{where}: {name} from residue {begin} on is nothing that was packed; run pack again")
+            numbers[place] = part
+        return numbers
 
     def _some(self, parts: npt.NDArray[np.integer]) -> str:
         """Return how many parts are meant, and the names of the first three."""
-        named = ", ".join(self.names[number] for number in parts[:3])
+        proteins = np.searchsorted(self.start, parts[:3], side="right") - 1
+        named = ", ".join(self.ids[number] for number in proteins)
         return f"{len(parts)} ({named}{', ...' if len(parts) > 3 else ''})"
 
 

@@ -1,6 +1,5 @@
 """summary: what a run made, what it left out, and a picture of the packing."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from virnucpro.data.files import atomic_path, write_text
+from virnucpro.calling import CALL_FILES
+from virnucpro.data.files import atomic_path, remove_leftovers, write_text
+from virnucpro.data.provenance import Provenance, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.report.packing import draw_packing
 
@@ -21,31 +22,48 @@ CALLS = ("viral", "cellular", "unresolved")
 
 def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()) -> None:
     """Write what a run made: summary.tsv, a row a sample; left_out.tsv, every record without an embedding and why;
-    packing.svg, a picture of the bins; and summary.txt, a few lines for the terminal.
+    packing.svg, a picture of the bins; summary.txt, a few lines for the terminal; and summary.provenance.json.
+
+    Calls of samples that are not called any more are deleted.
 
     Args:
         output_dir: the run's folder, with a folder for each sample.
         samples: their names, in the order of the rows.
         called: those among them whose contigs were called.
     """
+    outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
+    record = output_dir / "summary.provenance.json"
+    for path in (*outputs, record):
+        remove_leftovers(path)
     rows, manifests, sequences, calls = [], [], 0, []
+    inputs = {}
     reasons: Counter[str] = Counter()
     with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
         for sample in samples:
             folder = output_dir / sample
-            records = read_table(folder / "prepared" / "records.tsv", "record")
-            shards = read_table(folder / "shards.tsv", "shard")
+            prepared = folder / "prepared" / "provenance.json"
+            inputs[f"{sample}/records.tsv"] = checked_input(prepared.with_name("records.tsv"), prepared)
+            records = read_table(prepared.with_name("records.tsv"), "record")
+            packed = read_provenance(folder / "manifests.provenance.json")
+            merged = read_provenance(folder / "embeddings.provenance.json")
+            inputs[f"{sample}/embeddings.h5"] = merged.outputs["embeddings.h5"]
             without = records[records["proteins"] == 0]
             missed = pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)})
             append_table(missed, path)
             reasons.update(missed["reason"])
-            rows.append({"sample": sample} | _count_records(records) | _count_packing(folder, shards))
-            manifests += [folder / "manifests" / f"{shard}.json" for shard in shards["shard"]]
-            sequences += int(shards["sequences"].sum())
+            rows.append({"sample": sample} | _count_records(records) | _count_packing(packed, merged))
+            manifests += [folder / "manifests" / f"{shard['shard']}.json" for shard in packed.details["shards"]]
+            sequences += sum(shard["sequences"] for shard in packed.details["shards"])
             if sample in called:
+                inputs[f"{sample}/contigs.tsv"] = checked_input(
+                    folder / "contigs.tsv", folder / "contigs.provenance.json"
+                )
                 contigs = read_table(folder / "contigs.tsv", "contig", "call")
                 rows[-1] |= {call: int((contigs["call"] == call).sum()) for call in CALLS}
                 calls.append(contigs.head(SHOWN_CONTIGS + 1).assign(sample=sample))
+            else:
+                for name in CALL_FILES:
+                    (folder / name).unlink(missing_ok=True)
     table = pd.DataFrame(rows)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
     table["tokens_per_second"] = (table["tokens"] / table["seconds"]).fillna(0).round(1)
@@ -55,6 +73,8 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     write_table(table, output_dir / "summary.tsv")
     shown = _show_calls(pd.concat(calls)) if calls else ""
     write_text(output_dir / "summary.txt", shown + _describe(table, reasons, output_dir))
+    settings = {"samples": list(samples), "called": list(called)}
+    write_provenance(record, "summary", settings, inputs, outputs)
 
 
 def _count_records(records: pd.DataFrame) -> dict[str, int]:
@@ -68,17 +88,17 @@ def _count_records(records: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _count_packing(folder: Path, shards: pd.DataFrame) -> dict[str, int | float]:
-    runs = [json.loads((folder / "shards" / f"{shard}.json").read_text()) for shard in shards["shard"]]
-    duplicates = read_table(folder / "duplicates.tsv", "id", "same_as")
+def _count_packing(packed: Provenance, merged: Provenance) -> dict[str, int | float]:
+    shards = packed.details["shards"]
+    bins = sum(shard["bins"] for shard in shards)
     return {
-        "duplicates": len(duplicates),
-        "truncated": int(shards["truncated"].sum() + duplicates["truncated"].sum()),
+        "duplicates": packed.details["duplicates"],
+        "truncated": packed.details["truncated"],
         "shards": len(shards),
-        "bins": int(shards["bins"].sum()),
-        "tokens": int(shards["tokens"].sum()),
-        "room": int((shards["bins"] * shards["token_budget"]).sum()),
-        "seconds": round(sum(run["seconds"] for run in runs), 3),
+        "bins": bins,
+        "tokens": sum(shard["tokens"] for shard in shards),
+        "room": bins * packed.details["token_budget"],
+        "seconds": merged.details["seconds"],
     }
 
 
@@ -116,6 +136,6 @@ def _show_calls(contigs: pd.DataFrame) -> str:
     """Return every call as a table, the likeliest viruses first, or nothing where they are too many."""
     if not 0 < len(contigs) <= SHOWN_CONTIGS:
         return ""
-    columns = ["sample", "contig", "length", "windows", "score", "call"]
+    columns = ["sample", "contig", "length", "chunks", "score", "call"]
     shown = contigs.sort_values("log_odds", ascending=False, kind="stable")
     return shown[columns].to_string(index=False) + "\n\n"

@@ -4,12 +4,13 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any, TypedDict
 
 import torch
 
 from virnucpro.data.budget import CPU_TOKEN_BUDGET, MARGIN, STEP, estimate_memory, token_budget
-from virnucpro.data.files import write_text
+from virnucpro.data.cards import TokenBudget, read_model_card, record_of
+from virnucpro.data.files import remove_leftovers, write_text
+from virnucpro.data.provenance import checked_input, write_provenance
 from virnucpro.encoders.checkpoint import load_esm2
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
 from virnucpro.encoders.probe import measure_memory, useful_tokens
@@ -18,22 +19,6 @@ from virnucpro.encoders.weights import find_weights
 logger = logging.getLogger(__name__)
 
 MOST_TOKENS = 256 * STEP  # keeps the largest arrays within what 32-bit indices of kernels reach, up to 3B
-
-
-class TokenBudget(TypedDict):
-    """What the probe found; `reason` says in words where `token_budget` comes from."""
-
-    device: str
-    capability: list[int] | None
-    total_bytes: int
-    free_bytes: int
-    model: dict[str, Any]
-    precision: str
-    model_bytes: int
-    activation_bytes: int
-    margin: float
-    token_budget: int
-    reason: str
 
 
 def probe_token_budget(
@@ -57,7 +42,10 @@ def probe_token_budget(
     Raises:
         UserError: the model leaves no room on the device.
     """
-    card = json.loads(model_json.read_text())
+    remove_leftovers(output)
+    card = read_model_card(model_json)
+    source = checked_input(model_json, record_of(model_json))
+    wanted = {"precision": precision, "token_budget": requested or "auto", "device": device}
     if device != "cpu" and not torch.cuda.is_available():
         logger.warning("no CUDA device: the CPU does the work")
     with lease_device(device) as leased:
@@ -96,6 +84,8 @@ def probe_token_budget(
         reason=reason,
     )
     write_text(output, json.dumps(found, indent=1) + "\n")
+    details = {"device": name, "precision": precision, "token_budget": budget}
+    write_provenance(record_of(output), "token-budget", wanted, {"model": source}, [output], details)
     logger.info("token budget: %d on %s in %s (%s)", budget, name, precision, reason)
 
 

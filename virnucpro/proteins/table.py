@@ -1,90 +1,57 @@
-"""The open frames of a sample as a table, and what those of one contig say together.
+"""The table of a sample's proteins: prepare writes it, and all that follows reads it; nobody takes an id apart.
 
-A gene is longer than a chunk as often as not. So frames of neighbouring chunks that are read in one phase are taken as
-one frame group, although the codon on the border, which no frame holds, may be a stop.
+protein       its id, opaque and unique in the sample
+contig        the contig it lies on; empty for the proteins of a FASTA file
+start, end    of its codons on the contig, from 0, half-open, whichever the strand
+strand        + or -; . for the proteins of a FASTA file
+kind          frame, gene or protein
+genetic_code  NCBI's number of the translation table; 0 for the proteins of a FASTA file
+residues      how many it has
+partial       where it goes on beyond what was translated: no, start, end or both
+group         number of the group of frames that are linked: those of neighbouring chunks in one phase; each gene and
+              each protein of a FASTA file is a group of its own
+chunk         number of the frame's chunk in its contig, from 1; 0 for what does not lie in a chunk
+offset        byte of proteins.faa, beside the table, at which its residues begin; they take one line
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from virnucpro.data.fasta import read_fasta
 from virnucpro.data.tables import read_table
-from virnucpro.errors import UserError
+
+HEAD = b"protein\tcontig\tstart\tend\tstrand\tkind\tgenetic_code\tresidues\tpartial\tgroup\tchunk\toffset\n"
+_ROW = b"%b\t%b\t%d\t%d\t%b\t%b\t%d\t%d\t%b\t%d\t%d\t%d\n"
 
 
-def read_frames(sample: Path) -> pd.DataFrame:
-    """Return the frames of a sample as prepare wrote them, a row each, with these columns added.
+class Row(NamedTuple):
+    """A row of the table."""
 
-    `residues`; `chunk`, its chunk's name; `frame_group`, a number; `group_residues`, of all frames of the group;
-    `frames_in_chunk`, how many frames are open in its chunk; `relative_length`, its group's residues over those of the
-    longest group in its chunk.
+    protein: bytes
+    contig: bytes
+    start: int
+    end: int
+    strand: bytes
+    kind: bytes
+    genetic_code: int
+    residues: int
+    partial: bytes
+    group: int
+    chunk: int
+    offset: int
 
-    Raises:
-        UserError: the table and the proteins do not name the same frames.
-    """
-    path = sample / "prepared" / "frames.tsv"
-    frames = read_table(path, "frame", "contig")
-    residues = {name: len(protein) for name, protein in read_fasta(path.with_name("proteins.faa"), may_be_empty=True)}
-    if frames["frame"].tolist() != list(residues):
-        raise UserError(f"{path}: not the frames of proteins.faa beside it; run the prepare stage again")
-    frames["residues"] = np.fromiter(residues.values(), np.int64, len(residues))
-    frames["chunk"] = frames["frame"].str.slice(0, -2)  # less F1 to R3, a frame's name is its chunk's
-    frames["frame_group"] = _frame_groups(frames)
-    frames["group_residues"] = frames.groupby("frame_group")["residues"].transform("sum")
-    by_chunk = frames.groupby("chunk", sort=False)
-    frames["frames_in_chunk"] = by_chunk["frame"].transform("size")
-    frames["relative_length"] = frames["group_residues"] / by_chunk["group_residues"].transform("max")
-    return frames
+    def line(self) -> bytes:
+        """Return the row as a line of the table."""
+        return _ROW % self
 
 
-def _frame_groups(frames: pd.DataFrame) -> npt.NDArray[np.int64]:
-    forward = frames["strand"] == "+"
-    phase = np.where(forward, frames["start"], frames["end"]).astype(np.int64) % 3
-    chunk = frames["chunk"].str.extract(r"_(\d+)$")[0].astype(np.int64)
-    order = np.lexsort((chunk, phase, forward, contig := frames["contig"].factorize()[0]))
-    places = np.stack([contig, forward, phase, chunk])[:, order]
-    goes_on = (np.diff(places) == [[0], [0], [0], [1]]).all(axis=0)
-    groups = np.empty(len(frames), np.int64)
-    groups[order] = np.cumsum(np.concatenate([[True], ~goes_on]))
-    return groups
-
-
-def group_means(embedding: npt.NDArray[np.float32], frames: pd.DataFrame) -> npt.NDArray[np.float32]:
-    """Return the mean embedding over all residues of each frame's group, float32 [frames, embed_dim].
+def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:
+    """Read the table of a sample's proteins, a row each, in the order of the input.
 
     Args:
-        embedding: float32 [frames, embed_dim].
-        frames: of `read_frames`, all those of their contigs.
+        prepared: the folder that prepare wrote.
+        columns: those wanted; all if none is named.
     """
-    weighted = pd.DataFrame(embedding * frames["residues"].to_numpy(np.float32)[:, None])
-    total = weighted.groupby(frames["frame_group"].to_numpy()).transform("sum").to_numpy(np.float32)
-    return np.asarray(total / frames["group_residues"].to_numpy(np.float32)[:, None])
-
-
-def evidence_of_contigs(frames: pd.DataFrame, log_odds: npt.NDArray[np.float64]) -> pd.DataFrame:
-    """Return a row a contig, in the order of the frames, with the contig as index.
-
-    Columns: `total`, a list, the sums of the counted frames' log-odds by each expert; `counted`, their number; `frames`
-    and `windows`, how many frames and in how many chunks; `residues` in them; `genetic_code`. Of a chunk
-    the frames of its longest group count: the others are seldom translated.
-
-    Args:
-        frames: of `read_frames`.
-        log_odds: float64 [frames, experts].
-    """
-    longest = (frames["relative_length"] == 1).to_numpy()
-    by_contig = frames.groupby("contig", sort=False)
-    total = pd.DataFrame(log_odds[longest]).groupby(frames["contig"].to_numpy()[longest], sort=False).sum()
-    return pd.DataFrame(
-        {
-            "total": total.to_numpy().tolist(),
-            "counted": pd.Series(longest).groupby(frames["contig"].to_numpy(), sort=False).sum(),
-            "frames": by_contig.size(),
-            "windows": by_contig["chunk"].nunique(),
-            "residues": by_contig["residues"].sum(),
-            "genetic_code": by_contig["genetic_code"].first(),
-        }
-    )
+    table = read_table(prepared / "proteins.tsv", "protein", "contig", "strand", "kind", "partial")
+    return table[list(columns)] if columns else table

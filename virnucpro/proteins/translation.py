@@ -17,6 +17,7 @@ FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 
 _BASES = "ACGT"
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
+_COMPLEMENT_IUPAC = bytes.maketrans(b"ACGTRYKMBVDH", b"TGCAYRMKVBHD")
 _DROPPED = 0  # stands for a codon with a letter other than A, C, G, T; such codons contribute nothing
 
 
@@ -45,6 +46,11 @@ def _codon_tables(genetic_code: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray
         | np.equal(forward, _DROPPED).astype(np.int64) << _COUNT_BITS * _LOST
     )
     return forward, reverse, marks
+
+
+def reverse_complement(bases: bytes) -> bytes:
+    """Return the opposite strand of upper-case IUPAC letters of DNA."""
+    return bases.translate(_COMPLEMENT_IUPAC)[::-1]
 
 
 def stop_codons(genetic_code: int) -> list[str]:

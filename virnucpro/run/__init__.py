@@ -1,1 +1,1 @@
-"""`virnucpro run`: from FASTA files to Snakemake, a live display of how far it is, and what came of it."""
+"""A run: what it has to do, how Snakemake is started on it, how far it is and what came of it."""

@@ -1,12 +1,19 @@
 rule call:
     input:
-        fasta=fasta_of,
-        embeddings=f"{OUT}/{{sample}}/embeddings.h5",
-        classifier=CLASSIFIER,
+        reads(
+            "call",
+            "{sample}/embeddings.h5",
+            "{sample}/embeddings.provenance.json",
+            "{sample}/prepared/proteins.tsv",
+            "{sample}/prepared/provenance.json",
+        ),
+        fasta=fasta_of("call"),
+        classifier=outside("call", CLASSIFIER),
     output:
         contigs=f"{OUT}/{{sample}}/contigs.tsv",
         frames=f"{OUT}/{{sample}}/frames.tsv",
         viral=f"{OUT}/{{sample}}/viral.fasta.gz",
+        provenance=f"{OUT}/{{sample}}/contigs.provenance.json",
     log:
         f"{LOGS}/{{sample}}/call.log",
     conda:
@@ -16,7 +23,6 @@ rule call:
         runtime=growing(30, 0.1),
     params:
         folder=subpath(output.contigs, parent=True),
-        version=__version__,
     shell:
         "python -m virnucpro call {input.fasta:q} {params.folder:q} --classifier {input.classifier:q}"
         " --sample {wildcards.sample} 2>&1 | tee {log:q} >&2"

@@ -1,5 +1,6 @@
-OUT = config["outdir"]
+OUT = str(Path(config["outdir"]))
 LOGS = f"{OUT}/logs"
+WARNED = Path(".snakemake", "virnucpro.warned").absolute()
 
 # The one that comes with virnucpro lies in the package.
 CLASSIFIER = str(classifier)
@@ -14,6 +15,23 @@ GPU_JOBS = (
 # What the provenance of embeddings names. Where samples lie and results go changes none, nor does what calls them.
 OF_NO_EMBEDDING = "samples outdir call classifier training training_bases seed".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
+
+PLAN = Plan(
+    config,
+    {
+        row.sample: (Path(row.fasta), row.type)
+        for row in samples.itertuples(index=False)
+    },
+    classifier,
+    *(
+        []
+        if training is None
+        else [
+            (Path(config["training"]), sorted(set(training["fasta"]))),
+            training["group"].nunique(),
+        ]
+    ),
+)
 
 
 def check_gpus():
@@ -33,32 +51,57 @@ def check_gpus():
             )
 
 
-def starts_jobs():
-    """Whether this is a run that may change files: no dry run, report and the like, and no other run is going on."""
-    looks_only = {
-        "-n",
-        "--dry-run",
-        "--dryrun",
-        "--unlock",
-        "--report",
-        "--lint",
-        "--summary",
-        "--dag",
-        "--rulegraph",
-    }
-    locked = any(Path(".snakemake", "locks").glob("*"))
-    return (
-        workflow.is_main_process
-        and not locked
-        and not looks_only.intersection(sys.argv)
+def must_run(stage, wildcards):
+    """Return whether a stage must run although its outputs may be there, and have Snakemake see to it."""
+    if not workflow.is_main_process:
+        return False
+    place = (stage, wildcards.get("sample", ""), wildcards.get("shard", ""))
+    must = PLAN.must_run(*place)
+    for line in PLAN.news():
+        print(f"virnucpro: {line}", file=sys.stderr)
+    workflow.dag.forcefiles.update(PLAN.stale_records())
+    # Content alone decides: what Snakemake sees in code and parameters would run jobs for nothing.
+    workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+    return must
+
+
+def reads(stage, *files):
+    """Return an input function that gives files of the run, for a rule that runs a stage.
+
+    To a stage that need not run they are ancient: their time stamps do not count, nor that they are written again.
+    """
+    return lambda wildcards: flagged(
+        stage,
+        wildcards,
+        [
+            f"{OUT}/{file.format_map(dict(wildcards.items()))}"
+            for name in files
+            for file in (name(wildcards) if callable(name) else [name])
+        ],
     )
 
 
-def fasta_of(wildcards):
-    """Return a sample's FASTA; the training's is made by the workflow itself."""
-    if wildcards.sample == "training":
-        return f"{OUT}/training/fragments.fna.gz"
-    return samples.loc[wildcards.sample, "fasta"]
+def flagged(stage, wildcards, files):
+    """Return files as a stage is to see them."""
+    return files if must_run(stage, wildcards) else [ancient(file) for file in files]
+
+
+def fasta_of(stage):
+    """Return an input function that gives a sample's FASTA; the training's is made by the workflow itself."""
+
+    def fasta(wildcards):
+        if wildcards.sample == "training":
+            made = f"{OUT}/training/fragments.fna.gz"
+        else:
+            made = samples.loc[wildcards.sample, "fasta"]
+        return flagged(stage, wildcards, [made])
+
+    return fasta
+
+
+def outside(stage, *files):
+    """Return an input function that gives files from outside of the run."""
+    return lambda wildcards: flagged(stage, wildcards, list(files))
 
 
 def refuse_without_samples(wildcards):
@@ -77,18 +120,21 @@ def called_samples():
 
 def type_of(wildcards):
     """Return whether a sample holds contigs or proteins."""
-    return (
-        "contigs"
-        if wildcards.sample == "training"
-        else samples.loc[wildcards.sample, "type"]
-    )
+    return PLAN.prepare_settings(wildcards.sample)["type"]
 
 
 def shards_of(wildcards):
-    """Return the files of embeddings that a sample's pack asks for, which is known only once it has run."""
-    table = checkpoints.pack.get(sample=wildcards.sample).output.shards
-    shards = pd.read_csv(table, sep="\t", dtype=str)["shard"]
-    return expand(f"{OUT}/{wildcards.sample}/shards/{{shard}}.h5", shard=shards)
+    """Return the files of a sample's shards, from the run's folder on."""
+    return [
+        f"{wildcards.sample}/shards/{shard}.{suffix}"
+        for shard in PLAN.shards(wildcards.sample)
+        for suffix in ("h5", "json")
+    ]
+
+
+def of_samples(names, *files):
+    """Return files of samples, from the run's folder on."""
+    return [f"{sample}/{file}" for sample in names for file in files]
 
 
 def growing(base, per_mb):
@@ -100,16 +146,23 @@ def growing(base, per_mb):
 
 def weights_mb():
     """Return the size of the model's weights in FP32."""
-    with open(f"{OUT}/model.json") as file:
-        card = json.load(file)
+    file = f"{OUT}/model.json"
+    try:
+        card = read_model_card(Path(file))
+    except (
+        UserError
+    ) as error:  # Snakemake asks again when a job is about to start: then the file is there
+        raise FileNotFoundError(errno.ENOENT, str(error), file)
     return estimate_memory(card["layers"], card["embed_dim"], 4).model_bytes / 1e6
 
 
 def embed_threads(wildcards, input):
     """Return one where a GPU does the work, so that a device waits for a single core; else a share of all cores."""
-    with open(f"{OUT}/token_budget.json") as file:
-        on_cpu = json.load(file)["device"] == "cpu"
-    return max(1, workflow.cores // (GPU_JOBS or 1)) if on_cpu else 1
+    try:
+        budget = read_token_budget(Path(OUT, "token_budget.json"))
+    except UserError:
+        return 1  # for a dry run: when a job is about to start, the file is there
+    return max(1, workflow.cores // (GPU_JOBS or 1)) if budget["device"] == "cpu" else 1
 
 
 def gpu_mem_mb(wildcards, input, attempt):

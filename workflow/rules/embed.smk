@@ -1,12 +1,13 @@
 rule embed:
     input:
-        manifest=f"{OUT}/{{sample}}/manifests/{{shard}}.json",
-        # The manifest holds the digests of its sequences, so it is what decides whether to run again.
-        proteins=ancient(f"{OUT}/{{sample}}/prepared/proteins.faa"),
-        model=ancient(f"{OUT}/model.json"),  # its size says how much memory to ask for
+        proteins=reads("embed", "{sample}/prepared/proteins.faa"),
+        manifests=reads("embed", "{sample}/manifests"),
+        packed=reads("embed", "{sample}/manifests.provenance.json"),
+        model=reads("embed", "model.json"),  # its size says how much memory to ask for
+        budget=reads("embed", "token_budget.json"),  # its device says how many threads
     output:
         embeddings=f"{OUT}/{{sample}}/shards/{{shard}}.h5",
-        speed=f"{OUT}/{{sample}}/shards/{{shard}}.json",
+        provenance=f"{OUT}/{{sample}}/shards/{{shard}}.json",
     log:
         f"{LOGS}/{{sample}}/embed_{{shard}}.log",
     priority: 1  # a device waits for nothing that can wait
@@ -19,12 +20,10 @@ rule embed:
         runtime=embed_minutes,
     params:
         model=config["model"],
-        layers=config["layers"],
         device=config["device"],
         per_residue="--per-residue" if config["per_residue"] else "",
         compile="--compile" if config["compile"] else "",
-        version=__version__,
     shell:
-        "python -m virnucpro embed {input.manifest:q} {input.proteins:q} {output.embeddings:q} --model {params.model:q}"
-        " --layers {params.layers} {params.per_residue} {params.compile} --device {params.device} --threads {threads}"
+        "python -m virnucpro embed {input.manifests:q}/{wildcards.shard}.json {input.proteins:q} {output.embeddings:q}"
+        " --model {params.model:q} {params.per_residue} {params.compile} --device {params.device} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

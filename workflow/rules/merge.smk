@@ -1,10 +1,13 @@
 rule merge:
     input:
-        f"{OUT}/{{sample}}/prepared/proteins.faa",
-        f"{OUT}/{{sample}}/duplicates.tsv",
-        f"{OUT}/{{sample}}/windows.tsv",
-        budget=f"{OUT}/token_budget.json",
-        shards=shards_of,
+        reads(
+            "merge",
+            "{sample}/prepared/proteins.tsv",
+            "{sample}/prepared/provenance.json",
+            "{sample}/duplicates.tsv",
+            "{sample}/manifests.provenance.json",
+        ),
+        shards=reads("merge", shards_of),
     output:
         embeddings=f"{OUT}/{{sample}}/embeddings.h5",
         provenance=f"{OUT}/{{sample}}/embeddings.provenance.json",
@@ -18,7 +21,5 @@ rule merge:
     params:
         folder=subpath(output.embeddings, parent=True),
         settings=json.dumps(SETTINGS),
-        version=__version__,
     shell:
-        "python -m virnucpro merge {params.folder:q} {input.budget:q} {output.embeddings:q} {input.shards:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro merge {params.folder:q} --settings {params.settings:q} 2>&1 | tee {log:q} >&2"

@@ -1,8 +1,9 @@
 rule fetch_model:
     input:
-        checkpoint_file or [],
+        outside("fetch_model", *([checkpoint_file] if checkpoint_file else [])),
     output:
-        f"{OUT}/model.json",
+        model=f"{OUT}/model.json",
+        provenance=f"{OUT}/model.provenance.json",
     log:
         f"{LOGS}/fetch_model.log",
     localrule: True
@@ -11,16 +12,18 @@ rule fetch_model:
     params:
         model=config["model"],
         layers=config["layers"],
-        version=__version__,
     shell:
-        "python -m virnucpro fetch-model {params.model:q} --output {output:q} --layers {params.layers} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro fetch-model {params.model:q} --output {output.model:q} --layers {params.layers}"
+        " 2>&1 | tee {log:q} >&2"
 
 
 rule token_budget:
     input:
-        f"{OUT}/model.json",
+        model=reads("token_budget", "model.json"),
+        fetched=reads("token_budget", "model.provenance.json"),
     output:
-        f"{OUT}/token_budget.json",
+        budget=f"{OUT}/token_budget.json",
+        provenance=f"{OUT}/token_budget.provenance.json",
     log:
         f"{LOGS}/token_budget.log",
     conda:
@@ -34,7 +37,6 @@ rule token_budget:
         precision=config["precision"],
         device=config["device"],
         budget=config["token_budget"],
-        version=__version__,
     shell:
-        "python -m virnucpro token-budget {input:q} {output:q} --model {params.model:q} --precision {params.precision}"
-        " --token-budget {params.budget} --device {params.device} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro token-budget {input.model:q} {output.budget:q} --model {params.model:q}"
+        " --precision {params.precision} --token-budget {params.budget} --device {params.device} 2>&1 | tee {log:q} >&2"

@@ -1,12 +1,17 @@
-checkpoint pack:
+rule pack:
     input:
-        proteins=f"{OUT}/{{sample}}/prepared/proteins.faa",
-        budget=f"{OUT}/token_budget.json",
+        reads(
+            "pack",
+            "{sample}/prepared/proteins.faa",
+            "{sample}/prepared/proteins.tsv",
+            "{sample}/prepared/provenance.json",
+        ),
+        budget=reads("pack", "token_budget.json"),
+        probed=reads("pack", "token_budget.provenance.json"),
     output:
-        # Not the manifests: one that did not change is left alone, and with it what was made from it.
-        shards=f"{OUT}/{{sample}}/shards.tsv",
+        manifests=directory(f"{OUT}/{{sample}}/manifests"),
         duplicates=f"{OUT}/{{sample}}/duplicates.tsv",
-        windows=f"{OUT}/{{sample}}/windows.tsv",
+        provenance=f"{OUT}/{{sample}}/manifests.provenance.json",
     log:
         f"{LOGS}/{{sample}}/pack.log",
     priority: 1  # as embed, which needs it
@@ -16,12 +21,14 @@ checkpoint pack:
         mem_mb=growing(2000, 10),
         runtime=growing(30, 0.01),
     params:
-        folder=subpath(output.shards, parent=True),
+        folder=subpath(output.duplicates, parent=True),
+        layers=config["layers"],
         max_sequence_length=config["max_sequence_length"],
         long_proteins=config["long_proteins"],
+        shards=lambda wildcards: len(PLAN.shards(wildcards.sample)),
         shard_tokens=config["shard_tokens"],
-        version=__version__,
     shell:
-        "python -m virnucpro pack {input.proteins:q} {input.budget:q} {params.folder:q} --sample {wildcards.sample}"
-        " --max-sequence-length {params.max_sequence_length} --long-proteins {params.long_proteins}"
-        " --shard-tokens {params.shard_tokens} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro pack {params.folder:q} {input.budget:q} --sample {wildcards.sample}"
+        " --layers {params.layers} --max-sequence-length {params.max_sequence_length}"
+        " --long-proteins {params.long_proteins} --shards {params.shards} --shard-tokens {params.shard_tokens}"
+        " 2>&1 | tee {log:q} >&2"

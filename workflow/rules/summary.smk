@@ -1,7 +1,18 @@
 rule summary:
     input:
-        expand(f"{OUT}/{{sample}}/embeddings.h5", sample=samples["sample"]),
-        expand(f"{OUT}/{{sample}}/contigs.tsv", sample=called_samples()),
+        reads(
+            "summary",
+            *of_samples(
+                samples["sample"],
+                "prepared/records.tsv",
+                "prepared/provenance.json",
+                "manifests",
+                "manifests.provenance.json",
+                "embeddings.h5",
+                "embeddings.provenance.json",
+            ),
+            *of_samples(called_samples(), "contigs.tsv", "contigs.provenance.json"),
+        ),
     output:
         samples=report(
             f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"
@@ -13,6 +24,7 @@ rule summary:
             f"{OUT}/packing.svg", caption="../report/packing.rst", category="Run"
         ),
         text=f"{OUT}/summary.txt",
+        provenance=f"{OUT}/summary.provenance.json",
     log:
         f"{LOGS}/summary.log",
     localrule: True

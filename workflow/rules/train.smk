@@ -1,10 +1,11 @@
 rule fragment:
     input:
-        sheet=config["training"],
-        fasta=sorted(set(training["fasta"])),
+        sheet=outside("fragment", config["training"]),
+        fasta=outside("fragment", *sorted(set(training["fasta"]))),
     output:
         fasta=f"{OUT}/training/fragments.fna.gz",
         table=f"{OUT}/training/fragments.tsv",
+        provenance=f"{OUT}/training/fragments.provenance.json",
     log:
         f"{LOGS}/training/fragment.log",
     conda:
@@ -15,7 +16,6 @@ rule fragment:
     params:
         bases=config["training_bases"],
         seed=config["seed"],
-        version=__version__,
     shell:
         "python -m virnucpro fragment {input.sheet:q} {output.fasta:q} {output.table:q} --bases {params.bases}"
         " --seed {params.seed} 2>&1 | tee {log:q} >&2"
@@ -23,9 +23,20 @@ rule fragment:
 
 rule train:
     input:
-        sheet=config["training"],
-        fragments=f"{OUT}/training/fragments.tsv",
-        embeddings=f"{OUT}/training/embeddings.h5",
+        reads(
+            "train",
+            *of_samples(
+                ["training"],
+                "fragments.fna.gz",
+                "fragments.tsv",
+                "fragments.provenance.json",
+                "prepared/proteins.tsv",
+                "prepared/provenance.json",
+                "embeddings.h5",
+                "embeddings.provenance.json",
+            ),
+        ),
+        sheet=outside("train", config["training"]),
     output:
         classifier=f"{OUT}/training/classifier/classifier.safetensors",
         card=report(
@@ -40,6 +51,7 @@ rule train:
         ),
         metrics=f"{OUT}/training/classifier/metrics.json",
         scores=f"{OUT}/training/classifier/scores.tsv",
+        provenance=f"{OUT}/training/classifier/provenance.json",
     log:
         f"{LOGS}/training/train.log",
     conda:
@@ -50,10 +62,7 @@ rule train:
     params:
         folder=f"{OUT}/training",
         output=subpath(output.classifier, parent=True),
-        chunk_size=config["chunk_size"],
-        short_chunks=config["short_chunks"],
         seed=config["seed"],
-        version=__version__,
     shell:
-        "python -m virnucpro train {params.folder:q} {input.sheet:q} {params.output:q} --chunk-size {params.chunk_size}"
-        " --short-chunks {params.short_chunks} --seed {params.seed} 2>&1 | tee {log:q} >&2"
+        "python -m virnucpro train {params.folder:q} {input.sheet:q} {params.output:q} --seed {params.seed}"
+        " 2>&1 | tee {log:q} >&2"

@@ -1,4 +1,4 @@
-"""Frames of neighbouring chunks as groups, and contigs' evidence from the frames that lead."""
+"""Frames of neighbouring chunks as groups, and contigs' evidence from the longest of every chunk."""
 
 import random
 from itertools import product
@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from virnucpro.calling.evidence import describe_groups, evidence_of_contigs, group_means
 from virnucpro.pipeline.prepare import prepare_contigs
-from virnucpro.proteins.table import evidence_of_contigs, group_means, read_frames
+from virnucpro.proteins.table import read_proteins
 
 CODONS = [a + b + c for a, b, c in product("ACGT", repeat=3) if a + b + c not in ("TAA", "TAG", "TGA")]
 
@@ -24,45 +25,45 @@ def frames(tmp_path: Path) -> pd.DataFrame:
     fasta = tmp_path / "contigs.fna"
     fasta.write_text(f">none\n\n>gene\n{back}\n>noise\n{noise}\n")
     prepare_contigs(fasta, tmp_path / "prepared", chunk_size=100, short_chunks=[50])
-    return read_frames(tmp_path)
+    return describe_groups(read_proteins(tmp_path / "prepared"))
 
 
-def test_a_gene_is_one_stretch(frames: pd.DataFrame) -> None:
-    longest = frames[frames["contig"] == "gene"].groupby("frame_group").agg({"chunk": list, "residues": "sum"})
+def test_a_gene_is_one_group(frames: pd.DataFrame) -> None:
+    longest = frames[frames["contig"] == "gene"].groupby("group").agg({"chunk": list, "residues": "sum"})
     longest = longest.loc[longest["residues"].idxmax()]
-    assert longest["chunk"] == [f"gene_chunk_{number}" for number in range(1, 22)]
+    assert longest["chunk"] == list(range(1, 22))
 
 
-def test_stretches_are_chains_of_frames_in_one_phase(frames: pd.DataFrame) -> None:
+def test_groups_are_chains_of_frames_in_one_phase(frames: pd.DataFrame) -> None:
     rows = frames.to_dict("records")
     assert len(rows) > 150
     for one, other in product(rows, rows):
-        number, following = (int(row["chunk"].rpartition("_")[2]) for row in (one, other))
+        number, following = (row["chunk"] for row in (one, other))
         same_phase = one["strand"] == other["strand"] and (one["start"] - other["start"]) % 3 == 0
         if one["strand"] == "-":
             same_phase = one["strand"] == other["strand"] and (one["end"] - other["end"]) % 3 == 0
         if one["contig"] == other["contig"] and following == number + 1:
-            assert (one["frame_group"] == other["frame_group"]) == same_phase
+            assert (one["group"] == other["group"]) == same_phase
         elif one["contig"] != other["contig"] or not same_phase:
-            assert one["frame_group"] != other["frame_group"]
+            assert one["group"] != other["group"]
     for row in rows:
-        mates = [mate for mate in rows if mate["chunk"] == row["chunk"]]
-        of_stretch = sum(mate["residues"] for mate in rows if mate["frame_group"] == row["frame_group"])
-        assert row["group_residues"] == of_stretch
+        mates = [mate for mate in rows if (mate["contig"], mate["chunk"]) == (row["contig"], row["chunk"])]
+        of_group = sum(mate["residues"] for mate in rows if mate["group"] == row["group"])
+        assert row["group_residues"] == of_group
         assert row["frames_in_chunk"] == len(mates)
-        assert row["relative_length"] == of_stretch / max(mate["group_residues"] for mate in mates)
+        assert row["relative_length"] == of_group / max(mate["group_residues"] for mate in mates)
 
 
-def test_means_are_over_all_residues_of_a_stretch(frames: pd.DataFrame) -> None:
+def test_means_are_over_all_residues_of_a_group(frames: pd.DataFrame) -> None:
     embedding = np.random.default_rng(0).normal(size=(len(frames), 4)).astype(np.float32)
     means = group_means(embedding, frames)
-    for group in frames["frame_group"].unique():
-        rows = np.flatnonzero(frames["frame_group"] == group)
+    for group in frames["group"].unique():
+        rows = np.flatnonzero(frames["group"] == group)
         expected = np.average(embedding[rows], axis=0, weights=frames["residues"].to_numpy()[rows])
         np.testing.assert_allclose(means[rows], np.tile(expected, (len(rows), 1)), rtol=1e-4, atol=1e-6)
 
 
-def test_evidence_is_that_of_the_leading_frames(frames: pd.DataFrame) -> None:
+def test_evidence_is_that_of_the_longest_groups(frames: pd.DataFrame) -> None:
     log_odds = np.random.default_rng(1).normal(size=(len(frames), 2))
     evidence = evidence_of_contigs(frames, log_odds)
     assert evidence.index.tolist() == ["gene", "noise"]
@@ -72,7 +73,7 @@ def test_evidence_is_that_of_the_leading_frames(frames: pd.DataFrame) -> None:
         np.testing.assert_allclose(row["total"], log_odds[longest].sum(axis=0))
         assert (row["counted"], row["frames"]) == (longest.sum(), of_contig.sum())
         assert row["counted"] < row["frames"]
-        assert row["windows"] == frames.loc[of_contig, "chunk"].nunique()
+        assert row["chunks"] == frames.loc[of_contig, "chunk"].nunique()
         assert row["residues"] == frames.loc[of_contig, "residues"].sum()
 
 
@@ -80,7 +81,7 @@ def test_no_frames_are_no_evidence(frames: pd.DataFrame, tmp_path: Path) -> None
     fasta = tmp_path / "stops.fna"
     fasta.write_text(">stops\n" + "TAATTAGTTAATTAG" * 40 + "\n")
     prepare_contigs(fasta, tmp_path / "stops" / "prepared", chunk_size=100, short_chunks=[])
-    nothing = read_frames(tmp_path / "stops")
+    nothing = describe_groups(read_proteins(tmp_path / "stops" / "prepared"))
     assert nothing.columns.tolist() == frames.columns.tolist()
     assert len(group_means(np.empty((0, 4), np.float32), nothing)) == 0
     assert len(evidence_of_contigs(nothing, np.empty((0, 2)))) == 0

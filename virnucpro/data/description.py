@@ -1,0 +1,163 @@
+"""What embeddings are: everything on which their numbers depend, but for the proteins' residues."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from virnucpro.data.cards import TokenBudget
+from virnucpro.errors import UserError
+
+ProteinKind = Literal["frame", "gene", "protein"]
+
+
+@dataclass(frozen=True)
+class EmbeddingDescription:
+    """What made embeddings; two files with equal descriptions can be merged, and classified by one classifier.
+
+    Attributes:
+        encoder, encoder_sha256: name of the model and digest of its weights.
+        embed_dim: numbers of a layer's embedding.
+        layers: numbers of the layers, 0 the model's input.
+        pooling: how the embeddings of residues became one.
+        precision: of the weights.
+        proteins: what was embedded: open `frame`s of chunks, `gene`s, or `protein`s of a FASTA file.
+        chunk_size, short_chunks: bases of the chunks that frames lie in; 0 and none for other proteins.
+        max_sequence_length: residues that the model took at once.
+        long_proteins: what became of longer ones, `cut` or `windows`.
+    """
+
+    encoder: str
+    encoder_sha256: str
+    embed_dim: int
+    layers: tuple[int, ...]
+    pooling: str
+    precision: str
+    proteins: ProteinKind
+    chunk_size: int
+    short_chunks: tuple[int, ...]
+    max_sequence_length: int
+    long_proteins: str
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the description that `as_json` gave.
+
+        Raises:
+            ValueError: a field is missing, or is none of a description.
+        """
+        if values.keys() != {field.name for field in fields(cls)}:
+            raise ValueError(f"a description of embeddings has no fields {', '.join(map(str, values))}")
+        lists = {name: tuple(values[name]) for name in ("layers", "short_chunks")}
+        return cls(**(dict(values) | lists))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return asdict(self) | {"layers": list(self.layers), "short_chunks": list(self.short_chunks)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the description, in hex."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one embedding: [embed_dim], or [layers, embed_dim] for several layers."""
+        return (self.embed_dim,) if len(self.layers) == 1 else (len(self.layers), self.embed_dim)
+
+    def check_same(self, other: "EmbeddingDescription", where: Path, expected: str) -> None:
+        """Raise a UserError that names the first field in which embeddings differ from what is expected.
+
+        Args:
+            other: what is expected.
+            where: the file that this describes.
+            expected: what the other describes, in words.
+        """
+        for field in fields(self):
+            made, wanted = getattr(self, field.name), getattr(other, field.name)
+            if made != wanted:
+                raise UserError(f"{where}: {field.name} is {made}, {expected} has {wanted}; delete it and run again")
+
+    def check_trained_for(self, other: "EmbeddingDescription", where: str) -> None:
+        """Raise a UserError if a classifier was trained on other embeddings than these.
+
+        The precision may differ: half precision moves scores by a few thousandths. Of the short chunks of the training
+        some may be missing.
+
+        Args:
+            other: what the classifier was trained on.
+            where: what this describes, for the message.
+        """
+        for field in fields(self):
+            made, trained = getattr(self, field.name), getattr(other, field.name)
+            if field.name in ("encoder", "precision") or made == trained:
+                continue
+            if field.name == "short_chunks" and set(made) <= set(trained):
+                continue
+            if field.name == "encoder_sha256":
+                made, trained = self.encoder, other.encoder
+            raise UserError(
+                f"{where}: {_NAMES.get(field.name, field.name)} is {_text(made)}, but the classifier was trained with "
+                f"{_text(trained)}; change it back, give a classifier that was trained for it, or set call to false"
+            )
+
+
+_NAMES = {"encoder_sha256": "model"}
+
+
+def describe_embeddings(
+    device: TokenBudget,
+    prepared: Mapping[str, Any],
+    layers: Sequence[int],
+    max_sequence_length: int,
+    long_proteins: str,
+) -> EmbeddingDescription:
+    """Return what the embeddings of a sample will be.
+
+    Args:
+        device: what token-budget found: the model and its precision.
+        prepared: the settings that prepare ran with.
+        layers: numbers of the layers wanted; negative ones count from the end.
+        max_sequence_length: residues that the model takes at once.
+        long_proteins: what becomes of longer ones.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    model = device["model"]
+    return EmbeddingDescription(
+        encoder=model["name"],
+        encoder_sha256=model["sha256"],
+        embed_dim=model["embed_dim"],
+        layers=tuple(layer_numbers(layers, model["layers"])),
+        pooling="mean",
+        precision=device["precision"],
+        proteins="frame" if prepared["type"] == "contigs" else "protein",
+        chunk_size=prepared.get("chunk_size", 0),
+        short_chunks=tuple(prepared.get("short_chunks", ())),
+        max_sequence_length=max_sequence_length,
+        long_proteins=long_proteins,
+    )
+
+
+def packing_settings(description: EmbeddingDescription, token_budget: int, shards: int) -> dict[str, Any]:
+    """Return all that decides, beside the proteins, how they are packed."""
+    return {"embedding": description.as_json(), "token_budget": token_budget, "shards": shards}
+
+
+def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
+    """Return layers' numbers from 0, the model's input, to `last`, where negative ones count from the end.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    for number in layers:
+        if not -last - 1 <= number <= last:
+            raise UserError(f"layers: no layer {number}, only 0 (its input) to {last} in this model")
+    return [number % (last + 1) for number in layers]
+
+
+def _text(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
