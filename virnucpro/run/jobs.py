@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_WARNINGS = 10  # of one job that are shown; its log has them all
+MOST_SHOWN = 10  # lines of one job's log
 STAGE_SECONDS = 3.0  # of a job, until one of its stage is done
 
 _EMBEDDED = re.compile(r"virnucpro: embed: .*: (\d+) of (\d+) bins, (\d+) tokens/s")
-_WARNING = re.compile(r"virnucpro: warning: (.*)")
+_NEWS = re.compile(r"virnucpro: (warning: .*|\w+ runs again, .*)")
 _ERROR = re.compile(r"virnucpro\b[^:]*: error: (.*)")
 
 
@@ -26,14 +26,14 @@ class Job:
     announced: float  # seconds of the clock; what its log holds from before is of another run
     started: float
     offset: int = 0
-    warnings: int = 0
+    shown: int = 0
     share: float = 0
     rate: float = 0
     error: str = ""
     last_line: str = ""
 
     def read_log(self) -> Iterator[str]:
-        """Take in what was written since the last time, and yield the warnings in it."""
+        """Take in what was written since the last time, and yield the lines of it that the user should see."""
         if not self.log:
             return
         with suppress(FileNotFoundError), self.log.open("rb") as file:
@@ -49,12 +49,12 @@ class Job:
         if embedded := _EMBEDDED.match(line):
             done, bins, rate = map(int, embedded.groups())
             self.share, self.rate = done / bins, rate
-        elif warning := _WARNING.match(line):
-            self.warnings += 1
-            if self.warnings <= MOST_WARNINGS:
-                yield warning[1]
-            elif self.warnings == MOST_WARNINGS + 1:
-                yield f"there are more of these in {self.log}"
+        elif news := _NEWS.match(line):
+            self.shown += 1
+            if self.shown <= MOST_SHOWN:
+                yield news[1]
+            elif self.shown == MOST_SHOWN + 1:
+                yield f"there is more of this in {self.log}"
         elif error := _ERROR.match(line):
             self.error = error[1]
         self.last_line = line or self.last_line

@@ -1,25 +1,21 @@
-"""How far a run is, from Snakemake's events, the logs of its jobs and the tables of shards."""
+"""How far a run is, from Snakemake's events, the logs of its jobs and what they have packed."""
 
-import csv
-import json
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from virnucpro.run.inputs import Sample
+from virnucpro.data.cards import read_token_budget
+from virnucpro.data.provenance import read_provenance
+from virnucpro.errors import UserError
 from virnucpro.run.jobs import Job, Stage
-from virnucpro.run.reasons import FOLLOWS, NOT_MADE, explain
+from virnucpro.run.plan import Plan
+from virnucpro.run.shards import guess_tokens
 from virnucpro.run.snakemake import Event
 
 # The order in which a sample goes through the stages, which are Snakemake's rules.
 ORDER = ["fetch_model", "token_budget", "fragment", "prepare", "pack", "embed", "merge", "train", "call", "summary"]
-
-# Tokens to be embedded for a byte of FASTA, until the samples that are packed say it better.
-GUESSED_TOKENS = {"contigs": 0.2, "proteins": 1.0}
-COMPRESSION = 3.5
 
 # FLOP/s of a core and of a GPU, until jobs say how fast they are.
 CPU_FLOPS = 1e11
@@ -38,30 +34,27 @@ class Progress:
     """What is known of a run.
 
     Args:
-        folder: of the results, in which Snakemake runs.
-        samples: of the run.
+        plan: of the run.
         log: file that Snakemake writes.
         cores: that share the work other than embedding.
     """
 
-    def __init__(self, folder: Path, samples: Sequence[Sample], log: Path, cores: int) -> None:
-        self.folder = folder
+    def __init__(self, plan: Plan, log: Path, cores: int) -> None:
+        self.plan = plan
+        self.log = log
         self.cores = cores
-        self.samples = {sample.sample: sample for sample in samples}
         self.started = time.monotonic()
         self.stages: dict[str, Stage] = {}
         self.failures: dict[int, Job] = {}
-        self.reasons: list[tuple[str, str]] = []  # of every job that was started, its rule and Snakemake's reason
-        self.log = log
+        self.announced: list[Event] = []  # jobs
         self._snakemake = Job("", "", "", log, time.time(), self.started)
         self._jobs: dict[int, Job] = {}
         self._said: set[str] = set()
         self._messages: list[Message] = []
         self._tokens: dict[tuple[str, str], int] = {}  # of the shards to be embedded
-        self._unpacked: dict[str, int] = {}  # bytes of the samples that are not packed yet
-        self._packed_bytes: Counter[str] = Counter()  # of contigs and proteins, to guess by
-        self._packed_tokens: Counter[str] = Counter()
-        self._share_of_shards = 1.0  # to be embedded, where it is not known which
+        self._guesses: dict[str, float] = {}  # of the tokens of samples that are not packed yet
+        self._packed: defaultdict[str, float] = defaultdict(float)  # tokens of those that have been since, by kind
+        self._guessed: defaultdict[str, float] = defaultdict(float)  # what had been guessed of them
         self._tokens_done = 0
         self._embedding_since: float | None = None
         self._guessed_rate = 0.0
@@ -105,13 +98,12 @@ class Progress:
     @property
     def tokens(self) -> float:
         """How many tokens this run embeds; a guess while samples are not packed."""
-        guessed = sum(size * self._tokens_a_byte(self.samples[name].type) for name, size in self._unpacked.items())
-        return sum(self._tokens.values()) * self._share_of_shards + guessed
+        return sum(self._tokens.values()) + sum(guess * self._factor(name) for name, guess in self._guesses.items())
 
     @property
     def tokens_are_guessed(self) -> bool:
         """Whether `tokens` may change."""
-        return bool(self._unpacked) or self._share_of_shards != 1
+        return bool(self._guesses)
 
     @property
     def tokens_done(self) -> float:
@@ -144,42 +136,33 @@ class Progress:
         until = time.monotonic() if embed.started > embed.done + embed.failed else embed.finished
         return self.tokens_done / max(until - self._embedding_since, 1e-3)
 
-    def _guess_rate(self) -> None:
-        with suppress(OSError, ValueError, KeyError):
-            found = json.loads((self.folder / "token_budget.json").read_text())
-            flop_per_token = 24 * found["model"]["layers"] * found["model"]["embed_dim"] ** 2
-            self._guessed_rate = (CPU_FLOPS * self.cores if found["device"] == "cpu" else GPU_FLOPS) / flop_per_token
-
     def _plan(self, jobs: dict[str, int]) -> None:
         self.stages = {name: Stage(name, jobs[name]) for name in sorted(jobs.keys() - {"all", "total"}, key=_order)}
         self._guess_rate()
-        packed = {name: _read_shards(self.folder / name) for name in self.samples}
-        unpacked = [name for name, shards in packed.items() if shards is None]
-        if len(unpacked) != jobs.get("pack", 0):  # some are packed again, nobody says which
-            unpacked = list(self.samples) if "pack" in jobs else []
-        self._unpacked = {name: _bytes_of(self.samples[name].fasta) for name in unpacked}
-        shards = {
-            (name, shard): tokens
-            for name, of_sample in packed.items()
-            if name not in self._unpacked
-            for shard, tokens in (of_sample or {}).items()
-        }
-        missing = {key: tokens for key, tokens in shards.items() if not self._embeddings(*key).exists()}
-        if unpacked or len(missing) == jobs.get("embed", 0):
-            self._tokens = missing
-        else:
-            self._tokens = shards
-            self._share_of_shards = jobs.get("embed", 0) / max(len(shards), 1)
+        for sample, (fasta, kind) in self.plan.samples.items():
+            if self.plan.must_run("pack", sample):
+                self._guesses[sample] = guess_tokens(fasta, kind)
+            else:
+                shards = self._read_shards(sample)
+                self._tokens |= {key: shards[key] for key in shards if self.plan.must_run("embed", *key)}
+
+    def _guess_rate(self) -> None:
+        with suppress(UserError):  # it is not there yet
+            found = read_token_budget(self.plan.outdir / "token_budget.json")
+            flop_per_token = 24 * found["model"]["layers"] * found["model"]["embed_dim"] ** 2
+            self._guessed_rate = (CPU_FLOPS * self.cores if found["device"] == "cpu" else GPU_FLOPS) / flop_per_token
+
+    def _read_shards(self, sample: str) -> dict[tuple[str, str], int]:
+        """Return the tokens of a sample's shards."""
+        record = read_provenance(self.plan.outdir / sample / "manifests.provenance.json")
+        return {(sample, shard["shard"]): shard["tokens"] for shard in record.details["shards"]}
 
     def _start(self, event: Event) -> None:
         rule, wildcards = event["rule_name"], event["wildcards"]
         if rule == "all":
             return
-        self.reasons.append((rule, event["reason"]))
-        why = explain(event["reason"])
-        if why not in (NOT_MADE, FOLLOWS):
-            self._say(f"{rule} runs again: {why}")
-        log = self.folder / event["log"][0] if event["log"] else None
+        self.announced.append(event)
+        log = Path(event["log"][0]) if event["log"] else None
         job = Job(rule, wildcards.get("sample", ""), wildcards.get("shard", ""), log, event["time"], time.monotonic())
         self._jobs[event["jobid"]] = job
         self.failures.pop(event["jobid"], None)  # it is tried again
@@ -206,12 +189,13 @@ class Progress:
             self._guess_rate()
         elif job.rule == "embed":
             self._tokens_done += self._tokens[job.sample, job.shard]
-        elif job.sample in self._unpacked and job.rule == "pack":
-            shards = _read_shards(self.folder / job.sample) or {}
-            self._tokens |= {(job.sample, shard): tokens for shard, tokens in shards.items()}
-            kind = self.samples[job.sample].type
-            self._packed_bytes[kind] += self._unpacked.pop(job.sample)
-            self._packed_tokens[kind] += sum(shards.values())
+        elif job.rule == "pack":
+            shards = self._read_shards(job.sample)
+            self._tokens |= shards
+            if job.sample in self._guesses:
+                kind = self.plan.samples[job.sample][1]
+                self._guessed[kind] += self._guesses.pop(job.sample)
+                self._packed[kind] += sum(shards.values())
 
     def _fail(self, number: int) -> None:
         job = self._jobs.pop(number, None)
@@ -228,34 +212,19 @@ class Progress:
             self._say(f"its log is {job.log}", is_error=True)
 
     def _read_log(self, job: Job) -> None:
-        for warning in job.read_log():
-            self._say(f"warning: {warning}")
+        for line in job.read_log():
+            self._say(line)
 
     def _say(self, text: str, is_error: bool = False) -> None:
         if text not in self._said:
             self._said.add(text)
             self._messages.append(Message(text, is_error))
 
-    def _tokens_a_byte(self, kind: str) -> float:
-        size = self._packed_bytes[kind]
-        return self._packed_tokens[kind] / size if size else GUESSED_TOKENS[kind]
-
-    def _embeddings(self, sample: str, shard: str) -> Path:
-        return self.folder / sample / "shards" / f"{shard}.h5"
+    def _factor(self, sample: str) -> float:
+        """Return how far off guesses were for the samples of a kind that have been packed since."""
+        kind = self.plan.samples[sample][1]
+        return self._packed[kind] / self._guessed[kind] if self._guessed[kind] else 1.0
 
 
 def _order(rule: str) -> int:
     return ORDER.index(rule) if rule in ORDER else len(ORDER)
-
-
-def _read_shards(sample: Path) -> dict[str, int] | None:
-    """Return the tokens of a sample's shards, or None where it is not packed."""
-    with suppress(OSError, KeyError, ValueError), (sample / "shards.tsv").open(newline="") as file:
-        return {row["shard"]: int(row["tokens"]) for row in csv.DictReader(file, delimiter="\t")}
-    return None
-
-
-def _bytes_of(fasta: str) -> int:
-    """Return how large a FASTA is, or would be, about, if it were not compressed."""
-    is_compressed = Path(fasta).suffix.lower() in {".gz", ".bgz", ".bz2", ".xz", ".zst"}
-    return round(Path(fasta).stat().st_size * (COMPRESSION if is_compressed else 1))

@@ -1,42 +1,36 @@
-"""Why jobs run, in fewer words than Snakemake's."""
+"""Why jobs would run, as a table."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-NOT_MADE = "not made yet"
-FOLLOWS = "what it reads is made again"
+from virnucpro.run.plan import Plan
+from virnucpro.run.snakemake import Event
 
-# By the beginning of what Snakemake says, in the order of what explains most.
-_REASONS = {
-    "Forced execution": "asked for",
-    "Params have changed": "settings have changed",
-    "Code has changed": "another version of the workflow",
-    "Set of input files has changed": "other files to read",
-    "Updated input files": "what it reads has changed",
-    "Missing output files": NOT_MADE,
-    "Incomplete output files": "it was interrupted",
-    "Input files updated by another job": FOLLOWS,
-}
+_WORDS = {"it has not finished": "not made yet", "": "what it reads is new"}
 
 
-def explain(reason: str) -> str:
-    """Return a reason as Snakemake gives it in a few words."""
-    given = reason.split("; ")
-    return next((words for start, words in _REASONS.items() for part in given if part.startswith(start)), reason)
-
-
-def table_of_jobs(jobs: Iterable[tuple[str, str]]) -> str:
-    """Return how many jobs of which rule would run, and why, as a table.
+def table_of_jobs(plan: Plan, jobs: Iterable[Event]) -> str:
+    """Return how many jobs of which stage would run, and why, as a table.
 
     Args:
-        jobs: rule and reason of each.
+        plan: of the run.
+        jobs: events that announce them.
     """
-    rules: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for rule, reason in jobs:
-        rules[rule][explain(reason)] += 1
+    stages: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for job in jobs:
+        stages[job["rule_name"]][_why(plan, job)] += 1
     rows = [("stage", "jobs", "why")]
-    for rule, whys in rules.items():
-        told = [why if len(whys) == 1 else f"{count} {why}" for why, count in whys.most_common()]
-        rows.append((rule.replace("_", " "), str(whys.total()), "; ".join(told)))
+    for name, whys in stages.items():
+        told = [why if len(whys) == 1 else f"{why} ({count:,})" for why, count in whys.most_common()]
+        rows.append((name.replace("_", " "), f"{whys.total():,}", "; ".join(told)))
     width, digits = (max(len(row[column]) for row in rows) for column in (0, 1))
-    return "".join(f"{rule:{width}}  {count:>{digits}}  {why}\n" for rule, count, why in rows)
+    return "".join(f"{name:{width}}  {count:>{digits}}  {why}\n" for name, count, why in rows)
+
+
+def _why(plan: Plan, job: Event) -> str:
+    place = [job["rule_name"], *(job["wildcards"].get(name, "") for name in ("sample", "shard"))]
+    is_planned = not place[1] or place[1] in plan.samples
+    if is_planned and plan.must_run(*place):
+        reason = plan.reason(*place)
+        return _WORDS.get(reason, reason)
+    return str(job["reason"]).partition(":")[0].lower()  # Snakemake alone asks for it

@@ -8,23 +8,21 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from virnucpro.run.inputs import Sample
-
 SHOWN = 10  # contigs, the likeliest viruses
 SHOWN_SAMPLES = 5  # whose files are named one by one
 OF_SAMPLE = ["contigs.tsv", "frames.tsv", "viral.fasta.gz", "embeddings.h5"]
 OF_RUN = ["report.html", "summary.tsv", "left_out.tsv", "packing.svg"]
 
 
-def describe_results(folder: Path, shown_folder: Path, samples: Sequence[Sample]) -> str:
+def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -> str:
     """Return the likeliest viral contigs, counts of all, and where the files lie that there are.
 
     Args:
         folder: of the results.
         shown_folder: as the user named it.
-        samples: of the run.
+        samples: names of the run's.
     """
-    called = [sample.sample for sample in samples if (folder / sample.sample / "contigs.tsv").exists()]
+    called = [sample for sample in samples if (folder / sample / "contigs.tsv").exists()]
     calls: Counter[str] = Counter()
     viral = heapq.nlargest(SHOWN, _viral(folder, called, calls), key=lambda row: float(row["log_odds"]))
     lines = []
@@ -40,7 +38,7 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[Sample]
         counts = ", ".join(f"{calls[call]:,} {call}" for call in ("viral", "cellular", "unresolved"))
         lines.append(f"{counts} of {calls.total():,} contigs in {_number(len(called), 'sample')}")
     for sample in samples[:SHOWN_SAMPLES]:
-        lines += _files(folder / sample.sample, shown_folder / sample.sample, OF_SAMPLE)
+        lines += _files(folder / sample, shown_folder / sample, OF_SAMPLE)
     if len(samples) > SHOWN_SAMPLES:
         lines.append(f"and the same of {_number(len(samples) - SHOWN_SAMPLES, 'sample')} more")
     lines += _files(folder, shown_folder, OF_RUN)

@@ -11,10 +11,12 @@ from typing import Any
 
 import yaml
 
+from virnucpro.calling.requirements import DEFAULT
 from virnucpro.errors import UserError
 from virnucpro.run.inputs import complete, find_samples, read_config, read_table, write_inputs
 from virnucpro.run.lock import Lock, locked, unlock_snakemake
 from virnucpro.run.machine import count_cores, count_gpus
+from virnucpro.run.plan import Plan
 from virnucpro.run.progress import Progress
 from virnucpro.run.reasons import table_of_jobs
 from virnucpro.run.results import describe_results
@@ -70,6 +72,8 @@ def run(
     else:
         raise UserError("no samples: give FASTA files, or a table of them with --samples; virnucpro run --help")
     completed = complete(chosen)
+    classifier = DEFAULT if completed["classifier"] == "default" else Path(completed["classifier"])
+    plan = Plan(completed, {name: (Path(path), kind) for name, path, kind in samples}, classifier)
     folder, shown_folder = Path(completed["outdir"]), Path(chosen.get("outdir", "results"))
     shared = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete"]
     with tempfile.TemporaryDirectory(prefix="virnucpro-") as created:
@@ -78,11 +82,11 @@ def run(
         if dry_run:
             directory = folder if (folder / ".snakemake").exists() else temporary  # where there is none, none is made
             inputs = ["--configfile", str(write_inputs(completed, samples, temporary)), "--directory", str(directory)]
-            progress = Progress(folder, samples, temporary / "snakemake.log", cores or count_cores())
-            return _look([*shared, *inputs, "--dry-run", *snakemake], progress)
+            progress = Progress(plan, temporary / "snakemake.log", cores or count_cores())
+            return _look([*shared, *inputs, "--dry-run", *snakemake], progress, shown_folder)
         with locked(folder) as lock:
             inputs = ["--configfile", str(write_inputs(completed, samples, folder)), "--directory", str(folder)]
-            progress = Progress(folder, samples, folder / "logs" / "snakemake.log", cores or count_cores())
+            progress = Progress(plan, folder / "logs" / "snakemake.log", cores or count_cores())
             return _follow([*shared, *inputs, *snakemake], lock, progress, shown_folder)
 
 
@@ -119,30 +123,33 @@ def _slurm_profile(partition: str, folder: Path) -> Path:
 
 def _follow(arguments: Sequence[str], lock: Lock, progress: Progress, shown_folder: Path) -> int:
     """Run Snakemake, show how far it is and what came of it, and return the exit status."""
-    samples = list(progress.samples.values())
-    shown_log = shown_folder / progress.log.relative_to(progress.folder)
+    folder, samples = progress.plan.outdir, list(progress.plan.samples)
+    shown_log = shown_folder / progress.log.relative_to(folder)
     _say(f"{len(samples):,} sample{'s' * (len(samples) != 1)} into {shown_folder}; Snakemake's log is {shown_log}")
-    with Screen(progress, str(progress.folder), str(shown_folder)) as screen:
+    with Screen(progress, str(folder), str(shown_folder)) as screen:
         status = _listen(arguments, lock, progress, screen)
     if status < 0:
-        unlock_snakemake(progress.folder)
+        unlock_snakemake(folder)
         raise UserError(f"Snakemake was killed ({signal.Signals(-status).name}); the same command goes on from here")
-    if progress.failures:
-        raise UserError("some jobs failed, as said above; the same command goes on from here")
+    if failed := len(progress.failures):
+        raise UserError(f"{failed} job{'s' * (failed != 1)} failed; the same command goes on from here")
     if status:
         raise UserError(progress.problem)
     if not progress.stages:
         _say("nothing to do, all is there")
-    print(describe_results(progress.folder, shown_folder, samples))
+    print(describe_results(folder, shown_folder, samples))
     print(f"{clock(time.monotonic() - progress.started)} in all")
     return 0
 
 
-def _look(arguments: Sequence[str], progress: Progress) -> int:
+def _look(arguments: Sequence[str], progress: Progress, shown_folder: Path) -> int:
     """Say which jobs would run, and why."""
-    if status := _listen(arguments, None, progress):
-        raise UserError(progress.problem or f"Snakemake ended with status {status}")
-    print(table_of_jobs(progress.reasons) if progress.reasons else "nothing to do, all is there\n", end="")
+    if _listen(arguments, None, progress):
+        raise UserError(progress.problem)
+    for message in progress.take_messages():
+        _say(message.text.replace(str(progress.plan.outdir), str(shown_folder)))
+    jobs = progress.announced
+    print(table_of_jobs(progress.plan, jobs) if jobs else "nothing to do, all is there\n", end="")
     return 0
 
 

@@ -20,6 +20,7 @@ from virnucpro.run.progress import Message, Progress
 WIDTH = 78  # what is narrower than the terminal is not wrapped when the user makes that narrower
 BAR = 20
 UNITS = {"embed": "shards"} | dict.fromkeys(("fetch_model", "token_budget", "fragment", "train", "summary"), "")
+FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on a stage that goes on
 
 
@@ -103,11 +104,11 @@ class Screen:
         now = time.monotonic()
         for stage in self.progress.stages.values():
             name = stage.name.replace("_", " ")
-            if stage.name not in self._reported:
-                self._reported[stage.name] = now
+            if stage.started:
+                self._reported.setdefault(stage.name, now)
             if stage.done == stage.jobs:
-                if self._reported[stage.name] != float("inf"):
-                    self._reported[stage.name] = float("inf")
+                if self._reported.get(stage.name) != FINISHED:
+                    self._reported[stage.name] = FINISHED
                     yield f"{name}: {_count(stage)}, {clock(now - self.progress.started)} after the start"
             elif stage.started and now - self._reported[stage.name] >= QUIET_SECONDS:
                 self._reported[stage.name] = now
