@@ -31,7 +31,7 @@ def test_defaults_are_filled_in() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("tokenbudget", 4096, "unknown key tokenbudget; the keys are samples, outdir"),
+        ("tokenbudget", 4096, "unknown key tokenbudget; do you mean token_budget?"),
         ("chunk_size", "long", "chunk_size is 'long', but must be a whole number of bases from 3"),
         ("chunk_size", 2, "chunk_size is 2, but must be"),
         ("chunk_size", 500.5, "chunk_size is 500.5, but must be"),

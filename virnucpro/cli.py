@@ -6,9 +6,10 @@ import sys
 import click
 
 from virnucpro import __version__, stages
+from virnucpro.run.command import run
 
 SECTIONS = {
-    "Commands": [stages.train],
+    "Commands": [run, stages.train],
     "Stages of a run, in the order in which the workflow calls them": [
         stages.prepare,
         stages.fetch_model,

@@ -19,7 +19,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the name of an option before each of its values, as click wants it."""
-        lists = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
+        lists = {name for option in self.params if str(option.metavar).endswith("...") for name in option.opts}
         spelled: list[str] = []
         current = None
         for number, argument in enumerate(args):
@@ -38,6 +38,8 @@ class Command(click.Command):
         """Run the command; report what the user has to mend."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read has had enough, which click knows of
         except (UserError, OSError) as error:  # OSError: a full disk, a folder that must not be written
             sample = ctx.params.get("sample")
             where = f"sample {sample}: " if sample else ""

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def _schema(name: str) -> dict[str, Any]:
+def read_schema(name: str) -> dict[str, Any]:
+    """Return the schema of the config, or of a row of the table of `samples` or of `training`."""
     text = files("virnucpro").joinpath("workflow", "schemas", f"{name}.schema.yaml").read_text(encoding="utf-8")
     schema: dict[str, Any] = yaml.safe_load(text)
     return schema
 
 
-_CONFIG = _schema("config")
-DEFAULTS: dict[str, Any] = {key: rules["default"] for key, rules in _CONFIG["properties"].items() if "default" in rules}
+_CONFIG = read_schema("config")
+PROPERTIES: dict[str, dict[str, Any]] = _CONFIG["properties"]
+DEFAULTS: dict[str, Any] = {key: rules["default"] for key, rules in PROPERTIES.items() if "default" in rules}
 
 # What Snakemake takes for a wildcard, {name}, or for one of its path variables, <name>, and cannot be told not to.
 _PLACEHOLDER = re.compile(r"\{\s*[.\w]+\s*[,}]|<[a-z][a-z0-9_]*>")
@@ -46,7 +49,7 @@ def check_config(config: dict[str, Any]) -> None:
     properties = _CONFIG["properties"]
     unknown = sorted(map(str, config.keys() - properties.keys()))
     if unknown:
-        raise UserError(f"config: unknown key {', '.join(unknown)}; the keys are {', '.join(properties)}")
+        raise UserError(f"config: unknown key {', '.join(unknown)}; {_hint(unknown[0])}")
     texts = {key for key, rules in properties.items() if rules.get("type") == "string"}
     config.update({key: _read_yaml(value) for key, value in config.items() if key not in texts})
     try:
@@ -55,13 +58,19 @@ def check_config(config: dict[str, Any]) -> None:
         raise UserError(f"config: {_explain(error, properties)}; config/README.md explains it") from None
     for key in texts & config.keys():
         try:
-            config[key] = _literal(config[key])
+            config[key] = literal_path(config[key])
         except UserError as error:
             raise UserError(f"config: {key}: {error}") from None
     outdir = Path(config["outdir"])
     for path in (outdir, *outdir.parents):
         if path.exists() and not path.is_dir():
             raise UserError(f"config: outdir is {outdir}, but {path} is a file; give the path of a folder")
+
+
+def _hint(key: str) -> str:
+    """Return which key may be meant, or all that there are."""
+    near = get_close_matches(key.replace("-", "_"), PROPERTIES, n=1)
+    return f"do you mean {near[0]}?" if near else f"the keys are {', '.join(PROPERTIES)}"
 
 
 def _read_yaml(value: Any) -> Any:
@@ -75,7 +84,7 @@ def _read_yaml(value: Any) -> Any:
     return value
 
 
-def _literal(path: str) -> str:
+def literal_path(path: str) -> str:
     """Return a path that no command takes for an option: one that begins with a hyphen is made absolute.
 
     Raises:
@@ -107,9 +116,9 @@ def read_samples(path: Path, read_files: bool = True) -> pd.DataFrame:
         if row["sample"] in rows:
             raise UserError(f"{path}: line {line}: sample {row['sample']} is there twice; names must be unique")
         try:
-            row["fasta"] = _literal(row["fasta"])
+            row["fasta"] = literal_path(row["fasta"])
             if read_files:
-                _check_beginning(Path(row["fasta"]), row["type"])
+                check_beginning(Path(row["fasta"]), row["type"])
         except UserError as error:
             raise UserError(f"{path}: line {line}: sample {row['sample']}: {error}") from None
         rows[row["sample"]] = row
@@ -144,9 +153,9 @@ def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
                     f"a group has one {column}"
                 )
         try:
-            _literal(row["fasta"])
+            literal_path(row["fasta"])
             if read_files and row["fasta"] not in checked:
-                _check_beginning(Path(row["fasta"]), "contigs")
+                check_beginning(Path(row["fasta"]), "contigs")
         except UserError as error:
             raise UserError(f"{path}: line {line}: {error}") from None
         checked.add(row["fasta"])
@@ -174,7 +183,7 @@ def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise UserError(f"{path}: not a table of {key}: {error}") from None
     if not lines:
         raise UserError(f"{path}: not a table of {key}: it is empty")
-    rules = _schema(key)
+    rules = read_schema(key)
     columns = rules["properties"]
     (first, header), *rows = lines
     header = [name.strip() for name in header]
@@ -200,7 +209,8 @@ def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise UserError(f"{path}: line {line}: {_explain(error, columns)}") from None
 
 
-def _check_beginning(fasta: Path, kind: str) -> None:
+def check_beginning(fasta: Path, kind: str) -> None:
+    """Read the beginning of a sample's file; a UserError says what prepare would refuse."""
     with suppress(ModuleNotFoundError):  # Biopython or zstd, where only the jobs have an environment that holds them
         for _ in READERS[kind](fasta, beginning=True):
             pass

@@ -55,6 +55,7 @@ sample_argument = click.argument("folder", type=FILE, help="the sample's folder,
     type=click.Choice([1, 4, 15, 25]),
     multiple=True,
     default=[1],
+    metavar="CODE...",
     help="codes to try beside the standard one, 1, by NCBI's numbers",
 )
 @click.option(

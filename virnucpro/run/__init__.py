@@ -1,1 +1,1 @@
-"""What a run has to do: its shards, and which of its stages must run again."""
+"""A run: what it has to do, how Snakemake is started on it, how far it is and what came of it."""

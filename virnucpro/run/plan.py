@@ -72,15 +72,11 @@ class Plan:
             sample: for the stages of a sample.
             shard: for embed.
         """
-        if stage == "summary":
-            step = self._summary
-        elif stage in ("fragment", "train"):
-            step = self._steps("training")[stage]
-        elif sample:
-            step = self._steps(sample)[f"embed_{shard}" if shard else stage]
-        else:
-            step = dict(zip(("fetch_model", "token_budget"), self._model_steps, strict=True))[stage]
-        return self._freshness.must_run(step)
+        return self._freshness.must_run(self._step(stage, sample, shard))
+
+    def reason(self, stage: str, sample: str = "", shard: str = "") -> str:
+        """Return why a stage must run; an empty text where one before it must, or where it need not."""
+        return self._freshness.reasons().get(self._step(stage, sample, shard), "")
 
     def new_reasons(self) -> dict[str, str]:
         """Return why stages must run, by the paths of their records, as far as that was not returned before.
@@ -94,6 +90,15 @@ class Plan:
             new[str(step.record)] = "" if known else reason
             self._told.add((step.name, reason))
         return new
+
+    def _step(self, stage: str, sample: str, shard: str) -> Step:
+        if stage == "summary":
+            return self._summary
+        if stage in ("fragment", "train"):
+            return self._steps("training")[stage]
+        if sample:
+            return self._steps(sample)[f"embed_{shard}" if shard else stage]
+        return dict(zip(("fetch_model", "token_budget"), self._model_steps, strict=True))[stage]
 
     def _steps(self, sample: str) -> dict[str, Step]:
         """Return the steps of a sample, or of the training, by their stages, having looked at them."""

@@ -21,8 +21,13 @@ def count_shards(fasta: Path, kind: str, shard_tokens: int) -> int:
         kind: contigs or proteins.
         shard_tokens: tokens a shard should have, about.
     """
+    return shards_of_tokens(guess_tokens(fasta, kind), shard_tokens)
+
+
+def guess_tokens(fasta: Path, kind: str) -> float:
+    """Return how many tokens a sample has, about, from the size and the compression of its file."""
     letters = fasta.stat().st_size * (LETTERS_PER_BYTE[kind] if is_compressed(fasta) else 1)
-    return shards_of_tokens(letters * TOKENS_PER_LETTER[kind], shard_tokens)
+    return letters * TOKENS_PER_LETTER[kind]
 
 
 def shards_of_tokens(tokens: float, shard_tokens: int) -> int:

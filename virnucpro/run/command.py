@@ -1,0 +1,81 @@
+"""The command `virnucpro run`."""
+
+from typing import Any
+
+import click
+
+from virnucpro.command import FILE, POSITIVE, Command
+
+NATURAL = click.IntRange(min=0)
+
+EXAMPLES = """\b
+examples:
+  virnucpro run assembly.fna.gz
+  virnucpro run 'assemblies/*.fna.gz' --outdir results --genetic-codes 1,4 --gpus 4
+  virnucpro run --samples samples.tsv --model esm2_t36_3B_UR50D --no-call --slurm gpu
+"""
+
+
+class RunCommand(Command):
+    """A command with an option for every key of the configuration; what follows `--` goes to Snakemake."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Set aside what Snakemake gets."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta["snakemake"] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options; those of the configuration are made here, since its schema takes a while to load."""
+        from virnucpro.config import PROPERTIES
+
+        settings = [_option(key, rules) for key, rules in PROPERTIES.items() if not self._has(key)]
+        return [*super().get_params(ctx), *settings]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options; those of the configuration as one paragraph, with their defaults."""
+        from virnucpro.config import DEFAULTS
+
+        super().format_options(ctx, formatter)
+        with formatter.section("Settings, with their defaults (config/README.md explains them)"):
+            formatter.write_text(" ".join(_spell(key, value) for key, value in DEFAULTS.items() if not self._has(key)))
+
+    def _has(self, key: str) -> bool:
+        return any(option.name == key for option in self.params)
+
+
+def _option(key: str, rules: dict[str, Any]) -> click.Option:
+    name = key.replace("_", "-")
+    names = f"--{name}/--no-{name}" if rules.get("type") == "boolean" else f"--{name}"
+    return click.Option([names], default=None, hidden=True)
+
+
+def _spell(key: str, value: Any) -> str:
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {','.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+@click.command("run", RunCommand, epilog=EXAMPLES, context_settings={"max_content_width": 100})
+@click.argument("fasta", nargs=-1)
+@click.option("--outdir", metavar="DIR", help="folder for the results  [default: results]")
+@click.option("--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what FASTA holds")
+@click.option("--samples", metavar="TABLE", help="in place of FASTA: columns sample, fasta, type")
+@click.option("--configfile", type=FILE, metavar="FILE", help="settings, as YAML")
+@click.option("--config", multiple=True, metavar="KEY=VALUE", help="a setting, as --KEY VALUE is")
+@click.option("--cores", type=POSITIVE, metavar="N", help="CPU cores  [default: all]")
+@click.option("--gpus", type=NATURAL, metavar="N", help="GPUs  [default: all that are visible]")
+@click.option("--slurm", is_flag=False, flag_value="", metavar="[PARTITION]", help="run the jobs on a SLURM cluster")
+@click.option("--workflow-profile", type=FILE, metavar="DIR", help="run them as a profile of Snakemake says")
+@click.option("-n", "--dry-run", is_flag=True, help="show what would run, and why")
+def run(**options: Any) -> None:
+    """Find the viruses in FASTA files: contigs, or proteins to be embedded, plain or compressed.
+
+    Each file is a sample, named like it. The same command again goes on where it was stopped, and does nothing twice.
+    What follows -- goes to Snakemake.
+    """
+    from virnucpro.run.run import run
+
+    context = click.get_current_context()
+    context.exit(run(snakemake=context.meta["snakemake"], **options))

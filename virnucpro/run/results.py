@@ -1,0 +1,64 @@
+"""What came of a run, in a few lines."""
+
+import csv
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.cells import cell_len
+
+SHOWN = 10  # contigs, the likeliest viruses
+SHOWN_SAMPLES = 5  # whose files are named one by one
+OF_SAMPLE = ["contigs.tsv", "frames.tsv", "viral.fasta.gz", "embeddings.h5"]
+OF_RUN = ["report.html", "summary.tsv", "left_out.tsv", "packing.svg"]
+
+
+def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -> str:
+    """Return the likeliest viral contigs, counts of all, and where the files lie that there are.
+
+    Args:
+        folder: of the results.
+        shown_folder: as the user named it.
+        samples: names of the run's.
+    """
+    called = [sample for sample in samples if (folder / sample / "contigs.tsv").exists()]
+    calls: Counter[str] = Counter()
+    viral = heapq.nlargest(SHOWN, _viral(folder, called, calls), key=lambda row: float(row["log_odds"]))
+    lines = []
+    if viral:
+        rows = [(row["contig"], f"{int(row['length']):,} bp", row["score"], row["sample"]) for row in viral]
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+        lines.append(f"the likeliest viruses of {calls['viral']:,}, with their scores and samples:")
+        for name, length, score, of_sample in rows:
+            padding = " " * (widths[0] - cell_len(name))
+            lines.append(f"  {name}{padding}  {length:>{widths[1]}}  {score}  {of_sample}")
+        lines.append("")
+    if called:
+        counts = ", ".join(f"{calls[call]:,} {call}" for call in ("viral", "cellular", "unresolved"))
+        lines.append(f"{counts} of {calls.total():,} contigs in {_number(len(called), 'sample')}")
+    for sample in samples[:SHOWN_SAMPLES]:
+        lines += _files(folder / sample, shown_folder / sample, OF_SAMPLE)
+    if len(samples) > SHOWN_SAMPLES:
+        lines.append(f"and the same of {_number(len(samples) - SHOWN_SAMPLES, 'sample')} more")
+    lines += _files(folder, shown_folder, OF_RUN)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _viral(folder: Path, samples: Sequence[str], calls: Counter[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of the contigs called viral, and count all calls."""
+    for sample in samples:
+        with (folder / sample / "contigs.tsv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+                calls[row["call"]] += 1
+                if row["call"] == "viral":
+                    yield row | {"sample": sample}
+
+
+def _files(folder: Path, shown_folder: Path, names: Sequence[str]) -> list[str]:
+    there = [name for name in names if (folder / name).exists()]
+    return [f"{shown_folder}/{', '.join(there)}"] if there else []
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"

@@ -1,0 +1,132 @@
+"""What the user sees of a run while it goes on: one live display on a terminal, a line now and then in a file."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from virnucpro.run.jobs import Stage
+from virnucpro.run.progress import Message, Progress
+
+WIDTH = 78  # what is narrower than the terminal is not wrapped when the user makes that narrower
+BAR = 20
+UNITS = {"embed": "shards"} | dict.fromkeys(("fetch_model", "token_budget", "fragment", "train", "summary"), "")
+FINISHED = float("inf")
+QUIET_SECONDS = 60  # between lines in a file on a stage that goes on
+
+
+class Screen:
+    """The display of a run's progress, on standard error.
+
+    A terminal that can move its cursor has a live display with messages above it; anything else has lines.
+
+    Args:
+        folder: of the results, as Snakemake knows it, and
+        shown_folder: as the user named it.
+    """
+
+    def __init__(self, progress: Progress, folder: str, shown_folder: str) -> None:
+        self.progress = progress
+        self._folder, self._shown_folder = folder, shown_folder
+        self._console = Console(stderr=True, highlight=False, emoji=False, markup=False)
+        self._live = None
+        if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._reported: dict[str, float] = {}  # stages, and when a line said how far they are
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the display as it is, and give the cursor back."""
+        if self._live:
+            self._live.stop()
+
+    def refresh(self) -> None:
+        """Show what is new."""
+        for message in self.progress.take_messages():
+            self._show(message)
+        if self._live:
+            self._live.update(self._display(), refresh=True)
+        else:
+            for line in self._lines():
+                print(line, file=sys.stderr, flush=True)
+
+    def _show(self, message: Message) -> None:
+        text = printable(message.text.replace(self._folder, self._shown_folder))
+        if self._live:
+            self._console.print(Text(text, style="red" if message.is_error else "yellow"), soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _display(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for stage in self.progress.stages.values():
+            style = "red" if stage.failed else "green" if stage.done == stage.jobs else ""
+            bar = ProgressBar(total=stage.jobs, completed=stage.done, width=BAR)
+            table.add_row(Text(stage.name.replace("_", " "), style), bar, Text(_count(stage)))
+        return Group(table, *(Text(line) for line in self._sums()))
+
+    def _sums(self) -> Iterator[str]:
+        progress = self.progress
+        if not progress.stages:
+            yield "starting"
+            return
+        if tokens := progress.tokens:
+            about = "about " if progress.tokens_are_guessed else ""
+            rate = f", {progress.rate:,.0f} tokens/s" if progress.tokens_done else ""
+            yield f"{progress.tokens_done:,.0f} of {about}{tokens:,.0f} tokens{rate}"
+        yield f"{clock(time.monotonic() - progress.started)} so far, {self._time_left()}"
+
+    def _time_left(self) -> str:
+        seconds = self.progress.seconds_left
+        return "time left not known yet" if seconds is None else f"about {clock(seconds)} left"
+
+    def _lines(self) -> Iterator[str]:
+        now = time.monotonic()
+        for stage in self.progress.stages.values():
+            name = stage.name.replace("_", " ")
+            if stage.started:
+                self._reported.setdefault(stage.name, now)
+            if stage.done == stage.jobs:
+                if self._reported.get(stage.name) != FINISHED:
+                    self._reported[stage.name] = FINISHED
+                    yield f"{name}: {_count(stage)}, {clock(now - self.progress.started)} after the start"
+            elif stage.started and now - self._reported[stage.name] >= QUIET_SECONDS:
+                self._reported[stage.name] = now
+                yield f"{name}: {'; '.join([_count(stage), *self._sums()])}"
+
+
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def clock(seconds: float) -> str:
+    """Return hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _count(stage: Stage) -> str:
+    unit = UNITS.get(stage.name, "samples")
+    counts = f"{stage.done} of {stage.jobs} {unit if stage.jobs != 1 else unit.removesuffix('s')}".rstrip()
+    others = {"running": stage.started - stage.done - stage.failed, "failed": stage.failed}
+    return ", ".join([counts, *(f"{number} {what}" for what, number in others.items() if number)])
