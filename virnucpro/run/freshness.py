@@ -78,6 +78,10 @@ class Freshness:
         """Return whether other content is to be expected of a step than it has written."""
         return step in self._stale
 
+    def reason(self, step: Step) -> str:
+        """Return why a step must run; an empty text where a step before it must, or none must."""
+        return self._stale.get(step) or self._lost.get(step, "")
+
     def new_reasons(self) -> dict[Step, str]:
         """Return why steps must run, those that were not returned before; an empty text where one before it must."""
         new, self._new = self._new, {}

@@ -76,7 +76,7 @@ class Plan:
 
     def reason(self, stage: str, sample: str = "", shard: str = "") -> str:
         """Return why a stage must run; an empty text where one before it must, or where it need not."""
-        return self._freshness.reasons().get(self._step(stage, sample, shard), "")
+        return self._freshness.reason(self._step(stage, sample, shard))
 
     def new_reasons(self) -> dict[str, str]:
         """Return why stages must run, by the paths of their records, as far as that was not returned before.
