@@ -8,26 +8,7 @@ import torch
 from esm.model.esm2 import ESM2
 from torch import Tensor
 
-HUGGING_FACE_NAMES = {
-    "embed_tokens": "embeddings.word_embeddings",
-    "emb_layer_norm_after": "encoder.emb_layer_norm_after",
-    "layers.": "encoder.layer.",
-    "self_attn_layer_norm": "attention.LayerNorm",
-    "self_attn.rot_emb": "attention.self.rotary_embeddings",
-    "self_attn.q_proj": "attention.self.query",
-    "self_attn.k_proj": "attention.self.key",
-    "self_attn.v_proj": "attention.self.value",
-    "self_attn.out_proj": "attention.output.dense",
-    "final_layer_norm": "LayerNorm",
-    "fc1": "intermediate.dense",
-    "fc2": "output.dense",
-}
-
-
-def to_hugging_face(name: str) -> str:
-    for ours, theirs in HUGGING_FACE_NAMES.items():
-        name = name.replace(ours, theirs)
-    return name
+from tests.encoders.checkpoints import to_hugging_face
 
 
 @pytest.fixture
