@@ -1,6 +1,9 @@
-"""A small random model of fair-esm, and its weights as checkpoints name them."""
+"""A small random model of fair-esm, its weights as checkpoints name them, and a server of them."""
 
+import threading
 from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from esm.model.esm2 import ESM2
 from torch import Tensor
 
 from tests.encoders.checkpoints import to_hugging_face
+from tests.encoders.mirror import Mirror
 
 
 @pytest.fixture
@@ -57,3 +61,23 @@ def hugging_face_config() -> dict[str, Any]:
         "rope_theta": 10000.0,
         "token_dropout": True,
     }
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "virnucpro"
+
+
+@pytest.fixture
+def mirror(
+    tmp_path: Path, cache: Path, fair_esm_checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Mirror]:
+    torch.save(fair_esm_checkpoint, tmp_path / "served.pt")
+    with Mirror((tmp_path / "served.pt").read_bytes()) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("VIRNUCPRO_MODEL_URL", f"http://127.0.0.1:{server.server_port}/models")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield server
+        server.go_on.set()
+        server.shutdown()
