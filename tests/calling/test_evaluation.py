@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from virnucpro.calling import evaluation
 from virnucpro.calling.evaluation import evaluate, found_at, proportion, reliability
 
 
@@ -19,9 +20,14 @@ def test_proportions_have_exact_intervals(hits: int, of: int, low: float, high: 
     assert proportion(np.arange(of) < hits) == expected
 
 
-@settings(max_examples=3)
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-5, 5)), min_size=4, max_size=60))
-def test_auroc_is_the_proportion_of_pairs_in_order(rows: list[tuple[int, int]]) -> None:
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "RESAMPLES", 20)
+
+
+@settings(max_examples=20)
+@given(rows=st.lists(st.tuples(st.integers(0, 1), st.integers(-5, 5)), min_size=4, max_size=60))
+def test_auroc_is_the_proportion_of_pairs_in_order(few_resamples: None, rows: list[tuple[int, int]]) -> None:
     rows = [*rows, (0, 0), (1, 0)]
     table = pd.DataFrame(rows, columns=["viral", "log_odds"]).assign(call="cellular", group="g")
     pairs = [(v > c) + 0.5 * (v == c) for one, v in rows if one for zero, c in rows if not zero]
@@ -30,7 +36,7 @@ def test_auroc_is_the_proportion_of_pairs_in_order(rows: list[tuple[int, int]]) 
     assert metrics["auroc"]["low"] <= metrics["auroc"]["high"]
 
 
-def test_calls_are_counted_by_label() -> None:
+def test_calls_are_counted_by_label(few_resamples: None) -> None:
     names = ["viral", "viral", "unresolved", "cellular", "viral", "unresolved", "cellular", "cellular"]
     viral = [1, 1, 1, 1, 0, 0, 0, 0]
     metrics = evaluate(pd.DataFrame({"viral": viral, "log_odds": viral, "call": names, "group": list("aabbccdd")}))
