@@ -202,23 +202,20 @@ def summary(**options: Any) -> None:
 @click.argument("table", type=FILE, help="TSV to write, where each fragment comes from")
 @click.option("--bases", type=POSITIVE, default=DEFAULTS["training_bases"], help="about so many of each group")
 @click.option("--seed", type=int, default=0, help="of the random choice")
-def fragment(sheet: Path, **options: Any) -> None:
+def fragment(**options: Any) -> None:
     """Cut labelled genomes into fragments as long as contigs, the same bases of each group, to train on."""
-    from virnucpro.config import read_training
     from virnucpro.pipeline.fragment import fragment
 
-    fragment(read_training(sheet), **options)
+    fragment(**options)
 
 
 @command("train", "results/training training.tsv results/training/classifier")
-@click.argument("training_dir", type=FILE, help="folder with what fragment, prepare and merge wrote")
+@click.argument("training", type=FILE, help="folder with what fragment, prepare and merge wrote")
 @click.argument("sheet", type=FILE, help="the table of labelled FASTA files")
 @click.argument("output_dir", type=FILE, help="folder to write into")
-@chunk_size_option
-@short_chunks_option
 @click.option("--seed", type=int, default=0, help="of all that is random")
-def train(training_dir: Path, short_chunks: tuple[int, ...], **options: Any) -> None:
+def train(**options: Any) -> None:
     """Train a classifier on fragments and their embeddings: classifier.safetensors, model_card.md and more."""
     from virnucpro.pipeline.train import train
 
-    train(training_dir, short_chunks=list(short_chunks), **options)
+    train(**options)

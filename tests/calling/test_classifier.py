@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from torch import nn
 
+from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling.classifier import Classifier, contig_inputs, load_classifier, save_classifier
 from virnucpro.calling.features import NAMES
 from virnucpro.calling.requirements import Requirements, read_requirements
 from virnucpro.errors import UserError
 
-REQUIREMENTS = Requirements(
-    "tiny", "a" * 64, "2", "mean", 500, [300, 150], viral_from=1.5, cellular_to=0.5, fewest_residues=50
-)
-ATTRIBUTES = {"model": "tiny", "model_sha256": "a" * 64, "layer": 2, "pooling": "mean"}
+EMBEDDING = dataclasses.replace(DESCRIPTION, encoder="tiny", layers=(2,))
+REQUIREMENTS = Requirements(EMBEDDING, viral_from=1.5, cellular_to=0.5, fewest_residues=50)
 
 
 def rounded_networks() -> list[nn.Sequential]:
@@ -128,24 +127,14 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes) -> None:
         read_requirements(path)
 
 
-@pytest.mark.parametrize(
-    ("changed", "sizes", "message"),
-    [
-        ({"model_sha256": "b" * 64, "model": "big"}, [500], "model is big, but the classifier was trained with tiny"),
-        ({"layer": "1"}, [500], "layer is 1, but the classifier was trained with 2"),
-        ({"layer": "1,2"}, [500], "layer is 1,2, but"),
-        ({"pooling": "max"}, [500], "pooling is max"),
-        ({}, [500, 200], r"chunk_size is 500, but the classifier was trained with \[300"),
-    ],
-)
-def test_other_embeddings_are_refused(changed: dict[str, str], sizes: list[int], message: str) -> None:
-    requirements = REQUIREMENTS if changed else dataclasses.replace(REQUIREMENTS, chunk_size=300)
-    with pytest.raises(UserError, match=f"^e.h5: {message}"):
-        requirements.check_embeddings(ATTRIBUTES | changed, sizes, Path("e.h5"))
-    REQUIREMENTS.check_embeddings(ATTRIBUTES, [500, 300, 150], Path("e.h5"))
-
-
-CONFIG = {"model": "tiny", "chunk_size": 500, "layers": [-1], "short_chunks": [300]}
+CONFIG = {
+    "model": "tiny",
+    "chunk_size": 500,
+    "layers": [-1],
+    "short_chunks": [300],
+    "max_sequence_length": 1022,
+    "long_proteins": "cut",
+}
 
 
 @pytest.mark.parametrize(
@@ -155,6 +144,8 @@ CONFIG = {"model": "tiny", "chunk_size": 500, "layers": [-1], "short_chunks": [3
         ("chunk_size", 300, "chunk_size is 300, but the classifier was trained with 500"),
         ("layers", [1, 2], r"layers is \[1, 2\], but"),
         ("short_chunks", [200], r"short_chunks is \[200\], but"),
+        ("max_sequence_length", 20, "max_sequence_length is 20, but the classifier was trained with 1022"),
+        ("long_proteins", "windows", "long_proteins is windows, but"),
     ],
 )
 def test_another_configuration_is_refused_before_any_job(key: str, value: object, message: str) -> None:

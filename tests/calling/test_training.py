@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling.classifier import Floats
 from virnucpro.calling.fitting import Integers, Rows, deal_groups
 from virnucpro.calling.requirements import Requirements
@@ -21,7 +22,7 @@ from virnucpro.calling.training import (
     thresholds,
 )
 
-REQUIREMENTS = Requirements("tiny", "a" * 64, "2", "mean", 500, [], viral_from=0.3, cellular_to=0.0, fewest_residues=50)
+REQUIREMENTS = Requirements(DESCRIPTION, viral_from=0.3, cellular_to=0.0, fewest_residues=50)
 
 
 def one_frame_each(sizes: dict[str, int], host: str = "") -> tuple[pd.DataFrame, Floats, pd.DataFrame]:
@@ -31,7 +32,7 @@ def one_frame_each(sizes: dict[str, int], host: str = "") -> tuple[pd.DataFrame,
     fragments = pd.DataFrame({"group": group, "host": host, "length": 2000}, index=names)
     fragments["label"] = ["viral" if name.startswith("v") else "cellular" for name in group]
     fragments["split"] = ["test" if name.endswith("test") else "train" for name in group]
-    frames = pd.DataFrame({"contig": names, "chunk": names, "frame_group": range(len(names)), "genetic_code": 1})
+    frames = pd.DataFrame({"contig": names, "chunk": names, "group": range(len(names)), "genetic_code": 1})
     frames = frames.assign(residues=100, group_residues=100, frames_in_chunk=1, relative_length=1.0)
     return fragments, np.zeros((len(names), 2)), frames
 

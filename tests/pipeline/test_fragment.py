@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from virnucpro.config import read_training
 from virnucpro.errors import UserError
 from virnucpro.pipeline.fragment import fragment
 
@@ -18,16 +17,16 @@ def random_dna(length: int) -> str:
     return "".join(random.Random(length).choices("ACGT", k=length))
 
 
-def write_training(folder: Path, files: dict[str, dict[str, str]], rows: list[str]) -> pd.DataFrame:
-    """Write FASTA files and the table of a training, whose rows name them; return the table as read."""
+def write_training(folder: Path, files: dict[str, dict[str, str]], rows: list[str]) -> Path:
+    """Write FASTA files and the table of a training, whose rows name them; return the table."""
     for name, records in files.items():
         (folder / name).write_text("".join(f">{record}\n{sequence}\n" for record, sequence in records.items()))
     table = folder / "training.tsv"
     table.write_text(HEAD + "".join(f"{folder}/{row}\n" for row in rows))
-    return read_training(table)
+    return table
 
 
-def run(folder: Path, sheet: pd.DataFrame, bases: int = 100_000) -> pd.DataFrame:
+def run(folder: Path, sheet: Path, bases: int = 100_000) -> pd.DataFrame:
     fragment(sheet, folder / "f.fna.gz", folder / "f.tsv", bases, 0)
     return pd.read_csv(folder / "f.tsv", sep="\t", keep_default_na=False)
 

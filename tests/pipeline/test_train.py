@@ -3,26 +3,31 @@
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling import evaluation
 from virnucpro.calling.classifier import load_classifier
 from virnucpro.calling.features import contig_features
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
+from virnucpro.data.provenance import write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.pipeline.prepare import prepare_contigs
 from virnucpro.pipeline.train import read_features, train
+from virnucpro.proteins.table import read_proteins
 
 STOPS = "TTAATTAATTAA" * 200  # a stop in all six frames every 12 bases
-ATTRIBUTES = {"model": "tiny", "model_sha256": "a" * 64, "layer": 2, "pooling": "mean"}
+EMBEDDING = replace(DESCRIPTION, encoder="tiny", embed_dim=2)
 
 
-def write_training(folder: Path, groups: dict[str, list[str]], row_shape: tuple[int, ...] = (2,)) -> Path:
+def write_training(folder: Path, groups: dict[str, list[str]], embedding: EmbeddingDescription = EMBEDDING) -> Path:
     """Write a training's folder up to its embeddings, which tell the label; a group's name begins with v or c."""
     sequences = [(group, sequence) for group, members in groups.items() for sequence in members]
     table = pd.DataFrame(sequences, columns=["group", "sequence"])
@@ -33,18 +38,21 @@ def write_training(folder: Path, groups: dict[str, list[str]], row_shape: tuple[
     table = table.assign(start=0, end=table["sequence"].str.len(), fasta="f", record="r", host="", split="train")
     write_table(table.drop(columns="sequence"), folder / "fragments.tsv")
     (folder / "training.tsv").write_text("the table\n")
-    prepare_contigs(folder / "fragments.fna.gz", folder / "prepared")
-    frames = read_table(folder / "prepared" / "frames.tsv", "frame", "contig")
+    fragments = [folder / "fragments.fna.gz", folder / "fragments.tsv"]
+    write_provenance(folder / "fragments.provenance.json", "fragment", {}, {}, fragments)
+    prepare_contigs(folder / "fragments.fna.gz", folder / "prepared", 500)
+    frames = read_proteins(folder / "prepared", "protein", "contig")
     viral = (table.set_index("fragment").loc[frames["contig"], "label"] == "viral").to_numpy()
-    with new_embedding_file(folder / "embeddings.h5", frames["frame"].tolist(), row_shape, ATTRIBUTES) as file:
+    with new_embedding_file(folder / "embeddings.h5", frames["protein"].tolist(), embedding) as file:
         signal = np.where(viral, 1, -1)[:, None] + np.random.default_rng(0).normal(size=(len(frames), 2))
-        if row_shape == (2,):
+        if embedding.row_shape == (2,):
             file["embedding"][...] = signal
+    write_provenance(folder / "embeddings.provenance.json", "merge", {}, {}, [folder / "embeddings.h5"])
     return folder
 
 
 def run(folder: Path) -> pd.DataFrame:
-    train(folder, folder / "training.tsv", folder / "classifier", 500, [], 0)
+    train(folder, folder / "training.tsv", folder / "classifier", 0)
     return read_table(folder / "classifier" / "scores.tsv", "fragment")
 
 
@@ -88,12 +96,16 @@ def test_a_label_with_one_group_that_has_frames_is_refused(
 
 def test_other_embeddings_are_refused(tmp_path: Path, open_dna: Callable[[int], list[str]]) -> None:
     groups = {name: open_dna(1) for name in ("v0", "v1", "c0", "c1")}
-    folder = write_training(tmp_path, groups, row_shape=(3, 2))
+    folder = write_training(tmp_path, groups, replace(EMBEDDING, layers=(0, 1, 2)))
     with pytest.raises(UserError, match="embeddings of several layers; set layers to one"):
         run(folder)
     write_training(folder, groups)
     whole = (folder / "fragments.tsv").read_text()
     (folder / "fragments.tsv").write_text(whole.replace("fragment_2\t", "fragment_9\t"))
+    with pytest.raises(UserError, match=r"fragments\.tsv: not what fragment wrote"):
+        run(folder)
+    fragments = [folder / "fragments.fna.gz", folder / "fragments.tsv"]
+    write_provenance(folder / "fragments.provenance.json", "fragment", {}, {}, fragments)
     with pytest.raises(UserError, match=r"fragments\.tsv: not the fragments whose frames were prepared"):
         run(folder)
 

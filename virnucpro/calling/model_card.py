@@ -86,9 +86,10 @@ def model_card(
     learned = "one expert, which learned from all organisms"
     if experts > 1:
         learned = f"{experts} experts; one learned from all organisms, the others from those of one kind of host each"
-    chunks = f"chunks of {requirements.chunk_size} bp"
-    if requirements.short_chunks:
-        sizes = " or ".join(f"{size} bp" for size in requirements.short_chunks)
+    embedding = requirements.embedding
+    chunks = f"chunks of {embedding.chunk_size} bp"
+    if embedding.short_chunks:
+        sizes = " or ".join(f"{size} bp" for size in embedding.short_chunks)
         chunks += f"; those without an open frame in these, in chunks of {sizes}"
     return (
         textwrap.dedent(f"""\
@@ -97,8 +98,8 @@ def model_card(
         A classifier of contigs, viral or cellular, made by virnucpro {__version__} with seed {seed} from the table of
         labelled files with SHA-256 `{sheet_digest}`.
 
-        - **Encoder**: {requirements.encoder}, SHA-256 `{requirements.encoder_sha256}`, layer {requirements.layer},
-          {requirements.pooling} pooling. Contigs are read in {chunks}.
+        - **Encoder**: {embedding.encoder}, SHA-256 `{embedding.encoder_sha256}`, layer {embedding.layers[0]},
+          {embedding.pooling} pooling. Contigs are read in {chunks}.
         - **Frames**: {learned}.
           An expert's log-odds of a frame are the mean of {networks} networks with {inputs} inputs and {hidden} hidden
           units. Frames of neighbouring chunks that continue one reading frame form a group. The inputs are the mean

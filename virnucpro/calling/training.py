@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from virnucpro.calling.classifier import Classifier, Floats, contig_inputs, frame_inputs, probability
+from virnucpro.calling.evidence import evidence_of_contigs
 from virnucpro.calling.fitting import (
     ContigFit,
     FrameFit,
@@ -24,7 +25,6 @@ from virnucpro.calling.fitting import (
     group_weights,
 )
 from virnucpro.calling.requirements import Requirements
-from virnucpro.proteins.table import evidence_of_contigs
 
 FALSE_CALLS = 0.017  # of the cellular contigs in cross-validation: so many may be called viral
 DOUBTFUL = 0.02  # of all contigs in cross-validation: so many are left unresolved
@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
         fragments: by name; columns `label`, `group`, `host`, `split`, `length`, `viral` (0 or 1) and `fold` (-1 in
             groups for testing).
         features: float64 [fragments, features], of `contig_features`.
-        frames: of `read_frames`; `contig` names the fragment.
+        frames: of `describe_groups`; `contig` names the fragment.
         inputs: float32 [frames, inputs], of `frame_inputs`.
     """
 
@@ -67,7 +67,7 @@ def label_fragments(
     Args:
         fragments: by name; columns `label`, `group`, `host`, `split` and `length`.
         features: float64 [fragments, features], of `contig_features`.
-        frames: of `read_frames`; `contig` names the fragment.
+        frames: of `describe_groups`; `contig` names the fragment.
         embedding: float32 [frames, embed_dim].
         seed: of the folds.
 

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from virnucpro.calling.evaluation import SHORTEST
+from virnucpro.config import read_training
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import atomic_path
+from virnucpro.data.files import atomic_path, remove_leftovers
+from virnucpro.data.provenance import file_state, write_provenance
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 
@@ -23,29 +25,35 @@ LONGEST = 40_000  # bases
 TEST_DIVISOR = 5  # so many times fewer bases of a group for testing than of one for training
 
 
-def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: int) -> None:
-    """Divide the records of a sheet into fragments and write a random choice of them, as many bases of each group.
+def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> None:
+    """Divide the records of a table into fragments and write a random choice, as many bases of each group.
 
     Lengths are log-uniform from 1,500 to 40,000 bases; a shorter record is one fragment. Fragments of a record do not
     overlap. They are drawn in rounds, in each of which every record of the group gives one. Writes the fragments as
     FASTA (gzip), named fragment_1 and so on, and a table: fragment, fasta, record, label, group, host, split, start and
-    end (half-open, from 0).
+    end (half-open, from 0); and fragments.provenance.json beside them.
 
     Args:
-        sheet: a row for each labelled file or record: `fasta`, `record` (empty: all), `label`, `group`, `host`,
-            `split`.
+        sheet: table with a row for each labelled file or record, as config/README.md describes it.
         fasta: FASTA to write.
         table: TSV to write.
         bases: to draw of each group for training, about; of a group for testing a fifth of it.
         seed: of the random choice.
 
     Raises:
-        UserError: a record of the sheet is not in its file, a group has no sequence, or no fragment of some label for
+        UserError: the table is not as it should be, a record of it is not in its file, a group has no sequence, or no
+        fragment of some label for
             training is long enough for its call to be evaluated.
     """
+    record = fasta.with_name("fragments.provenance.json")
+    for path in (fasta, table, record):
+        remove_leftovers(path)
+    record.unlink(missing_ok=True)  # what it says of the fragments will be true no more
+    labelled = read_training(sheet)
+    inputs = {str(path): file_state(Path(path)) for path in sorted(set(labelled["fasta"]))}
     rng = np.random.default_rng(seed)
     chosen = []
-    for group, rows in sheet.groupby("group", sort=True):
+    for group, rows in labelled.groupby("group", sort=True):
         wanted = bases if rows["split"].iloc[0] == "train" else bases // TEST_DIVISOR
         pieces = [list(_pieces(record, rng)) for record in _records(rows)]
         if not any(pieces):
@@ -64,6 +72,8 @@ def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: in
         for name, sequence in zip(fragments["fragment"], fragments["sequence"], strict=True):
             file.write(f">{name}\n{sequence}\n".encode())
     write_table(fragments.drop(columns="sequence"), table)
+    inputs["sheet"] = file_state(sheet)
+    write_provenance(record, "fragment", {"bases": bases, "seed": seed}, inputs, [fasta, table])
 
 
 def _check_lengths(trained: pd.DataFrame) -> None:

@@ -9,46 +9,54 @@ import pandas as pd
 
 from virnucpro.calling.classifier import save_classifier
 from virnucpro.calling.evaluation import SHORTEST, evaluate
+from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import contig_features
 from virnucpro.calling.model_card import describe, draw_evaluation, model_card
 from virnucpro.calling.requirements import Requirements
 from virnucpro.calling.training import fit, label_fragments, score_by_linear, score_fragments, thresholds
 from virnucpro.data.embeddings import EmbeddingFile
-from virnucpro.data.files import file_digest, write_text
+from virnucpro.data.files import remove_leftovers, write_text
+from virnucpro.data.provenance import FileState, checked_input, file_state, write_provenance
 from virnucpro.data.records import read_contigs
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
-from virnucpro.proteins.table import read_frames
+from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
+OUTPUTS = ("classifier.safetensors", "metrics.json", "scores.tsv", "evaluation.svg", "model_card.md")
 FEWEST_RESIDUES = 50  # one frame of 150 bp
 
 
-def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_chunks: list[int], seed: int) -> None:
+def train(training: Path, sheet: Path, output_dir: Path, seed: int) -> None:
     """Train a classifier on labelled fragments, and evaluate it in cross-validation and on the groups for testing.
 
     Writes into `output_dir`: classifier.safetensors; metrics.json; scores.tsv, log-odds and call of every fragment;
-    evaluation.svg; model_card.md. Fragments for training are scored by networks and a regression that have not seen
-    their group. A group for training without any open frame is left out, with a warning.
+    evaluation.svg; model_card.md; provenance.json. Fragments for training are scored by networks and a regression that
+    have not seen their group. A group for training without any open frame is left out, with a warning.
 
     Args:
         training: folder with fragments.fna.gz and fragments.tsv, and what prepare and merge made of them.
         sheet: the table of labelled files.
         output_dir: folder for the results.
-        chunk_size, short_chunks: of the frames, in bases.
         seed: of all that is random.
 
     Raises:
         UserError: the embeddings are of several layers, or not those of the fragments; or a label has fewer than two
             groups for training.
     """
+    outputs = [output_dir / name for name in OUTPUTS]
+    record = output_dir / "provenance.json"
+    for path in (*outputs, record):
+        remove_leftovers(path)
+    record.unlink(missing_ok=True)  # what it says of the classifier will be true no more
+    inputs = _checked_inputs(training) | {"sheet": file_state(sheet)}
     embeddings = EmbeddingFile(training / "embeddings.h5")
     if len(embeddings.row_shape) > 1:
         raise UserError(f"{embeddings.path}: embeddings of several layers; set layers to one to train a classifier")
-    frames = read_frames(training)
+    frames = describe_groups(read_proteins(training / "prepared"))
     fragments = _read_fragments(training / "fragments.tsv", frames)
-    if embeddings.ids != frames["frame"].tolist():
+    if embeddings.ids != frames["protein"].tolist():
         raise UserError(f"{embeddings.path}: not the embeddings of the frames beside it; run the merge stage again")
     features = read_features(training / "fragments.fna.gz", frames).loc[fragments.index].to_numpy()
     labelled = label_fragments(fragments, features, frames, embeddings.rows(np.arange(len(frames))), seed)
@@ -57,12 +65,7 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
     viral = labelled.fragments.loc[labelled.trained, "viral"].to_numpy(np.int64)
     viral_from, cellular_to = thresholds(fitted.contigs.log_odds, viral)
     requirements = Requirements(
-        encoder=str(embeddings.attributes["model"]),
-        encoder_sha256=str(embeddings.attributes["model_sha256"]),
-        layer=str(embeddings.attributes["layer"]),
-        pooling=str(embeddings.attributes["pooling"]),
-        chunk_size=chunk_size,
-        short_chunks=short_chunks,
+        embedding=embeddings.description,
         viral_from=round(viral_from, 3),
         cellular_to=round(cellular_to, 3),
         fewest_residues=FEWEST_RESIDUES,
@@ -85,8 +88,20 @@ def train(training: Path, sheet: Path, output_dir: Path, chunk_size: int, short_
         scores.drop(columns=["host", "viral", "fold"]).round({"log_odds": 3, "score": 4}), output_dir / "scores.tsv"
     )
     draw_evaluation(judged[shown], output_dir / "evaluation.svg")
-    write_text(output_dir / "model_card.md", model_card(classifier, scores, metrics, file_digest(sheet), seed))
+    write_text(output_dir / "model_card.md", model_card(classifier, scores, metrics, inputs["sheet"].sha256, seed))
+    write_provenance(record, "train", {"seed": seed}, inputs, outputs)
     logger.info("train: %s: %s", shown, describe(metrics[shown]))
+
+
+def _checked_inputs(training: Path) -> dict[str, FileState]:
+    """Return the states of the files that the stages before wrote."""
+    made = {
+        "fragments.fna.gz": training / "fragments.provenance.json",
+        "fragments.tsv": training / "fragments.provenance.json",
+        "prepared/proteins.tsv": training / "prepared" / "provenance.json",
+        "embeddings.h5": training / "embeddings.provenance.json",
+    }
+    return {Path(name).name: checked_input(training / name, record) for name, record in made.items()}
 
 
 def _read_fragments(path: Path, frames: pd.DataFrame) -> pd.DataFrame:
