@@ -9,8 +9,8 @@ import torch
 
 from virnucpro.data.budget import CPU_TOKEN_BUDGET, MARGIN, STEP, estimate_memory, token_budget
 from virnucpro.data.cards import TokenBudget, read_model_card, record_of
-from virnucpro.data.files import remove_leftovers, write_text
-from virnucpro.data.provenance import checked_input, write_provenance
+from virnucpro.data.files import write_text
+from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.encoders.checkpoint import load_esm2
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
 from virnucpro.encoders.probe import measure_memory, useful_tokens
@@ -42,9 +42,9 @@ def probe_token_budget(
     Raises:
         UserError: the model leaves no room on the device.
     """
-    remove_leftovers(output)
     card = read_model_card(model_json)
     source = checked_input(model_json, record_of(model_json))
+    begin_writing(record_of(output), [output])
     wanted = {"precision": precision, "token_budget": requested or "auto", "device": device}
     if device != "cpu" and not torch.cuda.is_available():
         logger.warning("no CUDA device: the CPU does the work")
