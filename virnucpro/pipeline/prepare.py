@@ -198,9 +198,7 @@ def _written(fasta: Path, folder: Path, names: Sequence[str], settings: dict[str
     source = file_state(fasta)
     outputs = [folder / name for name in names]
     provenance = folder / "provenance.json"
-    begin_writing(
-        provenance, (folder / name for name in OF_CONTIGS)
-    )  # all, since the sample may have held contigs before
+    begin_writing(provenance, [folder / name for name in OF_CONTIGS])  # of all: it may have held contigs before
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
         files: list[BinaryIO] = [stack.enter_context(path.open("wb")) for path in paths]
