@@ -19,6 +19,7 @@ class Chain:
         self.folder = folder
         self.fasta = folder / "contigs.fna"
         self.fasta.write_text(">a\nACGT\n")
+        self.asked_for: set[str] = set()
         self.wanted = {name: SETTINGS for name in ("prepare", "embed", "call")}
         for name, reads in (("prepare", ["fasta"]), ("embed", ["prepare"]), ("call", ["prepare", "embed"])):
             self.output(name).write_text(f"of {name}\n")
@@ -47,11 +48,10 @@ class Chain:
 
     def must_run(self) -> dict[str, str]:
         """Return why steps must run, by their names."""
-        freshness = Freshness()
+        freshness = Freshness(lambda: self.asked_for)
         steps = self.steps()
         freshness.add(steps)
-        reasons = freshness.new_reasons()
-        assert freshness.new_reasons() == {}
+        reasons = dict(freshness.found())
         assert {step for step in steps if freshness.must_run(step)} == set(reasons)
         return {step.name: reason.replace(f"{self.folder}/", "") for step, reason in reasons.items()}
 
@@ -147,7 +147,35 @@ def test_a_lost_record(chain: Chain) -> None:
     assert chain.must_run() == {"prepare": "it has not finished", "embed": "", "call": ""}
 
 
-def test_what_another_version_wrote(chain: Chain) -> None:
+def test_what_another_version_wrote(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("virnucpro.run.freshness.VERSION", 2)
+    assert chain.must_run() == {"prepare": "another version of virnucpro made it", "embed": "", "call": ""}
+
+
+def test_a_record_that_was_changed_by_hand(chain: Chain) -> None:
     record = chain.record("call")
-    record.write_text(record.read_text().replace('"version": 1', '"version": 0'))
-    assert chain.must_run() == {"call": "another version of virnucpro made it"}
+    record.write_text(record.read_text().replace("500", "501"))
+    assert chain.must_run() == {"call": "it has not finished"}
+
+
+def test_what_is_asked_for(chain: Chain) -> None:
+    chain.asked_for = {"embed"}
+    assert chain.must_run() == {"embed": "asked for", "call": ""}
+    chain.asked_for = {str(chain.output("call"))}
+    assert chain.must_run() == {"call": "asked for"}
+
+
+@pytest.mark.parametrize("reads", ["made", "vouched_for"])
+def test_a_step_that_is_looked_at_later_needs_lost_files_and_those_before_them(chain: Chain, reads: str) -> None:
+    freshness = Freshness()
+    prepare, embed, call = chain.steps()
+    freshness.add([prepare, embed, call])
+    damage(chain.output("prepare"))
+    damage(chain.output("embed"))
+    embedded = Made(chain.output("embed"), embed)
+    read: Any = {"made": {"embed": embedded}} if reads == "made" else {"vouched_for": [embedded]}
+    summary = Step("summary", chain.record("summary"), settings(SETTINGS), **read)
+    freshness.add([summary])
+    assert [step for step, _ in freshness.found()] == [summary, embed, prepare]
+    assert freshness.found() == [], "nobody is told twice"
+    assert not freshness.must_run(call)

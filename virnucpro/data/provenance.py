@@ -4,6 +4,7 @@ A file is stale where the record of the stage that made it names other settings 
 damaged where it is no longer what that record says. Content decides; time stamps only save reading a file again.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from virnucpro.data.files import file_digest, write_text
+from virnucpro.data.files import file_digest, remove_leftovers, write_text
 from virnucpro.errors import UserError
 
 VERSION = 1  # to be raised when stages write something else than before for the same inputs and settings
@@ -72,6 +73,20 @@ class Provenance:
     version: int = VERSION
 
 
+def begin_writing(record: Path, outputs: Iterable[Path]) -> None:
+    """Delete the record of a stage that is about to write, and what killed runs of it left beside its outputs.
+
+    What the record says of the outputs will be true no more.
+
+    Args:
+        record: its path.
+        outputs: the files that the stage writes.
+    """
+    for path in (record, *outputs):
+        remove_leftovers(path)
+    record.unlink(missing_ok=True)
+
+
 def write_provenance(
     path: Path,
     stage: str,
@@ -91,8 +106,8 @@ def write_provenance(
         details: as `Provenance`.
     """
     states = {os.path.relpath(output, path.parent): file_state(output) for output in outputs}
-    record = Provenance(stage, settings, inputs, states, details or {})
-    write_text(path, json.dumps(asdict(record), indent=1) + "\n")
+    record = json.loads(json.dumps(asdict(Provenance(stage, settings, inputs, states, details or {}))))
+    write_text(path, json.dumps({"sha256": _digest(record)} | record, indent=1) + "\n")
 
 
 def read_provenance(path: Path) -> Provenance:
@@ -103,6 +118,8 @@ def read_provenance(path: Path) -> Provenance:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        if record.pop("sha256") != _digest(record):
+            raise ValueError("not as it was written")
         states = {
             part: {name: FileState(**state) for name, state in record[part].items()} for part in ("inputs", "outputs")
         }
@@ -111,6 +128,11 @@ def read_provenance(path: Path) -> Provenance:
         raise UserError(f"{path}: no such file: the stage that writes it has not finished; run it again") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({error}); delete it and run again") from None
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that a record says, in hex: what was changed in it by hand is damage."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def checked_input(path: Path, record: Path) -> FileState:

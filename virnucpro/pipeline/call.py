@@ -17,8 +17,15 @@ from virnucpro.calling.classifier import Classifier, Floats, contig_inputs, fram
 from virnucpro.calling.evidence import describe_groups, evidence_of_contigs
 from virnucpro.calling.features import contig_features
 from virnucpro.data.embeddings import EmbeddingFile
-from virnucpro.data.files import atomic_path, remove_leftovers
-from virnucpro.data.provenance import FileState, checked_input, file_state, read_provenance, write_provenance
+from virnucpro.data.files import atomic_path
+from virnucpro.data.provenance import (
+    FileState,
+    begin_writing,
+    checked_input,
+    file_state,
+    read_provenance,
+    write_provenance,
+)
 from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
@@ -46,11 +53,7 @@ def call(fasta: Path, folder: Path, classifier: Path) -> None:
     Raises:
         UserError: the classifier was trained for other embeddings, or the files do not belong together.
     """
-    outputs = [folder / name for name in CALL_FILES]
-    for path in outputs:
-        remove_leftovers(path)
-    record = outputs.pop()
-    record.unlink(missing_ok=True)  # what it says of the calls will be true no more
+    *outputs, record = (folder / name for name in CALL_FILES)
     prepared = folder / "prepared" / "provenance.json"
     embeddings = EmbeddingFile(folder / "embeddings.h5")
     inputs = {
@@ -69,6 +72,7 @@ def call(fasta: Path, folder: Path, classifier: Path) -> None:
     experts = len(judge.hidden_weight)
     nothing = {"total": [0.0] * experts, "counted": 0, "frames": 0, "chunks": 0, "residues": 0, "genetic_code": 1}
     calls: Counter[str] = Counter()
+    begin_writing(record, outputs)
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
         _write_frames(frames, log_odds_of_frames[:, 0], paths[1])

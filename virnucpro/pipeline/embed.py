@@ -14,9 +14,8 @@ import torch
 from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import Rows, new_embedding_file
-from virnucpro.data.files import remove_leftovers
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest
-from virnucpro.data.provenance import checked_input, write_provenance
+from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.encoders.checkpoint import load_esm2
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
 from virnucpro.encoders.esm2 import ESM2
@@ -69,15 +68,13 @@ def embed(
         UserError: the manifest, the proteins and the weights do not belong together.
     """
     record = output.with_suffix(".json")
-    for path in (output, record):
-        remove_leftovers(path)
-    record.unlink(missing_ok=True)  # what it says of the embeddings will be true no more
     source = checked_input(manifest_path, manifest_path.parent.with_suffix(".provenance.json"))
     manifest = read_manifest(manifest_path)
     description = EmbeddingDescription.from_json(manifest["embedding"])
     sequences = _read_sequences(manifest, proteins)
     residues = [_pooled(sequence) for sequence in sequences.values()] if per_residue else None
     ids, begins = [name for name, _ in sequences], [begin for _, begin in sequences]
+    begin_writing(record, [output])
     with new_embedding_file(output, ids, description, residues, begins) as file:
         details = _NOTHING
         if sequences:

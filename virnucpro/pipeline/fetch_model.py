@@ -7,8 +7,8 @@ from pathlib import Path
 
 from virnucpro.data.cards import ModelCard, record_of
 from virnucpro.data.description import layer_numbers
-from virnucpro.data.files import remove_leftovers, write_text
-from virnucpro.data.provenance import file_state, write_provenance
+from virnucpro.data.files import write_text
+from virnucpro.data.provenance import begin_writing, file_state, write_provenance
 from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.weights import find_weights
 
@@ -38,7 +38,7 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None) -
     )
     logger.info("model: %s, %d layers of %d, SHA-256 %s", card["name"], config.layers, config.embed_dim, card["sha256"])
     if output:
-        remove_leftovers(output)
+        begin_writing(record_of(output), [output])
         write_text(output, json.dumps(card, indent=1) + "\n")
         inputs = {"weights": file_state(weights.path, weights.sha256)}
         write_provenance(record_of(output), "fetch-model", {"model": weights.name}, inputs, [output], card)

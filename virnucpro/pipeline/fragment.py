@@ -14,8 +14,8 @@ import pandas as pd
 from virnucpro.calling.evaluation import SHORTEST
 from virnucpro.config import read_training
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import atomic_path, remove_leftovers
-from virnucpro.data.provenance import file_state, write_provenance
+from virnucpro.data.files import atomic_path
+from virnucpro.data.provenance import begin_writing, file_state, write_provenance
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 
@@ -46,10 +46,8 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
             training is long enough for its call to be evaluated.
     """
     record = fasta.with_name("fragments.provenance.json")
-    for path in (fasta, table, record):
-        remove_leftovers(path)
-    record.unlink(missing_ok=True)  # what it says of the fragments will be true no more
     labelled = read_training(sheet)
+    begin_writing(record, [fasta, table])
     inputs = {str(path): file_state(Path(path)) for path in sorted(set(labelled["fasta"]))}
     rng = np.random.default_rng(seed)
     chosen = []

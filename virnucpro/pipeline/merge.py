@@ -18,8 +18,7 @@ from virnucpro import __version__
 from virnucpro.calling import CALL_FILES
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
-from virnucpro.data.files import remove_leftovers
-from virnucpro.data.provenance import Provenance, checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
 from virnucpro.data.windows import overlapping_windows
 from virnucpro.errors import UserError
@@ -46,9 +45,6 @@ def merge(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
             shards were embedded in different ways.
     """
     output, record = folder / "embeddings.h5", folder / "embeddings.provenance.json"
-    for path in (output, record):
-        remove_leftovers(path)
-    record.unlink(missing_ok=True)  # what it says of the embeddings will be true no more
     prepared, packing = folder / "prepared" / "provenance.json", folder / "manifests.provenance.json"
     packed = read_provenance(packing)
     inputs = {
@@ -67,6 +63,7 @@ def merge(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
     parts.share(read_table(packing.with_name("duplicates.tsv"), "protein", "same_as"), folder)
     parts.check_complete(prepared.parent)
     residues = parts.residues(files) if files[0].has_residues else None
+    begin_writing(record, [output])
     with new_embedding_file(output, parts.ids, description, residues) as merged:
         written = 0
         for block in parts.blocks(files):

@@ -2,6 +2,7 @@
 
 import logging
 import mmap
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pandas as pd
 
 from virnucpro.data.cards import read_token_budget
 from virnucpro.data.description import describe_embeddings, packing_settings
-from virnucpro.data.files import remove_leftovers, write_text
+from virnucpro.data.files import write_text
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, sequence_digest, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, first_fit_decreasing, warn_truncated
-from virnucpro.data.provenance import checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.windows import overlapping_windows
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
@@ -63,7 +64,6 @@ def pack(
     description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
     inputs = {name: checked_input(prepared / name, record) for name in ("proteins.tsv", "proteins.faa")}
     provenance = folder / "manifests.provenance.json"
-    provenance.unlink(missing_ok=True)  # what it says of the manifests will be true no more
     proteins = _read(prepared, max_sequence_length, long_proteins == "windows")
 
     _, first, group = np.unique(proteins.keys.view("S32").ravel(), return_index=True, return_inverse=True)
@@ -85,21 +85,20 @@ def pack(
 
     shard_of = deal_bins(bin_tokens, shards)
     counts: list[dict[str, Any]] = []
-    paths: list[Path] = []
-    for number in range(shards):
+    paths = [manifests / f"{number:04d}.json" for number in range(1, shards + 1)]
+    table = folder / "duplicates.tsv"
+    begin_writing(provenance, [*paths, table])
+    for number, path in enumerate(paths):
         bins = [
             Bin(tokens=int(bin_tokens[index]), sequences=[proteins.packed(i) for i in members[index].tolist()])
             for index in np.flatnonzero(shard_of == number)
         ]
-        shard = f"{number + 1:04d}"
-        paths.append(manifests / f"{shard}.json")
-        remove_leftovers(paths[-1])
         write_manifest(
-            paths[-1],
+            path,
             Manifest(
                 version=2,
                 sample=sample,
-                shard=shard,
+                shard=path.stem,
                 embedding=description.as_json(),
                 token_budget=budget,
                 bins=bins,
@@ -108,7 +107,7 @@ def pack(
         sequences = [sequence for a_bin in bins for sequence in a_bin["sequences"]]
         counts.append(
             {
-                "shard": shard,
+                "shard": path.stem,
                 "bins": len(bins),
                 "sequences": len(sequences),
                 "tokens": sum(a_bin["tokens"] for a_bin in bins),
@@ -116,7 +115,6 @@ def pack(
             }
         )
     _delete_others(folder, shards)
-    table = folder / "duplicates.tsv"
     rows = (
         "\t".join(map(str, (*proteins.place(i), *proteins.place(original[i]), int(proteins.truncated[i])))) + "\n"
         for i in duplicates.tolist()
@@ -228,8 +226,8 @@ def _parts(
 
 
 def _delete_others(folder: Path, shards: int) -> None:
-    """Delete the manifests of shards that are no more, and the embeddings made from them."""
-    for part in ("manifests", "shards"):
-        for path in (folder / part).glob("[0-9]*.*"):
-            if int(path.stem) > shards:
-                path.unlink()
+    """Delete the manifests of shards that are no more, the embeddings made from them, and what kills left of both."""
+    for path in (*folder.glob("manifests/*"), *folder.glob("shards/*")):
+        number = path.name.removeprefix(".").partition(".")[0]
+        if number.isdigit() and int(number) > shards:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from virnucpro.data.fasta import check_fasta
-from virnucpro.data.files import atomic_path, remove_leftovers
-from virnucpro.data.provenance import file_state, write_provenance
+from virnucpro.data.files import atomic_path
+from virnucpro.data.provenance import begin_writing, file_state, write_provenance
 from virnucpro.data.records import Record, read_contigs, read_proteins
 from virnucpro.errors import UserError
 from virnucpro.proteins.frames import ChunkedContig, chunk_contigs
@@ -197,10 +197,8 @@ def _written(fasta: Path, folder: Path, names: Sequence[str], settings: dict[str
     check_fasta(fasta)
     source = file_state(fasta)
     outputs = [folder / name for name in names]
-    for path in outputs:
-        remove_leftovers(path)
     provenance = folder / "provenance.json"
-    provenance.unlink(missing_ok=True)  # what it says of these files will be true no more
+    begin_writing(provenance, [folder / name for name in OF_CONTIGS])  # of all: it may have held contigs before
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
         files: list[BinaryIO] = [stack.enter_context(path.open("wb")) for path in paths]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from virnucpro.calling import CALL_FILES
-from virnucpro.data.files import atomic_path, remove_leftovers, write_text
-from virnucpro.data.provenance import Provenance, checked_input, read_provenance, write_provenance
+from virnucpro.data.files import atomic_path, write_text
+from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.report.packing import draw_packing
 
@@ -33,8 +33,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
     record = output_dir / "summary.provenance.json"
-    for path in (*outputs, record):
-        remove_leftovers(path)
+    begin_writing(record, outputs)
     rows, manifests, sequences, calls = [], [], 0, []
     inputs = {}
     reasons: Counter[str] = Counter()
@@ -45,6 +44,8 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
             inputs[f"{sample}/records.tsv"] = checked_input(prepared.with_name("records.tsv"), prepared)
             records = read_table(prepared.with_name("records.tsv"), "record")
             packed = read_provenance(folder / "manifests.provenance.json")
+            of_shards = [f"manifests/{shard['shard']}.json" for shard in packed.details["shards"]]
+            inputs |= {f"{sample}/{name}": packed.outputs[name] for name in of_shards}
             merged = read_provenance(folder / "embeddings.provenance.json")
             inputs[f"{sample}/embeddings.h5"] = merged.outputs["embeddings.h5"]
             without = records[records["proteins"] == 0]
@@ -52,7 +53,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
             append_table(missed, path)
             reasons.update(missed["reason"])
             rows.append({"sample": sample} | _count_records(records) | _count_packing(packed, merged))
-            manifests += [folder / "manifests" / f"{shard['shard']}.json" for shard in packed.details["shards"]]
+            manifests += [folder / name for name in of_shards]
             sequences += sum(shard["sequences"] for shard in packed.details["shards"])
             if sample in called:
                 inputs[f"{sample}/contigs.tsv"] = checked_input(

@@ -8,8 +8,8 @@ import torch
 
 from virnucpro.data.budget import MARGIN, token_budget, useful_budget
 from virnucpro.data.cards import TokenBudget, read_model_card, record_of
-from virnucpro.data.files import remove_leftovers, write_text
-from virnucpro.data.provenance import checked_input, write_provenance
+from virnucpro.data.files import write_text
+from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
 from virnucpro.encoders.esm2 import ESM2Config
 from virnucpro.encoders.memory import device_memory
@@ -38,9 +38,9 @@ def probe_token_budget(
     Raises:
         UserError: the model leaves no room on the device.
     """
-    remove_leftovers(output)
     card = read_model_card(model_json)
     source = checked_input(model_json, record_of(model_json))
+    begin_writing(record_of(output), [output])
     wanted = {"precision": precision, "token_budget": requested or "auto", "device": device}
     sizes = ESM2Config(card["layers"], card["embed_dim"], card["heads"])
     if device != "cpu" and not torch.cuda.is_available():

@@ -15,8 +15,8 @@ from virnucpro.calling.model_card import describe, draw_evaluation, model_card
 from virnucpro.calling.requirements import Requirements
 from virnucpro.calling.training import fit, label_fragments, score_by_linear, score_fragments, thresholds
 from virnucpro.data.embeddings import EmbeddingFile
-from virnucpro.data.files import remove_leftovers, write_text
-from virnucpro.data.provenance import FileState, checked_input, file_state, write_provenance
+from virnucpro.data.files import write_text
+from virnucpro.data.provenance import FileState, begin_writing, checked_input, file_state, write_provenance
 from virnucpro.data.records import read_contigs
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
@@ -47,10 +47,8 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int) -> None:
     """
     outputs = [output_dir / name for name in OUTPUTS]
     record = output_dir / "provenance.json"
-    for path in (*outputs, record):
-        remove_leftovers(path)
-    record.unlink(missing_ok=True)  # what it says of the classifier will be true no more
     inputs = _checked_inputs(training) | {"sheet": file_state(sheet)}
+    begin_writing(record, outputs)
     embeddings = EmbeddingFile(training / "embeddings.h5")
     if len(embeddings.row_shape) > 1:
         raise UserError(f"{embeddings.path}: embeddings of several layers; set layers to one to train a classifier")

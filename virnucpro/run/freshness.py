@@ -4,7 +4,7 @@ Every stage leaves a record of its settings and of the digests of its inputs and
 what the configuration asks for and with what lies in the run's folder. Nothing is written and nothing deleted.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Step:
         differs: returns in words what it ran with instead of what it should run with, or an empty text.
         outside: files from outside of the run that it reads, by their names in the record.
         made: files of the run that it reads, likewise.
+        vouched_for: files of the run that it reads besides, whose content is known by that of the others.
         is_result: whether its outputs are results: only then does it matter if one is lost while nothing reads it.
         is_exact: whether it would write a lost output again byte by byte, so that nothing else has to follow.
     """
@@ -40,17 +41,24 @@ class Step:
     differs: Callable[[Provenance], str]
     outside: Mapping[str, Path] = field(default_factory=dict)
     made: Mapping[str, Made] = field(default_factory=dict)
+    vouched_for: Sequence[Made] = ()
     is_result: bool = False
     is_exact: bool = False
 
 
 class Freshness:
-    """Says of each step why it must run; remembers what it was told and what it has read."""
+    """Says of each step why it must run; remembers what it was told and what it has read.
 
-    def __init__(self) -> None:
-        self._stale: dict[Step, str] = {}  # why another content is to be expected
-        self._lost: dict[Step, str] = {}  # which output is missing or damaged and must be written again
-        self._new: dict[Step, str] = {}
+    Args:
+        asked_for: returns names of steps, and files, that are to be made again whatever is there.
+    """
+
+    def __init__(self, asked_for: Callable[[], Collection[str]] = tuple) -> None:
+        self._asked_for = asked_for
+        self._stale: set[Step] = set()  # another content is to be expected
+        self._lost: set[Step] = set()  # an output is missing or damaged and must be written again
+        self._reasons: dict[Step, str] = {}  # of all these; an empty text where a step before it must run
+        self._found: list[tuple[Step, str]] = []  # what must run, of which nobody was told yet
         self._records: dict[Step, Provenance | None] = {}
         self._contents: dict[tuple[Path, FileState], bool] = {}
 
@@ -59,16 +67,16 @@ class Freshness:
         steps = list(steps)
         for step in steps:
             if self._follows(step):
-                self._stale[step] = self._new[step] = ""
+                self._note(self._stale, step, "")
+            elif self._is_asked_for(step):
+                self._note(self._stale, step, "asked for")
             elif reason := self._why_stale(step):
-                self._stale[step] = self._new[step] = reason
+                self._note(self._stale, step, reason)
             elif reason := self._what_is_lost(step):
-                self._lost[step] = self._new[step] = reason
-        for step in reversed(steps):
+                self._note(self._lost, step, reason)
+        for step in steps:
             if self.must_run(step):
-                for made in step.made.values():
-                    if not self.must_run(made.by) and not self._is_intact(made):
-                        self._lost[made.by] = self._new[made.by] = f"{made.path} is missing or damaged"
+                self._look_after_inputs(step)
 
     def must_run(self, step: Step) -> bool:
         """Return whether a step must run."""
@@ -79,13 +87,13 @@ class Freshness:
         return step in self._stale
 
     def reason(self, step: Step) -> str:
-        """Return why a step must run; an empty text where a step before it must, or none must."""
-        return self._stale.get(step) or self._lost.get(step, "")
+        """Return why a step must run; an empty text where a step before it must, or where it need not."""
+        return self._reasons.get(step, "")
 
-    def new_reasons(self) -> dict[Step, str]:
-        """Return why steps must run, those that were not returned before; an empty text where one before it must."""
-        new, self._new = self._new, {}
-        return new
+    def found(self) -> list[tuple[Step, str]]:
+        """Return what was found to have to run since this was asked last, and why; no text where one before it must."""
+        found, self._found = self._found, []
+        return found
 
     def record(self, step: Step) -> Provenance | None:
         """Return the record of a step, or None where there is none to be used."""
@@ -96,9 +104,26 @@ class Freshness:
                 self._records[step] = None
         return self._records[step]
 
+    def _note(self, where: set[Step], step: Step, reason: str) -> None:
+        where.add(step)
+        self._reasons[step] = reason
+        self._found.append((step, reason))
+
+    def _look_after_inputs(self, step: Step) -> None:
+        """Have those run that made what a step is to read, where that is lost, and likewise before them."""
+        for made in (*step.made.values(), *step.vouched_for):
+            if not self.must_run(made.by) and not self._is_intact(made):
+                self._note(self._lost, made.by, f"{made.path} is missing or damaged")
+                self._look_after_inputs(made.by)
+
     def _follows(self, step: Step) -> bool:
         before = [made.by for made in step.made.values()]
         return any(step in self._stale or (step in self._lost and not step.is_exact) for step in before)
+
+    def _is_asked_for(self, step: Step) -> bool:
+        asked_for, record = self._asked_for(), self.record(step)
+        files = [step.record, *(step.record.parent / name for name in (record.outputs if record else ()))]
+        return step.name in asked_for or not {str(file) for file in files}.isdisjoint(asked_for)
 
     def _why_stale(self, step: Step) -> str:
         record = self.record(step)

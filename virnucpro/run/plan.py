@@ -1,6 +1,6 @@
 """The stages of a run as steps whose freshness can be told: which files each reads, and what decides what it writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class Plan:
         classifier: its file.
         training: path of the table of labelled files and the paths of these, where there is a training.
         training_groups: groups of organisms in it.
+        asked_for: returns names of stages, and files of the run, that are to be made again whatever is there.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Plan:
         classifier: Path,
         training: tuple[Path, Sequence[Path]] = (Path(), ()),
         training_groups: int = 0,
+        asked_for: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.config = config
         self.samples = samples
@@ -38,7 +40,8 @@ class Plan:
         self.training = training
         self.training_groups = training_groups
         self.outdir = Path(config["outdir"])
-        self._freshness = Freshness()
+        self._trained = self.outdir / "training" / "classifier" / "classifier.safetensors"
+        self._freshness = Freshness(asked_for)
         self._looked_at: dict[str, dict[str, Step]] = {}
         self._told: set[tuple[str, str]] = set()
 
@@ -71,6 +74,9 @@ class Plan:
             stage: its name.
             sample: for the stages of a sample.
             shard: for embed.
+
+        Raises:
+            UserError: there is no such stage in this run.
         """
         return self._freshness.must_run(self._step(stage, sample, shard))
 
@@ -78,27 +84,35 @@ class Plan:
         """Return why a stage must run; an empty text where one before it must, or where it need not."""
         return self._freshness.reason(self._step(stage, sample, shard))
 
-    def new_reasons(self) -> dict[str, str]:
-        """Return why stages must run, by the paths of their records, as far as that was not returned before.
-
-        The text is empty where the reason is known: a stage before it must run, it has never run, or the same holds
-        for another sample that was returned before.
-        """
-        new = {}
-        for step, reason in self._freshness.new_reasons().items():
-            known = (step.name, reason) in self._told or not step.record.exists()
-            new[str(step.record)] = "" if known else reason
-            self._told.add((step.name, reason))
-        return new
-
     def _step(self, stage: str, sample: str, shard: str) -> Step:
         if stage == "summary":
             return self._summary
         if stage in ("fragment", "train"):
             return self._steps("training")[stage]
-        if sample:
-            return self._steps(sample)[f"embed_{shard}" if shard else stage]
-        return dict(zip(("fetch_model", "token_budget"), self._model_steps, strict=True))[stage]
+        if not sample:
+            return dict(zip(("fetch_model", "token_budget"), self._model_steps, strict=True))[stage]
+        if sample not in self.samples and sample != "training":
+            raise UserError(f"no sample {sample} in the table of samples")
+        steps = self._steps(sample)
+        if shard and f"embed_{shard}" not in steps:
+            raise UserError(f"sample {sample} has no shard {shard}, only {', '.join(self.shards(sample))}")
+        if stage not in steps and not shard:
+            raise UserError(f"sample {sample} is not called: call is false, or its type is proteins")
+        return steps[f"embed_{shard}" if shard else stage]
+
+    def found(self) -> Iterator[tuple[str, str]]:
+        """Yield what was found to have to run since this was asked last.
+
+        Yields:
+            The path of its record, and a line for people: none for what follows from another or runs for the first
+            time, and each reason once.
+        """
+        for step, reason in self._freshness.found():
+            line = ""
+            if reason and step.record.exists() and (step.name, reason) not in self._told:
+                self._told.add((step.name, reason))
+                line = f"{step.name} runs again, first for {step.record.parent}: {reason}"
+            yield str(step.record), line
 
     def _steps(self, sample: str) -> dict[str, Step]:
         """Return the steps of a sample, or of the training, by their stages, having looked at them."""
@@ -171,14 +185,20 @@ class Plan:
         per_residue = settings({"per_residue": self.config["per_residue"]})
         for shard in self.shards(sample):
             manifest = Made(folder / "manifests" / f"{shard}.json", pack)
-            embed = Step("embed", folder / "shards" / f"{shard}.json", per_residue, made={"manifest": manifest})
+            record = folder / "shards" / f"{shard}.json"
+            # A manifest holds the digests of the residues that its shard needs.
+            embed = Step("embed", record, per_residue, made={"manifest": manifest}, vouched_for=[residues])
             steps[f"embed_{shard}"] = embed
             merged[f"{shard}.h5"] = Made(folder / "shards" / f"{shard}.h5", embed)
         record = folder / "embeddings.provenance.json"
         merge = steps["merge"] = Step("merge", record, settings({}), made=merged, is_result=True)
         if called:
             read = {"proteins.tsv": proteins, "embeddings.h5": Made(folder / "embeddings.h5", merge)}
-            outside = {"classifier": self.classifier} | source.get("outside", {})
+            outside = dict(source.get("outside", {}))
+            if self.training[1] and self.classifier == self._trained:
+                read["classifier"] = Made(self.classifier, self._steps("training")["train"])
+            else:
+                outside["classifier"] = self.classifier
             record = folder / "contigs.provenance.json"
             steps["call"] = Step("call", record, settings({}), outside, read, is_result=True)
         return steps
@@ -190,6 +210,9 @@ class Plan:
             steps = self._steps(sample)
             folder = self.outdir / sample
             read[f"{sample}/records.tsv"] = Made(folder / "prepared" / "records.tsv", steps["prepare"])
+            for shard in self.shards(sample):
+                manifest = f"manifests/{shard}.json"
+                read[f"{sample}/{manifest}"] = Made(folder / manifest, steps["pack"])
             read[f"{sample}/embeddings.h5"] = Made(folder / "embeddings.h5", steps["merge"])
             if "call" in steps:
                 called.append(sample)
@@ -205,7 +228,7 @@ class Plan:
         folder = self.outdir / "training"
         outside = {"sheet": sheet} | {str(file): Path(file) for file in files}
         wanted = settings({"bases": self.config["training_bases"], "seed": self.config["seed"]})
-        fragment = Step("fragment", folder / "fragments.provenance.json", wanted, outside)
+        fragment = Step("fragment", folder / "fragments.provenance.json", wanted, outside, is_exact=True)
         fasta = Made(folder / "fragments.fna.gz", fragment)
         steps = {"fragment": fragment} | self._sample_steps("training", fasta, False)
         read = {
@@ -214,7 +237,7 @@ class Plan:
             "proteins.tsv": Made(folder / "prepared" / "proteins.tsv", steps["prepare"]),
             "embeddings.h5": Made(folder / "embeddings.h5", steps["merge"]),
         }
-        record = folder / "classifier" / "provenance.json"
+        record = self._trained.with_name("provenance.json")
         wanted = settings({"seed": self.config["seed"]})
         steps["train"] = Step("train", record, wanted, {"sheet": sheet}, read, is_result=True)
         return steps

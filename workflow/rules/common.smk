@@ -31,6 +31,7 @@ PLAN = Plan(
             training["group"].nunique(),
         ]
     ),
+    asked_for=lambda: workflow.dag_settings.forcerun,
 )
 
 
@@ -53,28 +54,26 @@ def check_gpus():
 
 def must_run(stage, wildcards):
     """Return whether a stage must run although its outputs may be there, and have Snakemake see to it."""
-    if not workflow.is_main_process:
-        return False
     place = (stage, wildcards.get("sample", ""), wildcards.get("shard", ""))
-    must = PLAN.must_run(*place)
-    for record, reason in PLAN.new_reasons().items():
+    try:
+        must = PLAN.must_run(*place)
+    except UserError as error:
+        sys.exit(f"virnucpro: error: {error}")
+    for record, line in PLAN.found():
         workflow.dag.forcefiles.add(record)
-        if reason:
-            print(f"virnucpro: runs again: {record}: {reason}", file=sys.stderr)
+        if line:
+            print(f"virnucpro: {line}", file=sys.stderr)
     # Content alone decides: what Snakemake sees in code and parameters would run jobs for nothing.
     workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
-    return must
+    return must or workflow.dag_settings.forceall
 
 
 def reads(stage, *files):
-    """Return an input function that gives files of the run, for a rule that runs a stage.
-
-    To a stage that need not run they are ancient: their time stamps do not count, nor that they are written again.
-    """
+    """Return an input function that gives files of the run, for a rule that runs a stage."""
     return lambda wildcards: flagged(
         stage,
         wildcards,
-        [
+        lambda: [
             f"{OUT}/{file.format_map(dict(wildcards.items()))}"
             for name in files
             for file in (name(wildcards) if callable(name) else [name])
@@ -83,8 +82,15 @@ def reads(stage, *files):
 
 
 def flagged(stage, wildcards, files):
-    """Return files as a stage is to see them."""
-    return files if must_run(stage, wildcards) else [ancient(file) for file in files]
+    """Return the files that a function gives, as a stage is to see them.
+
+    To a stage that need not run they are ancient: neither their time stamps count, nor that they are written again. What
+    is missing of them is left out, since Snakemake would run whatever reads a file that is made.
+    """
+    here = workflow.is_main_process  # a job of a cluster may not see them yet
+    if here and must_run(stage, wildcards):
+        return files()
+    return [ancient(file) for file in files() if not here or os.path.exists(file)]
 
 
 def fasta_of(stage):
@@ -92,17 +98,15 @@ def fasta_of(stage):
 
     def fasta(wildcards):
         if wildcards.sample == "training":
-            made = f"{OUT}/training/fragments.fna.gz"
-        else:
-            made = samples.loc[wildcards.sample, "fasta"]
-        return flagged(stage, wildcards, [made])
+            return [f"{OUT}/training/fragments.fna.gz"]
+        return [samples.loc[wildcards.sample, "fasta"]]
 
-    return fasta
+    return lambda wildcards: flagged(stage, wildcards, lambda: fasta(wildcards))
 
 
 def outside(stage, *files):
     """Return an input function that gives files from outside of the run."""
-    return lambda wildcards: flagged(stage, wildcards, list(files))
+    return lambda wildcards: flagged(stage, wildcards, lambda: list(files))
 
 
 def refuse_without_samples(wildcards):
