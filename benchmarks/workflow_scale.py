@@ -22,9 +22,9 @@ COPYING_PYTHON = """#!/bin/sh
 made={made}
 case $3 in
 prepare) mkdir -p "$5" && cp "$made"/prepared/* "$5" ;;
-pack) mkdir -p "$6"/manifests && cp "$made"/manifests/* "$6"/manifests && cp "$made"/*.tsv "$6" ;;
+pack) cp -r "$made"/manifests "$made"/duplicates.tsv "$made"/manifests.provenance.json "$4" ;;
 embed) cp "$made"/shards/0001.h5 "$6" && cp "$made"/shards/0001.json "${{6%.h5}}.json" ;;
-merge) cp "$made"/embeddings.h5 "$6" && cp "$made"/embeddings.provenance.json "${{6%.h5}}.provenance.json" ;;
+merge) cp "$made"/embeddings.h5 "$made"/embeddings.provenance.json "$4" ;;
 *) exec {python} "$@" ;;
 esac
 """
