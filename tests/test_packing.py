@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from virnucpro.data import GreedyPacker
-from virnucpro.data.packing import deal_bins, first_fit_decreasing
+from virnucpro.data.packing import MAX_SEQUENCE_LENGTH, deal_bins, first_fit_decreasing
 from virnucpro.errors import UserError
 
 
@@ -40,6 +40,10 @@ def test_equals_textbook_first_fit_decreasing(problem: tuple[list[int], int]) ->
     assert first_fit_decreasing(tokens, budget).tolist() == textbook_ffd(tokens, budget)
 
 
+def test_a_bin_with_room_for_the_shortest_sequence_alone_stays_open() -> None:
+    assert first_fit_decreasing([3, 2, 2, 2, 2, 1], 4).tolist() == [0, 1, 1, 2, 2, 0]
+
+
 def test_equals_textbook_on_natural_lengths() -> None:
     tokens = np.random.default_rng(1).choice(natural_tokens(), 3000)
     assert first_fit_decreasing(tokens, 4096).tolist() == textbook_ffd(tokens.tolist(), 4096)
@@ -49,7 +53,7 @@ def natural_tokens() -> np.ndarray:
     with (ROOT / "benchmarks" / "lengths.tsv").open() as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["kind"] == "protein"]
     lengths = np.repeat([int(row["length"]) for row in rows], [int(row["count"]) for row in rows])
-    return np.minimum(lengths, 1022) + 2
+    return np.minimum(lengths, MAX_SEQUENCE_LENGTH) + 2
 
 
 @pytest.mark.parametrize("budget", [4096, 16384])
@@ -96,12 +100,12 @@ def test_sorts_longest_first_ties_by_id() -> None:
     assert [s["id"] for s in GreedyPacker(10).sort_by_length(mixed)] == ["c", "a", "b"]
 
 
-def test_long_sequences_are_cut_flagged_and_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_long_sequences_are_truncated_flagged_and_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
     given_sequences = [{"id": "long", "sequence": "ACDEFGHIKL"}, {"id": "short", "sequence": "MK"}]
     with caplog.at_level(logging.WARNING):
         (packed,) = GreedyPacker(100, max_sequence_length=4).pack_sequences(given_sequences)
     assert packed == [{"id": "long", "sequence": "ACDE", "truncated": True}, {"id": "short", "sequence": "MK"}]
-    assert [record.getMessage() for record in caplog.records] == ["long: 10 residues, cut to the N-terminal 4"]
+    assert [record.getMessage() for record in caplog.records] == ["long: 10 residues, truncated to the N-terminal 4"]
     assert given_sequences[0] == {"id": "long", "sequence": "ACDEFGHIKL"}
 
 

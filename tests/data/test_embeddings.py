@@ -97,3 +97,13 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.h5: no such file"):
         EmbeddingFile(tmp_path / "absent.h5")
+
+
+@pytest.mark.parametrize("ids", [IDS[:2], [*IDS, "d"]])
+def test_a_file_with_more_or_fewer_ids_than_rows_is_refused(tmp_path: Path, ids: list[str]) -> None:
+    write(tmp_path / "e.h5")
+    with h5py.File(tmp_path / "e.h5", "r+") as file:
+        del file["id"]
+        file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
+    with pytest.raises(UserError, match=rf"e\.h5: {len(ids)} ids for 3 embeddings"):
+        EmbeddingFile(tmp_path / "e.h5")

@@ -13,6 +13,7 @@ from virnucpro.errors import UserError
 logger = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = 2  # BOS and EOS, added to every sequence
+MAX_SEQUENCE_LENGTH = 1022  # residues; with BOS and EOS the 1,024 tokens that ESM-2 was trained on
 
 
 def first_fit_decreasing(tokens: npt.ArrayLike, budget: int) -> npt.NDArray[np.int32]:
@@ -83,10 +84,10 @@ class GreedyPacker:
 
     Args:
         max_tokens_per_batch: the token budget of a bin, BOS and EOS of every sequence included.
-        max_sequence_length: residues; a longer sequence is cut to its N-terminal part.
+        max_sequence_length: residues; a longer sequence is truncated to its N-terminal part.
     """
 
-    def __init__(self, max_tokens_per_batch: int, max_sequence_length: int = 1022) -> None:
+    def __init__(self, max_tokens_per_batch: int, max_sequence_length: int = MAX_SEQUENCE_LENGTH) -> None:
         self.max_tokens_per_batch = max_tokens_per_batch
         self.max_sequence_length = max_sequence_length
 
@@ -101,7 +102,7 @@ class GreedyPacker:
             sequences: mappings with `id` and `sequence`; other keys are carried along. They are not changed.
 
         Returns:
-            Bins of new dicts; those of sequences that were cut have `truncated: True`, and one warning each is logged.
+            Bins of new dicts. Those of truncated sequences have `truncated: True`, and a warning is logged for each.
 
         Raises:
             UserError: the budget is smaller than one of the sequences.
@@ -120,7 +121,7 @@ class GreedyPacker:
         return bins
 
     def compute_efficiency(self, batches: Sequence[Sequence[Mapping[str, Any]]]) -> float:
-        """Return the share of the budget that the bins' tokens fill, 0 to 1; 0 without bins."""
+        """Return the proportion of the bins' budgets that their tokens fill, 0 to 1; 0 without bins."""
         if not batches:
             return 0.0
         tokens = sum(len(sequence["sequence"]) + SPECIAL_TOKENS for batch in batches for sequence in batch)
@@ -135,8 +136,8 @@ class GreedyPacker:
 
 
 def warn_truncated(name: str, length: int, max_sequence_length: int) -> None:
-    """Log that a sequence was cut to its N-terminal part."""
-    logger.warning("%s: %d residues, cut to the N-terminal %d", name, length, max_sequence_length)
+    """Log that a sequence was truncated to its N-terminal part."""
+    logger.warning("%s: %d residues, truncated to the N-terminal %d", name, length, max_sequence_length)
 
 
 def deal_bins(tokens: npt.ArrayLike, shards: int) -> npt.NDArray[np.int32]:

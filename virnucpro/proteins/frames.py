@@ -1,4 +1,4 @@
-"""Which chunks and which genetic code a contig is read in."""
+"""The chunk size and the genetic code that a contig is read in, and its open frames."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from virnucpro.proteins.chunking import chunk_spans
 from virnucpro.proteins.translation import Frame, open_frames, stop_codons
 
 STANDARD_CODE = 1
-RARE = 1e-3  # an alternative code is taken where chance would open as many more chunks less often than this
+RARE = 1e-3  # an alternative code is taken if chance opens as many chunks less often than this
 
 
 class ChunkedContig(NamedTuple):
@@ -32,16 +32,18 @@ class ChunkedContig(NamedTuple):
 def chunk_contigs(
     contigs: Sequence[bytes], chunk_size: int, short_chunks: Sequence[int] = (), genetic_codes: Sequence[int] = (1,)
 ) -> list[ChunkedContig]:
-    """ChunkedContig contigs into chunks and find the open frames of each.
+    """Divide contigs into chunks and find the open frames of each.
 
-    A contig is read in the standard code, or in the alternative that opens the most chunks of it, if these are at least
-    twice as many, and more than chance would open. One without any open frame is divided into shorter chunks.
+    A contig is read in the standard code, or in an alternative one if that opens at least twice as many chunks, and
+    more than chance would. Of several such alternatives the one that opens the most chunks is taken, and of equal ones
+    the first. A contig without any open frame is read in the standard code in the first of the shorter chunks that
+    hold one, or else stays without.
 
     Args:
         contigs: upper-case letters.
         chunk_size: bases a chunk.
-        short_chunks: sizes to be tried, in this order, where there is no open frame.
-        genetic_codes: NCBI's numbers of the codes to be tried.
+        short_chunks: sizes to try, in this order, where there is no open frame; those that are not shorter are ignored.
+        genetic_codes: NCBI's numbers of the codes to try.
     """
     chunked = _chunk(contigs, chunk_size, STANDARD_CODE)
     for code in genetic_codes:
@@ -58,7 +60,7 @@ def chunk_contigs(
 
 
 def _chunk(contigs: Sequence[bytes], chunk_size: int, genetic_code: int) -> list[ChunkedContig]:
-    """ChunkedContig contigs as one array, which is faster than one by one."""
+    """Divide contigs into chunks and translate them as one array, which is faster than one by one."""
     begins = np.cumsum([0, *map(len, contigs)])
     spans = [chunk_spans(len(contig), chunk_size) for contig in contigs]
     first = np.cumsum([0, *map(len, spans)])
@@ -80,8 +82,8 @@ def _chunk(contigs: Sequence[bytes], chunk_size: int, genetic_code: int) -> list
 def _beats_standard(alternative: ChunkedContig, contig: bytes) -> bool:
     """Return whether an alternative code opens twice as many chunks as the standard one, and more than chance would.
 
-    Were the standard code right, a chunk that it leaves closed would open where codons run on behind a real stop in
-    the middle of the chunk, in one frame, or from end to end in any of six.
+    If the standard code is right, a closed chunk opens by chance in two ways: a gene ends in the middle of the chunk,
+    and no stop of the alternative code follows it in its frame; or one of the six frames has no such stop at all.
     """
     standard = _chunk([contig], alternative.chunk_size, STANDARD_CODE)[0]
     if len(alternative.open_chunks) < 2 * len(standard.open_chunks):
@@ -89,8 +91,9 @@ def _beats_standard(alternative: ChunkedContig, contig: bytes) -> bool:
     closed = len(standard.spans) - len(standard.open_chunks)
     opened = len(alternative.open_chunks - standard.open_chunks)
     gc = (contig.count(b"G") + contig.count(b"C")) / len(contig)
-    share = {"G": gc / 2, "C": gc / 2, "A": (1 - gc) / 2, "T": (1 - gc) / 2}
-    stop = sum(math.prod(share[base] for base in codon) for codon in stop_codons(alternative.genetic_code))
+    frequency = {"G": gc / 2, "C": gc / 2, "A": (1 - gc) / 2, "T": (1 - gc) / 2}
+    stop = sum(math.prod(frequency[base] for base in codon) for codon in stop_codons(alternative.genetic_code))
     codons = alternative.chunk_size // 3
     chance = min(1.0, (1 - stop) ** (codons / 2) + 6 * (1 - stop) ** codons)
-    return bool(bdtrc(opened - 1, closed, chance) < RARE)  # the binomial tail; scipy.stats would load for half a second
+    # The binomial distribution's tail from `opened` on. scipy.stats has it too, but takes half a second to load.
+    return bool(bdtrc(opened - 1, closed, chance) < RARE)
