@@ -24,8 +24,9 @@ from torch import Tensor
 
 from virnucpro.data import GreedyPacker, VarlenCollator
 from virnucpro.data.budget import CPU_TOKEN_BUDGET
-from virnucpro.data.collation import BOS, EOS, PAD, PackedBatch, common_shape
+from virnucpro.data.collation import BatchShape, PackedBatch, batch_shapes
 from virnucpro.data.packing import SPECIAL_TOKENS
+from virnucpro.encoders.alphabet import BOS, EOS, PAD
 from virnucpro.encoders.checkpoint import load_esm2
 from virnucpro.encoders.compiled import StaticForward
 from virnucpro.encoders.esm2 import ESM2
@@ -80,14 +81,15 @@ def sequences_of(kind: str, tokens: int) -> list[str]:
 
 
 def packed_batches(
-    sequences: list[str], budget: int, device: torch.device, one_shape: bool = False
-) -> list[PackedBatch]:
-    """Return the sequences as virnucpro packs them."""
+    sequences: list[str], budget: int, device: torch.device, filled_up: bool = False
+) -> tuple[list[PackedBatch], list[BatchShape]]:
+    """Return the sequences as virnucpro packs them, and the shapes that they are filled up to."""
     entries = [{"id": str(number), "sequence": sequence} for number, sequence in enumerate(sequences)]
     bins = spread(GreedyPacker(budget).pack_sequences(entries))
     tokens = [[len(entry["sequence"]) + SPECIAL_TOKENS for entry in a_bin] for a_bin in bins]
-    collate = VarlenCollator(common_shape(tokens, budget) if one_shape else None)
-    return [collate(a_bin).to(device) for a_bin in bins]
+    shapes = batch_shapes(tokens, budget) if filled_up else []
+    collate = VarlenCollator(shapes=shapes)
+    return [collate(a_bin).to(device) for a_bin in bins], shapes
 
 
 def spread(batches: list[Any]) -> list[Any]:
@@ -183,7 +185,7 @@ def contenders(
     peer_dtype, peer_precision = (torch.float32, "FP32") if device.type == "cpu" else (half, "FP16")
     budget = CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
     padded = [padded_batches(sequences, tokens, device) for tokens in PEER_TOKENS[device.type]]
-    packed = packed_batches(sequences, budget, device)
+    packed, _ = packed_batches(sequences, budget, device)
     fair = esm.ESM2(size.layers, size.embed_dim, HEADS).eval().to(device, peer_dtype)
     face = hugging_face(size, device, peer_dtype)
 
@@ -214,8 +216,8 @@ def contenders(
         runs[f"virnucpro {name}"] = [(lambda m=model: [m(batch) for batch in packed], total)]
         runs[f"bare products {name}"] = [(lambda m=model: bare_products(m, packed), total)]
     if device.type == "cuda":
-        filled_up = packed_batches(sequences, budget, device, one_shape=True)
-        forward = StaticForward(load_esm2(checkpoint, device, torch.bfloat16), filled_up[0].shape)
+        filled_up, shapes = packed_batches(sequences, budget, device, filled_up=True)
+        forward = StaticForward(load_esm2(checkpoint, device, torch.bfloat16), shapes)
         runs["virnucpro BF16 compiled"] = [(lambda: [forward(batch, [size.layers]) for batch in filled_up], total)]
     return runs
 

@@ -1,10 +1,9 @@
-"""The classifier: its arithmetic against torch's, what it refuses, and the fitting's promises about groups."""
+"""The classifier: its arithmetic against torch's, and the files, embeddings and configurations that it refuses."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -12,14 +11,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from torch import nn
 
-from virnucpro.calling.classifier import Classifier, contig_inputs, load_classifier, probability, save_classifier
-from virnucpro.calling.evaluation import evaluate, reliability, share
+from virnucpro.calling.classifier import Classifier, contig_inputs, load_classifier, save_classifier
 from virnucpro.calling.features import NAMES
 from virnucpro.calling.requirements import Requirements, read_requirements
-from virnucpro.calling.training import FOLDS, deal_groups, fit_contigs, fit_frames, group_weights
 from virnucpro.errors import UserError
 
-RECIPE = Requirements(
+REQUIREMENTS = Requirements(
     "tiny", "a" * 64, "2", "mean", 500, [300, 150], viral_from=1.5, cellular_to=0.5, fewest_residues=50
 )
 ATTRIBUTES = {"model": "tiny", "model_sha256": "a" * 64, "layer": 2, "pooling": "mean"}
@@ -52,7 +49,7 @@ def classifier() -> Classifier:
         contig_scale=rng.uniform(0.5, 2, inputs).astype(np.float32),
         contig_weight=rng.normal(size=inputs).astype(np.float32),
         contig_bias=np.array([0.25], np.float32),
-        requirements=RECIPE,
+        requirements=REQUIREMENTS,
     )
 
 
@@ -96,7 +93,7 @@ def test_calls(classifier: Classifier, log_odds: float, residues: int, length: i
 def test_a_file_gives_the_same_classifier(classifier: Classifier, tmp_path: Path) -> None:
     save_classifier(classifier, tmp_path / "c.safetensors")
     loaded = load_classifier(tmp_path / "c.safetensors")
-    assert loaded.requirements == RECIPE == read_requirements(tmp_path / "c.safetensors")
+    assert loaded.requirements == REQUIREMENTS == read_requirements(tmp_path / "c.safetensors")
     for field in dataclasses.fields(Classifier):
         np.testing.assert_array_equal(getattr(loaded, field.name), getattr(classifier, field.name))
 
@@ -142,10 +139,10 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes) -> None:
     ],
 )
 def test_other_embeddings_are_refused(changed: dict[str, str], sizes: list[int], message: str) -> None:
-    requirements = RECIPE if changed else dataclasses.replace(RECIPE, chunk_size=300)
+    requirements = REQUIREMENTS if changed else dataclasses.replace(REQUIREMENTS, chunk_size=300)
     with pytest.raises(UserError, match=f"^e.h5: {message}"):
         requirements.check_embeddings(ATTRIBUTES | changed, sizes, Path("e.h5"))
-    RECIPE.check_embeddings(ATTRIBUTES, [500, 300, 150], Path("e.h5"))
+    REQUIREMENTS.check_embeddings(ATTRIBUTES, [500, 300, 150], Path("e.h5"))
 
 
 CONFIG = {"model": "tiny", "chunk_size": 500, "layers": [-1], "short_chunks": [300]}
@@ -161,60 +158,6 @@ CONFIG = {"model": "tiny", "chunk_size": 500, "layers": [-1], "short_chunks": [3
     ],
 )
 def test_another_configuration_is_refused_before_any_job(key: str, value: object, message: str) -> None:
-    RECIPE.check_config(CONFIG)
+    REQUIREMENTS.check_config(CONFIG)
     with pytest.raises(UserError, match=f"^config: {message}"):
-        RECIPE.check_config(CONFIG | {key: value})
-
-
-@given(st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(1, 9)), min_size=2), st.integers(0, 99))
-def test_no_group_is_divided_between_folds(sizes: list[tuple[str, int]], seed: int) -> None:
-    groups = np.array([name for name, size in sizes for _ in range(size)])
-    labels = np.array([ord(name) % 2 for name in groups])
-    folds = deal_groups(groups, labels, seed)
-    assert all(len(set(folds[groups == name])) == 1 for name in set(groups))
-    np.testing.assert_array_equal(folds, deal_groups(groups, labels, seed))
-    weights = group_weights(groups, labels)
-    totals = [weights[labels == label].sum() for label in set(labels)]
-    np.testing.assert_allclose(totals, totals[0])
-
-
-def test_frames_are_scored_by_what_has_not_seen_their_group() -> None:
-    rng = np.random.default_rng(0)
-    groups = np.repeat([f"g{number}" for number in range(10)], 40)
-    labels = np.repeat(np.arange(10) % 2, 40)
-    # Each group is marked by a dimension of its own, which tells its label to who has seen it, and to nobody else.
-    inputs = np.eye(10, dtype=np.float32)[np.repeat(np.arange(10), 40)] + rng.normal(size=(400, 10)) * 0.1
-    folds = deal_groups(groups, labels, 0)
-    fit = fit_frames(inputs.astype(np.float32), labels, np.ones(400), folds, np.ones((400, 1), bool), 0)
-    assert [len(networks) for networks in fit.networks] == [FOLDS]
-    found = ((fit.log_odds[:, 0] > 0) == labels).mean()
-    assert found < 0.7, "the labels of groups held out leaked"
-
-
-def test_evidence_is_calibrated() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 4000)
-    inputs = np.column_stack([rng.normal(2 * labels - 1, 1), rng.normal(size=4000)])
-    fit = fit_contigs(inputs, labels, np.ones(4000), np.arange(4000) % FOLDS)
-    table = reliability(probability(fit.log_odds), labels)
-    np.testing.assert_allclose(table["score"], table["viral"], atol=0.08)
-    assert (table["contigs"] > 0).all()
-
-
-def test_shares_have_exact_intervals() -> None:
-    # 2 of 10: Clopper and Pearson's interval, as any table of it has it.
-    found = share(np.arange(10) < 2)
-    assert (found["value"], found["low"], found["high"]) == (0.2, 0.0252, 0.5561)
-    assert share(np.zeros(20, bool))["low"] == 0
-    assert share(np.ones(20, bool))["high"] == 1
-
-
-@settings(max_examples=5)
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-5, 5)), min_size=4, max_size=60))
-def test_auroc_is_the_share_of_pairs_in_order(rows: list[tuple[int, int]]) -> None:
-    rows = [*rows, (0, 0), (1, 0)]
-    table = pd.DataFrame(rows, columns=["viral", "log_odds"]).assign(call="cellular", group="g")
-    pairs = [(v > c) + 0.5 * (v == c) for one, v in rows if one for zero, c in rows if not zero]
-    metrics = evaluate(table)
-    assert metrics["auroc"]["value"] == pytest.approx(np.mean(pairs), abs=1e-4)
-    assert metrics["auroc"]["low"] <= metrics["auroc"]["high"]
+        REQUIREMENTS.check_config(CONFIG | {key: value})

@@ -6,14 +6,12 @@ import pytest
 import torch
 
 from virnucpro.data import calculate_token_budget
-from virnucpro.data.budget import STEP, estimate_memory, token_budget
+from virnucpro.data.budget import CPU_TOKEN_BUDGET, STEP, estimate_memory, token_budget, useful_budget
 from virnucpro.errors import UserError
 
 GB = 1_000_000_000
-MODELS = {
-    "8M": estimate_memory(layers=6, embed_dim=320, bytes_per_number=2),
-    "3B": estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2),
-}
+SIZES = {"8M": (6, 320), "650M": (33, 1280), "3B": (36, 2560)}
+MODELS = {name: estimate_memory(*sizes, bytes_per_number=2) for name, sizes in SIZES.items()}
 
 
 def test_every_card_and_model_has_its_own_budget() -> None:
@@ -44,6 +42,28 @@ def test_a_model_that_does_not_fit_is_refused() -> None:
 
 def test_estimates_are_near_the_published_sizes() -> None:
     assert MODELS["3B"].model_bytes / 2 == pytest.approx(2.84e9, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("8M", 131_072), ("650M", 32_768), ("3B", 16_384)])
+def test_a_gpu_gets_as_many_tokens_as_keep_it_busy(name: str, expected: int) -> None:
+    """Whatever the card and its memory, as long as they fit: other cards need no other packing."""
+    embed_dim = SIZES[name][1]
+    for card in (8 * GB, 24 * GB, 80 * GB):
+        assert useful_budget(token_budget(card, MODELS[name]), embed_dim, on_gpu=True) == expected
+    widest = 4 * embed_dim * expected
+    assert widest < 2**31, "kernels index their arrays with 32 bits"
+
+
+@pytest.mark.parametrize("fits", [1024, 1500, 2047, 5120, 9000])
+def test_where_fewer_fit_the_budget_is_the_power_of_two_below(fits: int) -> None:
+    budget = useful_budget(fits, 2560, on_gpu=True)
+    assert budget.bit_count() == 1
+    assert budget <= fits < 2 * budget
+
+
+def test_a_cpu_gets_no_more_than_make_it_faster() -> None:
+    assert useful_budget(1_000_000, 320, on_gpu=False) == CPU_TOKEN_BUDGET
+    assert useful_budget(3072, 320, on_gpu=False) == 2048
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA; tests/gpu asks it")

@@ -1,6 +1,9 @@
-"""A small random model of fair-esm, and its weights as checkpoints name them."""
+"""A small random model of fair-esm, its weights as checkpoints name them, and a server of them."""
 
+import threading
 from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,26 +11,8 @@ import torch
 from esm.model.esm2 import ESM2
 from torch import Tensor
 
-HUGGING_FACE_NAMES = {
-    "embed_tokens": "embeddings.word_embeddings",
-    "emb_layer_norm_after": "encoder.emb_layer_norm_after",
-    "layers.": "encoder.layer.",
-    "self_attn_layer_norm": "attention.LayerNorm",
-    "self_attn.rot_emb": "attention.self.rotary_embeddings",
-    "self_attn.q_proj": "attention.self.query",
-    "self_attn.k_proj": "attention.self.key",
-    "self_attn.v_proj": "attention.self.value",
-    "self_attn.out_proj": "attention.output.dense",
-    "final_layer_norm": "LayerNorm",
-    "fc1": "intermediate.dense",
-    "fc2": "output.dense",
-}
-
-
-def to_hugging_face(name: str) -> str:
-    for ours, theirs in HUGGING_FACE_NAMES.items():
-        name = name.replace(ours, theirs)
-    return name
+from tests.encoders.checkpoints import to_hugging_face
+from tests.encoders.mirror import Mirror
 
 
 @pytest.fixture
@@ -76,3 +61,23 @@ def hugging_face_config() -> dict[str, Any]:
         "rope_theta": 10000.0,
         "token_dropout": True,
     }
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "virnucpro"
+
+
+@pytest.fixture
+def mirror(
+    tmp_path: Path, cache: Path, fair_esm_checkpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Mirror]:
+    torch.save(fair_esm_checkpoint, tmp_path / "served.pt")
+    with Mirror((tmp_path / "served.pt").read_bytes()) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("VIRNUCPRO_MODEL_URL", f"http://127.0.0.1:{server.server_port}/models")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield server
+        server.go_on.set()
+        server.shutdown()

@@ -1,4 +1,4 @@
-"""A compiled forward over batches of one shape; tests/gpu captures it too."""
+"""A compiled forward over batches of a few shapes; tests/gpu captures it too."""
 
 import os
 import subprocess
@@ -13,11 +13,11 @@ from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.compiled import StaticForward
 from virnucpro.encoders.esm2 import ESM2, ESM2Config
 
-SHAPE = BatchShape(tokens=128, sequences=12, longest=20)
+SHAPES = [BatchShape(tokens=64, sequences=10, longest=20), BatchShape(tokens=128, sequences=12, longest=20)]
 
 
-def batch_of(lengths: range, shape: BatchShape | None) -> PackedBatch:
-    return VarlenCollator(shape)([{"id": str(n), "sequence": "MKTAYIAKQRQ"[:n]} for n in lengths])
+def batch_of(lengths: range, shapes: list[BatchShape]) -> PackedBatch:
+    return VarlenCollator(shapes=shapes)([{"id": str(n), "sequence": "MKTAYIAKQRQ"[:n]} for n in lengths])
 
 
 def random_unpacked_model() -> ESM2:
@@ -32,11 +32,11 @@ def random_unpacked_model() -> ESM2:
 
 WITHOUT_COMPILER = """
 import sys
-from tests.encoders.test_compiled import SHAPE, batch_of, random_unpacked_model
+from tests.encoders.test_compiled import SHAPES, batch_of, random_unpacked_model
 from virnucpro.errors import UserError
 from virnucpro.encoders.compiled import StaticForward
 try:
-    StaticForward(random_unpacked_model(), SHAPE)(batch_of(range(1, 5), SHAPE), [3])
+    StaticForward(random_unpacked_model(), SHAPES)(batch_of(range(1, 5), SHAPES), [3])
 except UserError as error:
     sys.exit(str(error))
 """
@@ -50,18 +50,25 @@ def test_without_a_compiler() -> None:
     assert done.returncode == 1
 
 
-def test_is_the_forward_and_compiles_once() -> None:
+def test_is_the_forward_and_compiles_once_a_shape() -> None:
     torch._dynamo.reset()
     model = random_unpacked_model()
-    first, second = batch_of(range(1, 5), SHAPE), batch_of(range(3, 9), SHAPE)
-    other = batch_of(range(1, 3), None)
+    batches = [batch_of(lengths, SHAPES) for lengths in (range(1, 5), range(3, 11), range(2, 6), range(2, 11))]
+    batches.append(batch_of(range(1, 12), []))
+    assert [batch.shape for batch in batches[:4]] == SHAPES * 2
+    assert batches[4].shape not in SHAPES
     with torch.inference_mode():
-        expected = [model.representations(batch, [1, 3]) for batch in (first, second, other)]
-    forward = StaticForward(model, SHAPE)
+        expected = [model.representations(batch, [1, 3]) for batch in batches]
+    forward = StaticForward(model, SHAPES)
     counters.clear()
-    found = [forward(first, [1, 3])]
+    found = [forward(batches[0], [1, 3])]
     assert counters["stats"]["unique_graphs"] == 3, "project of the letters and of the tokens, and feed_forward"
+    found.append(forward(batches[1], [1, 3]))
+    assert counters["stats"]["unique_graphs"] == 5, "project of more tokens, and feed_forward"
     with torch.compiler.set_stance("fail_on_recompile"):
-        found += [forward(batch, [1, 3]) for batch in (second, other)]
+        found += [forward(batch, [1, 3]) for batch in batches[2:]]
     for one, two in zip(found, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
+    forward.release()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        torch.testing.assert_close(forward(batches[0], [1, 3]), expected[0], rtol=0, atol=1e-5)

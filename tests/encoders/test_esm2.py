@@ -17,7 +17,8 @@ from tests import oracle
 from tests.conftest import AMINO_ACIDS
 from virnucpro.data import VarlenCollator
 from virnucpro.encoders.checkpoint import load_esm2
-from virnucpro.encoders.esm2 import ESM2, mean_pool
+from virnucpro.encoders.esm2 import ESM2
+from virnucpro.encoders.runner import mean_pool
 
 CPU = torch.device("cpu")
 # Lengths of one mixed bin: short peptides, frames, and proteins up to the longest that ESM-2 takes.

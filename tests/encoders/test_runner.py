@@ -1,41 +1,113 @@
-"""Bins of sequences through a model: as they are, filled up to one shape, or split."""
+"""Bins of sequences through a model: as they are, filled up to shapes, or split."""
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from tests.encoders.test_compiled import SHAPE, random_unpacked_model
-from virnucpro.data import PackedBatch
+from tests.encoders.test_compiled import SHAPES, random_unpacked_model
+from virnucpro.data import PackedBatch, VarlenCollator
 from virnucpro.encoders import runner
-from virnucpro.encoders.runner import AsyncInferenceRunner, EmbeddedBin
+from virnucpro.encoders.runner import AsyncInferenceRunner, EmbeddedBin, mean_pool
+
+Bins = list[list[dict[str, Any]]]
 
 
-def embedded(bins: list[list[dict[str, Any]]], **settings: Any) -> list[EmbeddedBin]:
+@pytest.fixture
+def bins() -> Bins:
+    return [
+        [{"id": f"{b}_{n}", "sequence": "MKTAYIAKQRQISFVK"[:n], "pool": (n // 2, n)} for n in range(2, 2 + count)]
+        for b, count in enumerate((5, 1, 9))
+    ]
+
+
+def embedded(bins: Bins, **settings: Any) -> list[EmbeddedBin]:
     return list(AsyncInferenceRunner(random_unpacked_model(), layers=[1, -1], per_residue=True, **settings).run(bins))
 
 
-def test_bins_filled_up_or_split_have_the_same_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
-    bins = [
-        [{"id": f"{b}_{n}", "sequence": "MKTAYIAKQRQISFVK"[:n], "pool": (n // 2, n)} for n in range(2, 2 + count)]
-        for b, count in enumerate((5, 1, 8))
-    ]
-    expected = embedded(bins)
-    filled_up = embedded(bins, shape=SHAPE)
-    monkeypatch.setattr(runner, "MOST_SEQUENCES", 3)
-    launch, launched = AsyncInferenceRunner._launch, []
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[PackedBatch]:
+    """The batches that runners launch."""
+    launch, batches = AsyncInferenceRunner._launch, []
 
-    def recorded(self: AsyncInferenceRunner, batch: PackedBatch) -> Any:
-        launched.append(batch.shape.sequences)
-        return launch(self, batch)
+    def recorded(self: AsyncInferenceRunner, ready: Any) -> Any:
+        batches.append(ready.batch)
+        return launch(self, ready)
 
     monkeypatch.setattr(AsyncInferenceRunner, "_launch", recorded)
-    split = embedded(bins)
-    filled_up_and_split = embedded(bins, shape=SHAPE)
-    assert max(launched) <= 3
-    for found in (filled_up, split, filled_up_and_split):
-        for one, two in zip(found, expected, strict=True):
-            assert one.ids == two.ids
-            np.testing.assert_allclose(one.embeddings, two.embeddings, rtol=0, atol=1e-5)
-            np.testing.assert_allclose(one.residues, two.residues, rtol=0, atol=1e-5)
-    assert [len(one.residues) for one in expected] == [sum(n - n // 2 for n in range(2, 2 + c)) for c in (5, 1, 8)]
+    return batches
+
+
+def assert_same(found: list[EmbeddedBin], expected: list[EmbeddedBin]) -> None:
+    for one, two in zip(found, expected, strict=True):
+        assert one.ids == two.ids
+        np.testing.assert_allclose(one.embeddings, two.embeddings, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(one.residues, two.residues, rtol=0, atol=1e-5)
+
+
+def test_bins_filled_up_or_split_have_the_same_embeddings(
+    bins: Bins, launched: list[PackedBatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = embedded(bins)
+    assert [len(one.residues) for one in expected] == [sum(n - n // 2 for n in range(2, 2 + c)) for c in (5, 1, 9)]
+    launched.clear()
+    assert_same(embedded(bins, shapes=SHAPES), expected)
+    assert [batch.shape for batch in launched] == [SHAPES[0], SHAPES[0], SHAPES[1]]
+    monkeypatch.setattr(runner, "MOST_SEQUENCES", 3)
+    launched.clear()
+    assert_same(embedded(bins), expected)
+    assert_same(embedded(bins, shapes=SHAPES), expected)
+    assert max(batch.shape.sequences for batch in launched) <= 3
+
+
+def test_what_does_not_fit_goes_on_uncompiled_and_no_longer_filled_up(
+    bins: Bins, launched: list[PackedBatch], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = embedded(bins)
+    launched.clear()
+    model = random_unpacked_model()
+    forward = model.representations
+
+    def starved(batch: PackedBatch, wanted: Any) -> Any:
+        if batch.shape in SHAPES:
+            raise torch.OutOfMemoryError
+        return forward(batch, wanted)
+
+    monkeypatch.setattr(model, "representations", starved)
+    runs = AsyncInferenceRunner(model, layers=[1, -1], per_residue=True, shapes=SHAPES)
+    assert_same(list(runs.run(bins)), expected)
+    assert not runs.compiled
+    assert "the model goes on uncompiled" in caplog.text
+    assert launched[-1].padding < 64, "the first two bins were filled up when it was not known yet"
+
+
+def test_pooled_tokens_are_found_while_the_device_works(bins: Bins, monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled, threads = PackedBatch.pooled, []
+
+    def recorded(self: PackedBatch) -> torch.Tensor:
+        threads.append(threading.current_thread())
+        return pooled(self)
+
+    monkeypatch.setattr(PackedBatch, "pooled", recorded)
+    embedded(bins)
+    assert len(threads) == len(bins)
+    assert threading.main_thread() not in threads
+
+
+def test_pooling_sums_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU adds the tokens of a segment one by one, and a batch of a given shape may be padding for the most part."""
+    batch = VarlenCollator(shapes=SHAPES)([{"id": "a", "sequence": "MKT"}, {"id": "b", "sequence": "MKTAY"}])
+    assert batch.padding == 52
+    segment_reduce, summed = torch.segment_reduce, []
+
+    def recorded(data: torch.Tensor, *arguments: Any, **settings: Any) -> torch.Tensor:
+        summed.append((len(data), int(settings["lengths"].sum())))
+        return segment_reduce(data, *arguments, **settings)
+
+    monkeypatch.setattr(torch, "segment_reduce", recorded)
+    representation = torch.arange(128.0).view(64, 2)
+    found = mean_pool(representation, batch)
+    assert summed == [(12, 12)]
+    torch.testing.assert_close(found, torch.stack([representation[1:4].mean(0), representation[6:11].mean(0)]))

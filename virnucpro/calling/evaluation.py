@@ -1,28 +1,31 @@
-"""How good calls are: curves, shares with confidence intervals, calibration."""
+"""How good calls are: curves, proportions with confidence intervals, calibration."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import beta
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+SHORTEST = 1_500  # bases of a contig; calls of shorter ones are not evaluated
 RESAMPLES = 1000
-FALSE_SHARES = (0.017, 0.05)  # of cellular contigs, at which the share of viral ones found is given
+FALSE_POSITIVE_RATES = (0.017, 0.05)  # at which the proportion of viral contigs found is given
 
 
 def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """Return what calls of labelled contigs are worth.
+    """Evaluate the calls of labelled contigs.
 
     Args:
-        contigs: columns `viral` (0 or 1), `log_odds`, `call`.
+        contigs: columns `viral` (0 or 1, both there), `group`, `log_odds` and `call`.
         seed: of the bootstrap.
 
     Returns:
-        Counts; AUROC and average precision with 95 % intervals (bootstrap over contigs, each label by itself); the
-        shares found, falsely called and unresolved, with exact binomial ones (Clopper & Pearson 1934); the share found
-        at thresholds that let fixed shares of the cellular contigs pass.
+        `viral`, `cellular` and `groups`, how many there are; `auroc` and `average_precision`, with 95 % intervals of a
+        bootstrap over the contigs of each label; `found`, the proportion of viral contigs called viral, `false`, of
+        cellular ones called viral, and `unresolved`, of all, with exact 95 % intervals; `found_at`, the proportion of
+        viral contigs found if the threshold were such that at most 1.7 or 5 % of the cellular ones pass.
     """
     viral, log_odds = contigs["viral"].to_numpy(), contigs["log_odds"].to_numpy()
     called = (contigs["call"] == "viral").to_numpy()
@@ -44,32 +47,28 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         "groups": int(contigs["group"].nunique()),
         "auroc": with_interval(roc_auc_score),
         "average_precision": with_interval(average_precision_score),
-        "found": share(called[viral == 1]),
-        "false": share(called[viral == 0]),
-        "unresolved": share((contigs["call"] == "unresolved").to_numpy()),
-        "found_at": {
-            str(allowed): round(float((log_odds[viral == 1] > _threshold(log_odds[viral == 0], allowed)).mean()), 4)
-            for allowed in FALSE_SHARES
-        },
+        "found": proportion(called[viral == 1]),
+        "false": proportion(called[viral == 0]),
+        "unresolved": proportion((contigs["call"] == "unresolved").to_numpy()),
+        "found_at": {str(rate): round(found_at(rate, log_odds, viral), 4) for rate in FALSE_POSITIVE_RATES},
     }
 
 
-def share(hits: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Return the share of hits with its exact 95 % interval."""
-    count, total = int(hits.sum()), len(hits)
-    low = beta.ppf(0.025, count, total - count + 1) if count else 0.0
-    high = beta.ppf(0.975, count + 1, total - count) if count < total else 1.0
-    value = count / total if total else 0.0
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4), "count": count}
+def found_at(rate: float, log_odds: npt.NDArray[np.float64], viral: npt.NDArray[np.int64]) -> float:
+    """Return the proportion of viral contigs found at a threshold which at most this rate of cellular ones pass."""
+    false, found, _ = roc_curve(viral, log_odds, drop_intermediate=False)
+    return float(found[false <= rate][-1])
+
+
+def proportion(hits: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Return the proportion of hits with its exact 95 % interval (Clopper & Pearson 1934), and their count."""
+    test = binomtest(int(hits.sum()), len(hits))
+    low, high = test.proportion_ci(method="exact")
+    return {"value": round(test.statistic, 4), "low": round(low, 4), "high": round(high, 4), "count": test.k}
 
 
 def reliability(score: npt.NDArray[np.float64], viral: npt.NDArray[np.int64], bins: int = 10) -> pd.DataFrame:
-    """Return, for contigs sorted by score into bins of equal width, the mean score, the share viral and the number."""
-    table = pd.DataFrame({"score": score, "viral": viral, "bin": np.minimum((score * bins).astype(int), bins - 1)})
-    grouped = table.groupby("bin")
-    return grouped.mean().assign(contigs=grouped.size())
-
-
-def _threshold(cellular: npt.NDArray[np.float64], allowed: float) -> float:
-    """Return the log-odds that at most that share of the cellular contigs exceeds."""
-    return float(np.sort(cellular)[::-1][int(allowed * len(cellular))])
+    """Return a row for each bin of scores with contigs in it: mean `score`, proportion `viral`, number of `contigs`."""
+    proportions, means = calibration_curve(viral, score, n_bins=bins)
+    contigs = np.bincount(np.digitize(score, np.linspace(0, 1, bins + 1)[1:-1], right=True))
+    return pd.DataFrame({"score": means, "viral": proportions, "contigs": contigs[contigs > 0]})

@@ -1,22 +1,22 @@
-"""What the layout of a contig's reading frames tells beside its proteins, the same for both of its strands."""
+"""What the reading frames of a contig tell beside its proteins, the same for both of its strands."""
 
 import numpy as np
 import numpy.typing as npt
 
 from virnucpro.proteins.translation import ending_codons, number_codons
 
-# RNA viruses are often one open reading frame from end to end; dense genes on one strand are rarer in cells than in
-# viruses.
-NAMES = ("share_of_the_longest_orf", "difference_between_strands")
-GENE = 100  # codons of an open reading frame that is likely to be one
+# The genome of an RNA virus is often one open reading frame from end to end. In viruses genes lie on one strand alone
+# more often than in cells.
+NAMES = ("longest_orf", "difference_between_strands")
+LONG = 100  # codons; an open reading frame of so many is likely to be a gene
 
 
 def contig_features(contig: bytes, genetic_code: int = 1) -> npt.NDArray[np.float64]:
-    """Return the features of a contig, float64 [2], as NAMES names them.
+    """Return the features of a contig, float64 [2], as NAMES names them; its reverse complement has the same.
 
-    An open reading frame here is a run of codons of one frame without a stop; a codon with an ambiguous letter ends it
-    too. The first feature is the length of the longest in all six frames, the second the difference between the strands
-    in the sum of their open reading frames of 100 codons and more, both as shares of the contig's codons.
+    An open reading frame is a run of codons of one frame without a stop or an ambiguous letter. The first feature is
+    the length of the longest one in all six frames. The second is the difference between the strands in the total
+    length of their open reading frames of 100 codons or more. Both are divided by the contig's length.
 
     Args:
         contig: upper-case letters, at least one.
@@ -26,7 +26,7 @@ def contig_features(contig: bytes, genetic_code: int = 1) -> npt.NDArray[np.floa
     forward, reverse = (np.concatenate(_open_runs(ends[codon_at])) for ends in ending_codons(genetic_code))
     codons = max(len(contig) / 3, 1)
     longest = max(forward.max(), reverse.max())
-    difference = abs(forward[forward >= GENE].sum() - reverse[reverse >= GENE].sum())
+    difference = abs(forward[forward >= LONG].sum() - reverse[reverse >= LONG].sum())
     return np.array([longest / codons, difference / codons])
 
 

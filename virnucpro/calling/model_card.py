@@ -1,4 +1,4 @@
-"""What a training reached, for people: a picture and a model card."""
+"""The evaluation of a classifier for people: a picture and a model card."""
 
 import textwrap
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ COLOURS = {"viral": "#c1272d", "cellular": "#3b6ea5"}
 
 
 def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
-    """Draw the ROC and precision-recall curves, the reliability, and the scores by length, as SVG.
+    """Draw the ROC curve, precision and recall, the reliability of scores, and log-odds by length, as SVG.
 
     Args:
         contigs: columns `viral` (0 or 1), `label`, `log_odds` and `length`.
-        path: the picture.
+        path: file to write.
     """
     viral, log_odds = contigs["viral"].to_numpy(), contigs["log_odds"].to_numpy()
     figure = Figure(figsize=(9, 8), layout="constrained")
@@ -34,16 +34,17 @@ def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
     roc.set(xlabel="cellular contigs called viral", ylabel="viral contigs found", title="ROC")
     exact, recall, _ = precision_recall_curve(viral, log_odds)
     precision.plot(recall, exact, color=COLOURS["viral"])
-    precision.set(xlabel="viral contigs found", ylabel="share of calls that are right", title="Precision and recall")
+    precision.set(xlabel="viral contigs found", ylabel="viral calls that are right", title="Precision and recall")
     table = reliability(probability(log_odds), viral)
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     calibration.plot(table["score"], table["viral"], "o-", color=COLOURS["viral"])
-    for score, share, count in zip(table["score"], table["viral"], table["contigs"], strict=True):
-        calibration.annotate(f"{count}", (score, share), textcoords="offset points", xytext=(6, -10), fontsize=8)
-    calibration.set(xlabel="mean score", ylabel="share that is viral", title="Reliability (contigs a point)")
+    for score, viral_proportion, count in table.itertuples(index=False):
+        place = (score, viral_proportion)
+        calibration.annotate(f"{count}", place, textcoords="offset points", xytext=(6, -10), fontsize=8)
+    calibration.set(xlabel="mean score", ylabel="contigs that are viral", title="Reliability (with numbers of contigs)")
     for label, rows in contigs.groupby("label"):
         lengths.plot(rows["length"], rows["log_odds"], ".", color=COLOURS[str(label)], label=label, markersize=4)
-    lengths.set(xlabel="length in kb", ylabel="log-odds", xscale="log", title="Score by length")
+    lengths.set(xlabel="length in kb", ylabel="log-odds", xscale="log", title="Log-odds by length")
     lengths.set_xticks([2000, 5000, 10_000, 20_000, 40_000], ["2", "5", "10", "20", "40"])
     lengths.minorticks_off()
     lengths.legend()
@@ -54,7 +55,7 @@ def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
 
 
 def describe(metrics: Mapping[str, Any]) -> str:
-    """Return in a line what calls are worth."""
+    """Return a line that sums up what `evaluate` found."""
     return (
         f"AUROC {_interval(metrics['auroc'])}, {_percent(metrics['found'])} of {metrics['viral']} viral contigs found, "
         f"{_percent(metrics['false'])} of {metrics['cellular']} cellular ones called viral, "
@@ -68,11 +69,11 @@ def model_card(
     """Return the model card in Markdown.
 
     Args:
-        classifier: the one described.
-        contigs: all fragments, columns `label`, `group`, `split`, `length`, `call`, `log_odds`.
-        metrics: by name, of `evaluate`.
+        classifier: what the card describes.
+        contigs: all fragments, columns `group`, `split`, `call` and `log_odds`.
+        metrics: what `evaluate` found, by the name of the row.
         sheet_digest: SHA-256 of the table of labelled files.
-        seed: that it was trained with.
+        seed: of the training.
     """
     requirements = classifier.requirements
     rows = "\n".join(
@@ -81,8 +82,14 @@ def model_card(
         f"| {_percent(m['unresolved'])} | {m['found_at']['0.017']:.1%} |"
         for name, m in metrics.items()
     )
-    hidden = classifier.hidden_weight.shape
-    short = " or ".join(f"{size} bp" for size in requirements.short_chunks) or "no other size"
+    experts, networks, hidden, inputs = classifier.hidden_weight.shape
+    learned = "one expert, which learned from all organisms"
+    if experts > 1:
+        learned = f"{experts} experts; one learned from all organisms, the others from those of one kind of host each"
+    chunks = f"chunks of {requirements.chunk_size} bp"
+    if requirements.short_chunks:
+        sizes = " or ".join(f"{size} bp" for size in requirements.short_chunks)
+        chunks += f"; those without an open frame in these, in chunks of {sizes}"
     return (
         textwrap.dedent(f"""\
         # Model card
@@ -91,30 +98,32 @@ def model_card(
         labelled files with SHA-256 `{sheet_digest}`.
 
         - **Encoder**: {requirements.encoder}, SHA-256 `{requirements.encoder_sha256}`, layer {requirements.layer},
-          {requirements.pooling} pooling; chunks of {requirements.chunk_size} bp, and of {short} where these have no
-          open frame.
-        - **Frames**: {hidden[0]} experts (for all organisms, and for those of each kind of host), each the mean of
-          {hidden[1]} networks, {hidden[3]} inputs, {hidden[2]} hidden units. Inputs are the mean embedding of the frame
-          group that a frame is part of (frames of neighbouring chunks in one phase), the log of its residues, its
-          length relative to the longest group in the chunk, and how many frames are open there.
-        - **Contigs**: a logistic regression over the evidence of the longest frame group in every chunk, the share of
-          the contig that its longest open reading frame takes, and the difference between its strands in long open
-          reading frames.
-        - **Calls**: viral from log-odds of {requirements.viral_from}, cellular up to {requirements.cellular_to},
-          unresolved in between and with fewer than {requirements.fewest_residues} residues in open frames. Scores take
-          both classes as equally frequent.
+          {requirements.pooling} pooling. Contigs are read in {chunks}.
+        - **Frames**: {learned}.
+          An expert's log-odds of a frame are the mean of {networks} networks with {inputs} inputs and {hidden} hidden
+          units. Frames of neighbouring chunks that continue one reading frame form a group. The inputs are the mean
+          embedding of the frame's group, the logarithm of the group's residues, its length relative to the longest
+          group in the chunk, and the number of open frames in the chunk.
+        - **Contigs**: a logistic regression. Its inputs are, for each expert, the evidence of the frames in the
+          longest group of each chunk (the sum of their log-odds, divided by the square root of their number plus 4);
+          the length of the longest open reading frame; and the difference between the strands in the total length of
+          open reading frames of 100 codons or more. Both lengths are divided by the contig's.
+        - **Calls**: viral from log-odds of {requirements.viral_from}, cellular up to {requirements.cellular_to}. In
+          between, and with fewer than {requirements.fewest_residues} residues in open frames, a contig is unresolved.
+          A score is the probability of being viral where viral and cellular contigs are equally frequent.
 
         ## What it reaches
 
-        On fragments of 1.5 to 40 kb. In cross-validation whole groups of organisms are held out; the groups of the test
-        are in no fold. Intervals hold 95 %. The last column moves the threshold to where 1.7 % of the cellular contigs
-        pass.
+        On fragments of 1.5 to 40 kb. In cross-validation each group of organisms is scored by networks and a regression
+        that have not seen it; the groups of the test took no part in training. "Found" are viral contigs called viral,
+        "false" are cellular contigs called viral. Intervals are 95 % confidence intervals. The last column says how
+        many viral contigs would be found if the threshold let 1.7 % of the cellular ones pass.
 
         | | groups | viral | cellular | AUROC | average precision | found | false | unresolved | found at 1.7 % false |
         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
         """)
         + rows
-        + "\n\n![Curves, reliability and scores by length](evaluation.svg)\n\n## By group\n\n"
+        + "\n\n![Curves, reliability, and log-odds by length](evaluation.svg)\n\n## By group\n\n"
         + _by_group(contigs)
     )
 

@@ -1,185 +1,187 @@
-"""Fitting a classifier: networks over frames and a regression over contigs, cross-fitted by group of organisms.
+"""Training a classifier: from labelled fragments, their frames and embeddings to networks, a regression and thresholds.
 
-Experts learn from the frames of all organisms, or of those of one kind of host. Groups are dealt to folds. For an
-expert each network learns from all folds but one and stops early by that one, so that the log-odds of every frame for
-training come from a network that has never seen its group; the regression over contigs learns from those. All
-randomness comes from the seed.
+Fragments of groups for training are only ever scored by what has not seen their group; the thresholds are taken from
+these scores. Groups for testing are scored by the finished classifier.
 """
 
-import copy
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from torch import nn
+import pandas as pd
 
-from virnucpro.calling.classifier import Floats, standardise
+from virnucpro.calling.classifier import Classifier, Floats, contig_inputs, frame_inputs, probability
+from virnucpro.calling.fitting import (
+    ContigFit,
+    FrameFit,
+    Integers,
+    Mask,
+    Rows,
+    deal_groups,
+    fit_contigs,
+    fit_frames,
+    fit_frames_linear,
+    group_weights,
+)
+from virnucpro.calling.requirements import Requirements
+from virnucpro.proteins.table import evidence_of_contigs
 
-logger = logging.getLogger(__name__)
-
-FOLDS = 5
-HIDDEN = 64
-DROPOUT = 0.4
-BATCH = 512
-MOST_EPOCHS = 40
-NEXT_TO_NOTHING = 1e-9  # weight of frames that are not in a expert
-PATIENCE = 5  # epochs without a lower loss on the groups held out
-REGULARISATION = 0.1  # scikit-learn's C of the regressions
-
-Rows = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+FALSE_CALLS = 0.017  # of the cellular contigs in cross-validation: so many may be called viral
+DOUBTFUL = 0.02  # of all contigs in cross-validation: so many are left unresolved
 
 
-@dataclass(frozen=True)
-class FrameFit:
-    """Networks and what they say of frames that they have not seen.
+class Labelled(NamedTuple):
+    """Labelled fragments and their frames.
 
     Attributes:
-        mean, scale: float32 [inputs], of the standardised inputs.
-        networks: of each expert, one a fold.
-        log_odds: float64 [frames, experts], each by the network of the fold that its group was held out in.
+        fragments: by name; columns `label`, `group`, `host`, `split`, `length`, `viral` (0 or 1) and `fold` (-1 in
+            groups for testing).
+        features: float64 [fragments, features], of `contig_features`.
+        frames: of `read_frames`; `contig` names the fragment.
+        inputs: float32 [frames, inputs], of `frame_inputs`.
     """
 
-    mean: Rows
-    scale: Rows
-    networks: list[list[nn.Sequential]]
-    log_odds: Floats
+    fragments: pd.DataFrame
+    features: Floats
+    frames: pd.DataFrame
+    inputs: Rows
+
+    @property
+    def trained(self) -> Mask:
+        """Which fragments are for training, bool [fragments]."""
+        return (self.fragments["fold"] >= 0).to_numpy()
+
+    def contig_inputs(self, log_odds: Floats) -> Floats:
+        """Return what the regression sees of all fragments, from log-odds of all frames, float64 [frames, experts]."""
+        evidence = evidence_of_contigs(self.frames, log_odds)
+        total = pd.DataFrame(evidence["total"].tolist(), index=evidence.index).reindex(self.fragments.index)
+        counted = evidence["counted"].reindex(self.fragments.index)
+        return contig_inputs(total.fillna(0).to_numpy(), counted.fillna(0), self.features)
 
 
-def deal_groups(groups: npt.NDArray[np.str_], labels: Labels, seed: int) -> npt.NDArray[np.int64]:
-    """Return the fold of every row, int64 [rows]: whole groups, the largest first, each to the emptiest fold."""
-    rng = np.random.default_rng(seed)
-    folds = np.empty(len(groups), np.int64)
-    for label in np.unique(labels):
-        names, sizes = np.unique(groups[labels == label], return_counts=True)
-        order = np.lexsort((rng.random(len(names)), -sizes))
-        load = np.zeros(FOLDS)
-        for name, size in zip(names[order], sizes[order], strict=True):
-            fold = int(load.argmin())
-            folds[groups == name] = fold
-            load[fold] += size
-    return folds
-
-
-def group_weights(groups: npt.NDArray[np.str_], labels: Labels) -> Floats:
-    """Return weights of rows, mean 1: both labels weigh the same, and within each all groups."""
-    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = np.asarray(1 / sizes[group])
-    for label in np.unique(labels):
-        weights[labels == label] /= weights[labels == label].sum()
-    return np.asarray(weights / weights.mean())
-
-
-def fit_frames(
-    inputs: Rows,
-    labels: Labels,
-    weights: Floats,
-    folds: npt.NDArray[np.int64],
-    experts: npt.NDArray[np.bool_],
-    seed: int,
-) -> FrameFit:
-    """Fit a network for each expert and fold.
+def label_fragments(
+    fragments: pd.DataFrame, features: Floats, frames: pd.DataFrame, embedding: Rows, seed: int
+) -> Labelled:
+    """Return labelled fragments, those for training dealt to folds by their groups.
 
     Args:
-        inputs: float32 [frames, inputs], of `frame_inputs`.
-        labels: int64 [frames], 1 for viral.
-        weights: float64 [frames].
-        folds: int64 [frames], from 0 to FOLDS - 1.
-        experts: bool [frames, experts], which frames each learns from.
-        seed: of the networks' beginnings and of the batches.
+        fragments: by name; columns `label`, `group`, `host`, `split` and `length`.
+        features: float64 [fragments, features], of `contig_features`.
+        frames: of `read_frames`; `contig` names the fragment.
+        embedding: float32 [frames, embed_dim].
+        seed: of the folds.
+
+    Raises:
+        UserError: a label has fewer than two groups for training.
     """
-    mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
-    standard = torch.from_numpy(standardise(inputs, mean, scale))
-    target = torch.tensor(labels, dtype=torch.float32)
-    networks, log_odds = [], np.empty(experts.shape)
-    for expert, of_expert in enumerate(experts.T):
-        weight = torch.tensor(np.where(of_expert, weights, NEXT_TO_NOTHING), dtype=torch.float32)
-        networks.append([_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(FOLDS)])
-        for fold, network in enumerate(networks[-1]):
-            with torch.inference_mode():
-                log_odds[folds == fold, expert] = network(standard[folds == fold])[:, 0].numpy()
-    return FrameFit(mean, scale, networks, log_odds)
-
-
-def _fit_network(
-    inputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, fold: npt.NDArray[np.bool_], seed: int
-) -> nn.Sequential:
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Linear(inputs.shape[1], HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, 1))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
-
-    def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        loss = F.binary_cross_entropy_with_logits(network(inputs[rows])[:, 0], target[rows], reduction="none")
-        return (loss * weight[rows]).sum() / weight[rows].sum()
-
-    train, validation = (torch.from_numpy(np.flatnonzero(rows)) for rows in (~fold, fold))
-    best, best_loss, best_epoch = network.state_dict(), float("inf"), 0
-    for epoch in range(MOST_EPOCHS):
-        network.train()
-        for rows in torch.split(train[torch.randperm(len(train))], BATCH):
-            optimizer.zero_grad()
-            loss_of(rows).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        network.eval()
-        with torch.inference_mode():
-            loss = float(loss_of(validation))
-        if loss < best_loss:
-            best, best_loss, best_epoch = copy.deepcopy(network.state_dict()), loss, epoch
-        elif epoch - best_epoch >= PATIENCE:
-            break
-    network.load_state_dict(best)
-    logger.info("train: network %d: stopped at epoch %d, loss %.4f on its groups held out", seed, best_epoch, best_loss)
-    return network
-
-
-def fit_frames_linear(inputs: Rows, labels: Labels, weights: Floats, folds: npt.NDArray[np.int64]) -> Floats:
-    """Return the cross-fitted log-odds of frames by a linear model, float64 [frames, 1], to compare networks with."""
-    standard = standardise(inputs, inputs.mean(axis=0), inputs.std(axis=0) + 1e-6)
-    log_odds = np.empty(len(inputs))
-    for train, test in _splits(folds):
-        model = LogisticRegression(C=REGULARISATION / 100, max_iter=200)
-        model.fit(standard[train], labels[train], sample_weight=weights[train])
-        log_odds[test] = model.decision_function(standard[test])
-    return log_odds[:, None]
+    fragments = fragments.assign(viral=(fragments["label"] == "viral").astype(np.int64), fold=-1)
+    trained = fragments["split"] == "train"
+    groups, viral = fragments.loc[trained, "group"].to_numpy(str), fragments.loc[trained, "viral"].to_numpy()
+    fragments.loc[trained, "fold"] = deal_groups(groups, viral, seed)
+    return Labelled(fragments, features, frames, frame_inputs(embedding, frames))
 
 
 @dataclass(frozen=True)
-class ContigFit:
-    """A regression over contigs, float32 [inputs] and [1], and its cross-fitted log-odds, float64 [contigs]."""
+class Fit:
+    """What was fitted: to frames, to contigs, and to contigs whose frames were scored by a linear model instead."""
 
-    mean: Rows
-    scale: Rows
-    weight: Rows
-    bias: Rows
-    log_odds: Floats
+    frames: FrameFit
+    contigs: ContigFit
+    contigs_by_linear: ContigFit
 
+    def classifier(self, requirements: Requirements) -> Classifier:
+        """Return the classifier that the networks and the regression make."""
 
-def fit_contigs(inputs: Floats, labels: Labels, weights: Floats, folds: npt.NDArray[np.int64]) -> ContigFit:
-    """Fit the regression over contigs, float64 [contigs, inputs] of `contig_inputs`."""
-    mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
-    standard = (inputs - mean) / scale
-    log_odds = np.empty(len(inputs))
-    for train, test in _splits(folds):
-        log_odds[test] = _regression(standard[train], labels[train], weights[train]).decision_function(standard[test])
-    model = _regression(standard, labels, weights)
-    return ContigFit(
-        mean=mean.astype(np.float32),
-        scale=scale.astype(np.float32),
-        weight=model.coef_[0].astype(np.float32),
-        bias=model.intercept_.astype(np.float32),
-        log_odds=log_odds,
-    )
+        def stack(name: str) -> Rows:
+            return np.array([[n.state_dict()[name].numpy() for n in networks] for networks in self.frames.networks])
 
-
-def _regression(inputs: Floats, labels: Labels, weights: Floats) -> LogisticRegression:
-    return LogisticRegression(C=REGULARISATION, max_iter=3000).fit(inputs, labels, sample_weight=weights)
+        return Classifier(
+            mean=self.frames.mean,
+            scale=self.frames.scale,
+            hidden_weight=stack("0.weight").astype(np.float16),
+            hidden_bias=stack("0.bias"),
+            output_weight=stack("3.weight")[:, :, 0],
+            output_bias=stack("3.bias")[:, :, 0],
+            contig_mean=self.contigs.mean,
+            contig_scale=self.contigs.scale,
+            contig_weight=self.contigs.weight,
+            contig_bias=self.contigs.bias,
+            requirements=requirements,
+        )
 
 
-def _splits(folds: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
-    for fold in np.unique(folds):
-        yield folds != fold, folds == fold
+def fit(labelled: Labelled, seed: int) -> Fit:
+    """Fit networks to the frames for training, and regressions to their fragments."""
+    of_frames = labelled.fragments.loc[labelled.frames["contig"]]
+    known = (of_frames["fold"] >= 0).to_numpy()
+    inputs, of_frames = labelled.inputs[known], of_frames[known]
+    viral, folds = of_frames["viral"].to_numpy(np.int64), of_frames["fold"].to_numpy(np.int64)
+    weights = group_weights(of_frames["group"].to_numpy(str), viral)
+    by_networks = fit_frames(inputs, viral, weights, folds, choose_experts(of_frames), seed)
+    by_linear = fit_frames_linear(inputs, viral, weights, folds)
+    return Fit(by_networks, *(_fit_contigs(labelled, known, scores) for scores in (by_networks.log_odds, by_linear)))
+
+
+def _fit_contigs(labelled: Labelled, known: Mask, log_odds: Floats) -> ContigFit:
+    """Fit a regression to the fragments for training, from the log-odds of their frames, [known frames, experts]."""
+    of_all = np.zeros((len(known), log_odds.shape[1]))
+    of_all[known] = log_odds
+    trained = labelled.fragments[labelled.trained]
+    viral, folds = trained["viral"].to_numpy(np.int64), trained["fold"].to_numpy(np.int64)
+    weights = group_weights(trained["group"].to_numpy(str), viral)
+    return fit_contigs(labelled.contig_inputs(of_all)[labelled.trained], viral, weights, folds)
+
+
+def choose_experts(frames: pd.DataFrame) -> Mask:
+    """Return which frames each expert learns from, bool [frames, experts]: the first from all, others from one host's.
+
+    A host has an expert if its frames of either label lie in two folds or more: whichever is held out, both are left.
+
+    Args:
+        frames: columns `viral`, `host` (may be empty) and `fold`.
+    """
+    experts = [np.ones(len(frames), bool)]
+    for host, of_host in frames[frames["host"] != ""].groupby("host"):
+        folds = of_host.groupby("viral")["fold"].nunique()
+        if len(folds) == 2 and folds.min() >= 2:
+            experts.append((frames["host"] == host).to_numpy())
+    return np.column_stack(experts)
+
+
+def thresholds(log_odds: Floats, viral: Integers) -> tuple[float, float]:
+    """Return the log-odds from which contigs are to be called viral, and up to which cellular.
+
+    Viral calls begin at the quantile of the cellular contigs that 1.7 % of them exceed. Cellular calls end at a
+    quantile of all contigs up to there, where both labels weigh the same, however many contigs each has: at most 2 % of
+    the whole weight lies in between, and is left unresolved. The cellular contigs up to the first threshold have at
+    least a quarter of the whole weight, so both thresholds are defined for any number of contigs of each label.
+
+    Args:
+        log_odds: float64 [contigs], cross-fitted.
+        viral: int64 [contigs], 0 or 1, each at least once.
+    """
+    viral_from = float(np.quantile(log_odds[viral == 0], 1 - FALSE_CALLS))
+    weights = 0.5 / np.bincount(viral)[viral]
+    below = log_odds <= viral_from
+    rest = 1 - DOUBTFUL / weights[below].sum()
+    cellular_to = np.quantile(log_odds[below], rest, weights=weights[below], method="inverted_cdf")
+    return viral_from, float(cellular_to)
+
+
+def score_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> pd.DataFrame:
+    """Return the fragments with `log_odds`, `score` and `call`: of those for training the log-odds are cross-fitted."""
+    log_odds = classifier.contig_log_odds(labelled.contig_inputs(classifier.frame_log_odds(labelled.inputs)))
+    log_odds[labelled.trained] = fitted.contigs.log_odds
+    residues = labelled.frames.groupby("contig")["residues"].sum()
+    residues = residues.reindex(labelled.fragments.index, fill_value=0)
+    rows = zip(log_odds, residues, labelled.fragments["length"], strict=True)
+    calls = [classifier.decide(*row)[0] for row in rows]
+    return labelled.fragments.assign(log_odds=log_odds, score=probability(log_odds), call=calls)
+
+
+def score_by_linear(labelled: Labelled, fitted: Fit) -> pd.DataFrame:
+    """Return the fragments for training with `log_odds` and `call` from frames scored by the linear model."""
+    trained = labelled.fragments[labelled.trained]
+    log_odds = fitted.contigs_by_linear.log_odds
+    viral_from, _ = thresholds(log_odds, trained["viral"].to_numpy(np.int64))
+    return trained.assign(log_odds=log_odds, call=np.where(log_odds >= viral_from, "viral", "cellular"))

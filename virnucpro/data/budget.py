@@ -1,12 +1,16 @@
-"""How many tokens a bin may hold on a device."""
+"""How many tokens a bin may hold on a device: arithmetic on its memory and the sizes of the model, nothing measured."""
 
 from dataclasses import dataclass
 
 from virnucpro.errors import UserError
 
 CPU_TOKEN_BUDGET = 4096  # larger bins are no faster on a CPU
-STEP = 1024  # a budget is rounded down to it, so that cards of one kind get one number
-MARGIN = 0.1  # share of a card's memory left to the CUDA context, fragmentation and others
+# Numbers in a bin's activations, tokens x embed_dim, beyond which bins are no faster on a GPU. A product that gives
+# half as many is made of 1,024 tiles of 128 x 256 numbers, which the 132 multiprocessors of an H100 take in 8 rounds,
+# the last of them almost full. Reckoned, not measured.
+GPU_NUMBERS = 2**26
+STEP = 1024  # what fits is rounded down to it
+MARGIN = 0.1  # share of a device's memory left to the CUDA context, fragmentation and others
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class ModelMemory:
 
     Attributes:
         model_bytes: its weights.
-        activation_bytes: of the largest set of activations alive at once, for each token of a bin.
+        activation_bytes: the largest set of activations alive at once, for each token of a bin.
     """
 
     model_bytes: int
@@ -23,12 +27,12 @@ class ModelMemory:
 
 
 def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> ModelMemory:
-    """Return a packed ESM-2 forward's memory from its sizes, for devices where it is not measured.
+    """Return what a packed ESM-2 forward takes, from its sizes.
 
-    A layer has 12 d^2 weights. Most is alive at once in the feed-forward part, four times as wide as the residual
-    stream. The bytes for each number of a token were counted (tests/encoders/test_memory.py) and rounded up.
+    A layer has 12 embed_dim^2 weights. Most activations are alive in the feed-forward part, which is four times as wide
+    as the residual stream. Their bytes were counted (tests/encoders/test_memory.py) and rounded up.
     """
-    activation_bytes = 25 if bytes_per_number == 4 else 19  # of a token, for each of its numbers
+    activation_bytes = 25 if bytes_per_number == 4 else 19  # of a token, for each number of its embedding
     return ModelMemory(12 * layers * embed_dim**2 * bytes_per_number, activation_bytes * embed_dim)
 
 
@@ -36,7 +40,7 @@ ESM2_3B_HALF = estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2)
 
 
 def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) -> int:
-    """Return the tokens a bin may hold on a device with `total_bytes` of memory: whole steps of 1,024, at least one.
+    """Return the tokens that fit a device with `total_bytes` of memory: whole steps of 1,024, at least one.
 
     The model and the activations of one bin fill all but the `margin` of it. Total, not free memory decides, so that
     the packing does not depend on what else happens to run.
@@ -54,8 +58,20 @@ def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) 
     return budget
 
 
+def useful_budget(fits: int, embed_dim: int, on_gpu: bool) -> int:
+    """Return the tokens that a bin should hold on a device: a power of two, so that devices of a kind get one number.
+
+    Args:
+        fits: tokens that fit the device.
+        embed_dim: numbers a token.
+        on_gpu: whether the device is a GPU.
+    """
+    most = GPU_NUMBERS // embed_dim if on_gpu else CPU_TOKEN_BUDGET
+    return 1 << min(fits, most).bit_length() - 1
+
+
 def calculate_token_budget(device_id: int = 0, memory: ModelMemory = ESM2_3B_HALF, margin: float = MARGIN) -> int:
-    """Return the tokens a bin may hold on CUDA device `device_id`, or 4,096 where there is no CUDA.
+    """Return the tokens that fit CUDA device `device_id`, or 4,096 where there is no CUDA.
 
     Args:
         device_id: index of the device among the visible ones.

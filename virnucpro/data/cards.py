@@ -22,7 +22,7 @@ class ModelCard(TypedDict):
 
 
 class TokenBudget(TypedDict):
-    """What the probe of a device found; `reason` says in words where `token_budget` comes from."""
+    """A device, what the model takes on it, and the budget that follows; `reason` says in words how it does."""
 
     device: str
     capability: list[int] | None

@@ -7,31 +7,26 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from virnucpro.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-# The ESM-1b alphabet that every ESM-2 was trained with: residues are the tokens from 4 on.
-BOS, PAD, EOS, UNKNOWN = range(4)
-RESIDUES = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
-_FIRST_RESIDUE = 4
-_REFUSED = 255
-_TOKEN = bytearray([_REFUSED]) * 256
-for _token, _letter in enumerate(RESIDUES, start=_FIRST_RESIDUE):
-    _TOKEN[ord(_letter)] = _token
-_TOKEN[ord("<")], _TOKEN[ord(">")] = BOS, EOS
+    from virnucpro.encoders.encoder import Tokenizer
 
 FILLED_TO = 64  # oneDNN keeps some 3 MB of kernels for every number of tokens that it meets, so let it meet few
+SHARES = (4, 2, 1)  # a compiled forward's batches have a quarter, half or all of the token budget
 
 
 class BatchShape(NamedTuple):
-    """What is the same of every batch of a shard, so that a GPU's work on one can be repeated on the next.
+    """What is the same of many batches, so that a GPU's work on one can be repeated on the others.
 
     Attributes:
-        tokens: of a batch, with the padding.
-        sequences: of a batch, with those that padding is made of and empty ones.
-        longest: tokens of the longest sequence, which no padding exceeds.
+        tokens: of a batch, padding included.
+        sequences: of a batch, those that padding is made of and empty ones included.
+        longest: tokens of the longest sequence; those of padding are no longer.
     """
 
     tokens: int
@@ -39,32 +34,45 @@ class BatchShape(NamedTuple):
     longest: int
 
 
-def common_shape(bins: Sequence[Sequence[int]], budget: int) -> BatchShape:
-    """Return the one shape that all bins can be given, of a whole budget: what is captured for one bin serves all.
+def batch_shapes(bins: Sequence[Sequence[int]], budget: int) -> list[BatchShape]:
+    """Return the few shapes that bins are filled up to, the smallest first; a shape that no bin needs is left out.
 
     Args:
         bins: the tokens of every sequence of every bin.
         budget: tokens that a bin may hold.
     """
-    tokens = -(-budget // FILLED_TO) * FILLED_TO
+    shapes: list[BatchShape] = []
     longest = max(max(lengths) for lengths in bins)
-    return BatchShape(tokens, max(len(lengths) + -(-(tokens - sum(lengths)) // longest) for lengths in bins), longest)
+    below = 0
+    for share in SHARES:
+        tokens = -(-budget // share // FILLED_TO) * FILLED_TO
+        if filled := [fill_up(lengths, tokens, longest) for lengths in bins if below < sum(lengths) <= tokens]:
+            shapes.append(BatchShape(tokens, max(map(len, filled)), longest))
+        below = tokens
+    return shapes
+
+
+def fill_up(lengths: Sequence[int], tokens: int, longest: int) -> list[int]:
+    """Return the lengths of a bin's sequences and of the padding that makes them `tokens`, in pieces of `longest`."""
+    padding = tokens - sum(lengths)
+    return [*lengths, *(min(longest, padding - begin) for begin in range(0, padding, longest))]
 
 
 @dataclass(frozen=True)
 class PackedBatch:
     """Sequences end to end, without padding between them.
 
-    Padding may follow, as sequences without an id: to make the tokens a multiple of 64, or to give the batch a shape.
+    Padding may follow the last sequence, in sequences of its own: it makes the tokens a multiple of 64, or gives the
+    batch a shape.
 
     Attributes:
-        input_ids: int64 [tokens], BOS residues EOS of every sequence, one after another.
+        input_ids: int64 [tokens], the tokens of every sequence, one after another.
         cu_seqlens: int32 [sequences + 1], where each sequence starts, and the number of tokens; in a batch of a given
             shape the last sequences may be empty.
         max_seqlen: tokens of the longest sequence.
-        lengths: tokens of every sequence that is not empty.
-        ids: id of every sequence but the padding.
-        segments: int64 [ids, 3], tokens before, in and after the pooled residues; the padding is after the last ones.
+        lengths: tokens of every sequence that is not empty, padding included.
+        ids: id of every sequence, padding left out.
+        segments: int64 [ids, 3], tokens of every sequence before, in and after its pooled ones; without padding.
     """
 
     input_ids: torch.Tensor
@@ -81,11 +89,11 @@ class PackedBatch:
 
     @property
     def padding(self) -> int:
-        """Tokens at the end that belong to no sequence."""
+        """Tokens of padding, which follow those of the sequences."""
         return sum(self.lengths[len(self.ids) :])
 
     def pooled(self) -> torch.Tensor:
-        """Return which tokens are pooled, int64 [pooled residues]; for a batch on the host."""
+        """Return the indices of the pooled tokens, int64 [pooled tokens]; for a batch on the host."""
         import torch
 
         in_segment = torch.tensor([False, True, False]).repeat(len(self.ids))
@@ -112,54 +120,58 @@ class PackedBatch:
 class VarlenCollator:
     """Turns a bin into a `PackedBatch`.
 
-    A sequence of it is a mapping with `id` and `sequence`, and with `pool`, the half-open span of its residues that are
-    pooled, where these are not all.
+    A sequence of the bin is a mapping with `id` and `sequence`. It may have `pool`, the half-open span of its tokens
+    that are pooled, counted from the first that is no special token; without it all are pooled.
 
     Args:
-        shape: what every batch is filled up to; the tokens alone, to a multiple of 64, where there is none.
+        tokenizer: makes the tokens; that of ESM-2 unless told.
+        shapes: a batch is filled up to the first of these that holds it; without one, to a multiple of 64 tokens.
 
     Raises:
-        UserError: a sequence is empty, or has a letter that the ESM-2 alphabet lacks.
+        UserError: a sequence is empty, or has a letter that the tokenizer lacks.
     """
 
-    def __init__(self, shape: BatchShape | None = None) -> None:
-        self.shape = shape
+    def __init__(self, tokenizer: Tokenizer | None = None, shapes: Sequence[BatchShape] = ()) -> None:
+        if tokenizer is None:
+            from virnucpro.encoders.alphabet import ESM2Tokenizer
+
+            tokenizer = ESM2Tokenizer()
+        self.tokenizer = tokenizer
+        self.shapes = shapes
 
     def __call__(self, sequences: Sequence[Mapping[str, Any]]) -> PackedBatch:
         """Tokenise and pack a bin."""
         import torch
 
-        proteins = [str(sequence["sequence"]) for sequence in sequences]
         ids = [str(sequence["id"]) for sequence in sequences]
-        text = "".join(f"<{protein}>" for protein in proteins)
-        tokens = bytearray(text.encode("ascii", "replace").translate(_TOKEN))
-        lengths = [len(protein) + 2 for protein in proteins]
-        for name, protein in zip(ids, proteins, strict=True):
-            if not protein:
-                raise UserError(f"{name}: an empty sequence cannot be embedded; leave it out")
-        if _REFUSED in tokens or tokens.count(BOS) > len(ids) or tokens.count(EOS) > len(ids):
-            name, letter = next((n, c) for n, p in zip(ids, proteins, strict=True) for c in p if c not in RESIDUES)
-            raise UserError(f"{name}: {letter!r} is no letter of the ESM-2 alphabet ({RESIDUES})")
-        segments = torch.tensor([_segments(sequence) for sequence in sequences])
-        padding = self.shape.tokens - len(tokens) if self.shape else -len(tokens) % FILLED_TO
-        longest = self.shape.longest if self.shape else FILLED_TO
-        tokens += bytes([PAD]) * padding
-        lengths += [min(longest, padding - begin) for begin in range(0, padding, longest)]
-        segments[-1, 2] += padding
-        ends = [0, *accumulate(lengths)]
-        if self.shape:
-            ends += ends[-1:] * (self.shape.sequences + 1 - len(ends))
+        letters = [str(sequence["sequence"]) for sequence in sequences]
+        if "" in letters:
+            raise UserError(f"{ids[letters.index('')]}: an empty sequence cannot be embedded; leave it out")
+        tokens, lengths = self.tokenizer(ids, letters)
+        segments = [self._segments(sequence, length) for sequence, length in zip(sequences, lengths, strict=True)]
+        shape, filled = self._shape(lengths)
+        ends = [0, *accumulate(filled)]
+        padding = np.full(ends[-1] - len(tokens), self.tokenizer.padding)
+        ends += ends[-1:] * (shape.sequences - len(filled))
         return PackedBatch(
-            input_ids=torch.frombuffer(tokens, dtype=torch.uint8).long(),
+            input_ids=torch.from_numpy(np.concatenate([tokens, padding])),
             cu_seqlens=torch.tensor(ends, dtype=torch.int32),
-            max_seqlen=self.shape.longest if self.shape else max(lengths),
-            lengths=lengths,
+            max_seqlen=shape.longest,
+            lengths=filled,
             ids=ids,
-            segments=segments,
+            segments=torch.tensor(segments),
         )
 
+    def _shape(self, lengths: list[int]) -> tuple[BatchShape, list[int]]:
+        """Return the shape of a bin's batch, and the lengths of its sequences, padding included."""
+        for shape in self.shapes:
+            filled = fill_up(lengths, shape.tokens, shape.longest)
+            if sum(filled) == shape.tokens and len(filled) <= shape.sequences and max(filled) <= shape.longest:
+                return shape, filled
+        filled = fill_up(lengths, -(-sum(lengths) // FILLED_TO) * FILLED_TO, FILLED_TO)
+        return BatchShape(sum(filled), len(filled), max(filled)), filled
 
-def _segments(sequence: Mapping[str, Any]) -> tuple[int, int, int]:
-    length = len(sequence["sequence"])
-    begin, end = sequence.get("pool", (0, length))
-    return 1 + begin, end - begin, length - end + 1
+    def _segments(self, sequence: Mapping[str, Any], tokens: int) -> tuple[int, int, int]:
+        before, after = self.tokenizer.before, self.tokenizer.after
+        begin, end = sequence.get("pool", (0, tokens - before - after))
+        return before + begin, end - begin, tokens - before - end

@@ -29,7 +29,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Delete what killed writers of `path` left beside it; only for who knows that nobody else is writing it."""
+    """Delete the temporary files that killed writers of `path` left beside it.
+
+    To be called by the one process that is about to write `path`: it would delete those of another, too.
+    """
     target = Path(path)
     for folder in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(folder)

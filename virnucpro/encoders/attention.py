@@ -1,12 +1,12 @@
-"""Attention within each sequence of a packed batch, by whichever backend the machine has.
+"""Attention within each sequence of a packed batch, by the backend that is fastest on the machine.
 
-A backend takes queries, keys and values, [tokens, 3, heads, head_dim], what rotates queries and keys by their
-positions, complex64 [tokens, 1, 1, head_dim / 2], and the batch that says where sequences start. It may overwrite the
-first and returns the attended values in its precision, [tokens, heads, head_dim].
+A backend takes the queries, keys and values [tokens, 3, heads, head_dim], which it may overwrite; the complex numbers
+that rotate queries and keys by their positions, complex64 [tokens, 1, 1, head_dim / 2]; and the batch, which says where
+sequences start. It returns the attended values [tokens, heads, head_dim] in the precision of the first.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import cast
 
@@ -19,7 +19,9 @@ Attention = Callable[[torch.Tensor, torch.Tensor, PackedBatch], torch.Tensor]
 
 HALF = (torch.bfloat16, torch.float16)
 SHORT = range(32, 321)  # tokens of a sequence for which plain products are fastest on a CPU
-FLASH_CAPABILITY = (8, 0)  # what FlashAttention-2, and torch's varlen attention that is made of it, need
+NEAR = 8  # sequences are padded together where their lengths differ by an eighth of the longest at most
+GROUP_TOKENS = 2048  # of sequences that are padded together: their copies are small beside a bin's activations
+FLASH_CAPABILITY = (8, 0)  # of a GPU: FlashAttention-2 needs it, and so does torch's varlen attention, made of it
 
 
 def flash_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
@@ -41,23 +43,55 @@ def varlen_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBat
     return cast(torch.Tensor, varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest))
 
 
-def sdpa_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
-    """torch's scaled_dot_product_attention over neighbours of equal length; any device and precision.
+def padded_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """torch's scaled_dot_product_attention over neighbours of near lengths, padded and masked; any device, precision.
 
-    On a CPU all but the shortest sequences are taken one by one, so that they stay in the cache, and in FP32: attention
-    is no faster in half precision there, and less exact.
+    For GPUs where the other backends do not run: one call for a group in place of one for each length.
+    """
+    rotated = rotate(qkv, rotation)
+    attended = torch.empty_like(qkv[:, 0])
+    starts, ends = batch.cu_seqlens.long()[:-1, None], batch.cu_seqlens.long()[1:, None]
+    for first, last in near_lengths(batch.lengths):
+        longest = max(batch.lengths[first:last])
+        position = starts[first:last] + torch.arange(longest, device=qkv.device)
+        inside = position < ends[first:last]
+        # A shorter sequence repeats its last token: as a key that is masked, as a query it attends to the same again.
+        token = torch.where(inside, position, ends[first:last] - 1)
+        q, k, v = rotated[token].permute(2, 0, 3, 1, 4)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=inside[:, None, None])
+        attended[token] = found.transpose(1, 2)
+    return attended
+
+
+def near_lengths(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield groups of neighbours whose lengths are near one another: the first of each, and the one after its last."""
+    first, shortest, longest = 0, lengths[0], lengths[0]
+    for number, length in enumerate(lengths):
+        shortest, longest = min(shortest, length), max(longest, length)
+        if longest - shortest > longest // NEAR or (number - first + 1) * longest > GROUP_TOKENS:
+            if number > first:
+                yield first, number
+            first, shortest, longest = number, length, length
+    yield first, len(lengths)
+
+
+def sdpa_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """torch's scaled_dot_product_attention, or plain products, over one sequence at a time; for a CPU.
+
+    One sequence stays in the cache; the shortest are taken together, as many of one length as are neighbours. All in
+    FP32: attention is no faster in half precision on a CPU, and less exact.
     """
     attended = torch.empty_like(qkv[:, 0])
     start = 0
     for length, run in groupby(batch.lengths):
         count = len(list(run))
-        together = 1 if qkv.is_cpu and length >= SHORT.start else count
+        together = count if length < SHORT.start else 1
         for _ in range(count // together):
             tokens = slice(start, start + together * length)
-            part = rotate(qkv[tokens].float() if qkv.is_cpu else qkv[tokens], rotation[tokens])
+            part = rotate(qkv[tokens].float(), rotation[tokens])
             q, k, v = part.view(together, length, *qkv.shape[1:]).permute(2, 0, 3, 1, 4)
             into = attended[tokens].view(together, length, *qkv.shape[2:]).transpose(1, 2)
-            if qkv.is_cpu and length in SHORT:
+            if length in SHORT:
                 attend_by_products(q[0], k[0], v[0], into[0])
             else:
                 into.copy_(F.scaled_dot_product_attention(q, k, v))
@@ -66,10 +100,10 @@ def sdpa_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch
 
 
 def attend_by_products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, into: torch.Tensor) -> None:
-    """Write the attended values of a sequence to `into`, all [heads, length, head_dim].
+    """Write the attended values of one sequence to `into`; all are [heads, length, head_dim].
 
-    On a CPU torch's fused kernel is slower on short sequences, its products being too small, and so is its softmax:
-    powers of two are faster than those of e, and there are fewer attended values than scores to divide by the sum.
+    Faster on a CPU than torch's fused kernel, whose products are small, and than its softmax: powers of two are faster
+    than those of e, and the sums divide the attended values, which are fewer than the scores.
     """
     scores = q.new_empty(q.shape[0], q.shape[1], q.shape[1])
     scale = math.log2(math.e) * q.shape[-1] ** -0.5
@@ -79,7 +113,7 @@ def attend_by_products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, into: 
 
 
 def rotate(qkv: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Turn queries and keys in place, in FP32 whatever their precision, and return them with the values."""
+    """Rotate queries and keys in place, computing in FP32 whatever their precision, and return them with the values."""
     qk = qkv[:, :2]
     rotated = qk.float()
     torch.view_as_complex(rotated.view(*rotated.shape[:-1], -1, 2)).mul_(rotation)
@@ -89,9 +123,11 @@ def rotate(qkv: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
-    """Return the fastest backend there is for a device and a precision."""
-    if device.type != "cuda" or dtype not in HALF or torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
+    """Return the fastest backend for a device and a precision."""
+    if device.type != "cuda":
         return sdpa_attention
+    if dtype not in HALF or torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
+        return padded_attention
     try:
         import flash_attn  # noqa: F401 (found is not enough: it may be built for another torch)
     except ImportError:

@@ -1,4 +1,4 @@
-"""ESM-2 checkpoints: fair-esm's and Hugging Face's layouts, read without executing pickles."""
+"""ESM-2 checkpoints in fair-esm's and Hugging Face's layouts, read without executing pickles."""
 
 import argparse
 import json
@@ -6,7 +6,6 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ from torch import Tensor
 from virnucpro.encoders.attention import choose_attention, sdpa_attention
 from virnucpro.encoders.esm2 import ESM2, ESM2Config
 from virnucpro.encoders.linear import Linear
+from virnucpro.encoders.memory import device_memory
 from virnucpro.errors import UserError
 
-# What each tensor of `ESM2` is made of: tensors of the file, to be joined along their first dimension.
+# The tensors of a file that each tensor of `ESM2` is made of, to be joined along their first dimension.
 Parts = dict[str, list[Tensor]]
 
-# The modules of `ESM2`, and what they are called in fair-esm's and in Hugging Face's layout.
+# The modules of `ESM2`, and their names in fair-esm's and in Hugging Face's layout.
 _MODULES = {
     "embed_tokens": (["embed_tokens"], ["embeddings.word_embeddings"]),
     "final_norm": (["emb_layer_norm_after"], ["encoder.emb_layer_norm_after"]),
@@ -38,7 +38,7 @@ _SIZES = (
     ("encoder_layers", "encoder_embed_dim", "encoder_attention_heads"),
     ("num_hidden_layers", "hidden_size", "num_attention_heads"),
 )
-# What a model's settings must say, where they say it, for the forward of `ESM2` to be the model's.
+# What the settings of a model must say, if they say anything of it, for `ESM2` to compute what the model does.
 _SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
     {"token_dropout": True},
     {
@@ -57,7 +57,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config, Parts]:
     """Read a checkpoint of either layout, and the config.json that Hugging Face puts beside it.
 
     Returns:
-        The model's sizes, and what its parameters and buffers are made of: tensors mapped from the file, not yet read.
+        The model's sizes, and the tensors that its parameters and buffers are made of: mapped from the file, not yet
+        read.
 
     Raises:
         UserError: the file is missing, damaged, holds more than tensors, or is no whole ESM-2.
@@ -81,7 +82,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config, Parts]:
 
 
 def load_esm2(path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype) -> ESM2:
-    """Return the model of a checkpoint, ready to run: matrices in `dtype`, norms and rotary frequencies in FP32.
+    """Return the model of a checkpoint, ready to run. Matrices are in `dtype`, norms and rotary frequencies in FP32.
 
     Raises:
         UserError: as `read_checkpoint`, or the device has no room for the weights.
@@ -89,7 +90,7 @@ def load_esm2(path: str | os.PathLike[str], device: torch.device, dtype: torch.d
     config, parts = read_checkpoint(path)
     dtypes = {name: torch.float32 if "norm" in name or name == "inv_freq" else dtype for name in parts}
     needed = sum(part.numel() * dtypes[name].itemsize for name in parts for part in parts[name])
-    available = _available_bytes(device)
+    _, available = device_memory(device)
     if needed > available:
         raise UserError(
             f"{path}: the weights take {needed / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, and {device} has "
@@ -98,7 +99,7 @@ def load_esm2(path: str | os.PathLike[str], device: torch.device, dtype: torch.d
     with torch.device("meta"):
         model = ESM2(config, choose_attention(device, dtype))
     weights = {}
-    for name, pieces in parts.items():  # one by one: beside the model, one tensor is held on the way
+    for name, pieces in parts.items():  # one by one, so that no more than one tensor is held twice
         moved = [piece.to(device, dtypes[name]) for piece in pieces]
         if ".qkv." in name:
             moved[:2] = [_pair(part, config.heads) for part in moved[:2]]
@@ -112,7 +113,7 @@ def load_esm2(path: str | os.PathLike[str], device: torch.device, dtype: torch.d
 
 
 def _pair(part: Tensor, heads: int) -> Tensor:
-    """Make neighbours of the rows of queries or keys that are rotated together, half a head apart in the file."""
+    """Put rows of queries or keys that are rotated together side by side; in the file they are half a head apart."""
     return part.reshape(heads, 2, -1, *part.shape[1:]).transpose(1, 2).reshape(part.shape)
 
 
@@ -120,19 +121,19 @@ def _load(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # fair-esm's files carry their settings as an argparse.Namespace: the one class let in beside tensors.
+        # fair-esm's files hold their settings as an argparse.Namespace: beside tensors the only class that is let in.
         with torch.serialization.safe_globals([argparse.Namespace]):
             # Files from before torch 1.6 are no zip archives and cannot be mapped.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # a damaged file raises almost anything, and torch's words advise to load it unsafely
+    except Exception as error:  # a damaged file raises almost anything; torch's message advises to load it unsafely
         if "allocate memory" in str(error):
             size = f"{path.stat().st_size / 1e9:.1f} GB"
             raise UserError(f"{path}: {size} do not fit this machine's memory; choose a smaller model") from None
         raise UserError(
-            f"{path}: not loaded ({type(error).__name__}): no checkpoint, a damaged one, or one that holds more than "
-            "tensors and could run code; give another file"
+            f"{path}: not loaded ({type(error).__name__}): it is no checkpoint, is damaged, or holds more than tensors "
+            "and could run code; give another file"
         ) from None
 
 
@@ -154,14 +155,14 @@ def _config_json(checkpoint: Path) -> dict[str, Any]:
 
 
 def _translate(state: dict[str, Tensor], layout: int, settings: dict[str, Any]) -> tuple[ESM2Config, Parts]:
-    """Return the sizes and the parts of a model, or raise a ValueError that says why it is none."""
-    # Some releases of transformers 5 save norms under the names that the first BERT gave them.
+    """Return the sizes and the parts of a model; a ValueError says why it is not an ESM-2."""
+    # Some releases of transformers 5 name the tensors of norms as the first BERT did.
     state = {key.replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias"): t for key, t in state.items()}
     inv_freq = next((value for key, value in state.items() if key.endswith("inv_freq")), None)
     config = _sizes(state, layout, settings, inv_freq)
     if inv_freq is None or inv_freq.dtype == torch.bfloat16:
-        # Not saved, or spoiled when the whole model was cast. ESM-2's own are rounded to half precision, in training
-        # as in the official files.
+        # Not saved, or made inexact when the whole model was cast. ESM-2 was trained with frequencies rounded to FP16,
+        # and the official files hold these.
         inv_freq = (1 / 10000 ** (torch.arange(0, config.head_dim, 2) / config.head_dim)).half()
     parts = {"inv_freq": [inv_freq]}
     with torch.device("meta"):
@@ -185,7 +186,7 @@ def _sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any], inv_
     number = re.compile(re.escape(_LAYER[layout]) + r"\.(\d+)\.")
     layers = len({match[1] for key in state if (match := number.match(key))})
     embed_dim = state[f"{_MODULES['embed_tokens'][layout][0]}.weight"].shape[-1:].numel()
-    # A rotary frequency rotates two numbers of a head.
+    # There is a rotary frequency for every two numbers of a head.
     heads = settings.get(_SIZES[layout][2]) if inv_freq is None else embed_dim // max(2 * inv_freq.numel(), 1)
     if heads is None:
         raise ValueError("it has neither rotary frequencies (ESM-1b has none) nor a config.json that counts its heads")
@@ -196,13 +197,3 @@ def _sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any], inv_
         if settings.get(name) not in (None, needed):
             raise ValueError(f"its settings say {name} = {settings[name]!r} where it takes {needed!r}")
     return ESM2Config(layers, embed_dim, heads)
-
-
-def _available_bytes(device: torch.device) -> int:
-    """Return the memory that a device has left; of a host, what it can free without swapping counts too."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    with suppress(OSError):
-        if match := re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text()):
-            return int(match[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,70 +1,84 @@
-"""The forward of batches of one shape on a GPU: its parts compiled, and the whole captured as one CUDA graph."""
+"""A forward for batches of a few shapes: its parts compiled, and on a GPU captured as a CUDA graph for each shape."""
 
 from collections.abc import Collection
-from typing import cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from virnucpro.data.collation import BatchShape, PackedBatch
-from virnucpro.encoders.esm2 import ESM2, Layer
+from virnucpro.encoders.encoder import Encoder
 from virnucpro.errors import UserError
 
-WARM_UPS = 3  # forwards before the capture: the first compiles, and libraries choose their kernels
+WARM_UPS = 3  # forwards before a capture: the first compiles, and libraries choose their kernels
+
+
+class _Captured(NamedTuple):
+    """A graph, the batch that it reads and the representations that it writes."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: PackedBatch
+    found: dict[int, Tensor]
 
 
 class StaticForward:
-    """`ESM2.representations` for batches of one shape; others go through the model as ever.
+    """`Encoder.representations` for batches of given shapes; a batch of another shape goes through the model as it is.
 
     Args:
-        model: its layers are compiled, and captured on CUDA, with flash-attn or torch's varlen attention.
-        shape: of the batches.
+        model: its layers are compiled; on CUDA it must be capturable.
+        shapes: of the batches.
     """
 
-    def __init__(self, model: ESM2, shape: BatchShape) -> None:
+    def __init__(self, model: Encoder, shapes: Collection[BatchShape]) -> None:
         self.model = model
-        self.shape: BatchShape | None = shape
-        self._graph: torch.cuda.CUDAGraph | None = None
-        compile_layers(model)
+        self.shapes = set(shapes)
+        self._captured: dict[BatchShape, _Captured] = {}
+        self._pool: Any = None  # of memory, which the graphs share: one runs at a time
+        model.compile_layers()
 
     @torch.inference_mode()
     def __call__(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
-        """Return the representations of the layers by number; the same layers every time, which the next overwrites.
+        """Return the representations of some layers by number, valid until the next call.
+
+        The layers must be the same at every call.
 
         Raises:
-            torch.OutOfMemoryError: at the first batch of the shape, if that does not fit.
-            UserError: there, if torch cannot compile on this machine.
+            torch.OutOfMemoryError: the first batch of a shape does not fit.
+            UserError: torch cannot compile on this machine; at the first batch of a shape.
         """
-        if batch.shape != self.shape:
+        if batch.shape not in self.shapes:
             with torch.compiler.set_stance("force_eager"):  # another shape would compile anew
                 return self.model.representations(batch, wanted)
-        if not batch.input_ids.is_cuda:  # the compiled layers alone
+        if not batch.input_ids.is_cuda:  # compiled, but with nothing to capture
             return self._compile_and_run(batch, wanted)
-        if self._graph is None:
-            self._capture(batch, wanted)
-        self._batch.input_ids.copy_(batch.input_ids)
-        self._batch.cu_seqlens.copy_(batch.cu_seqlens)
-        cast(torch.cuda.CUDAGraph, self._graph).replay()
-        return self._found
+        if batch.shape not in self._captured:
+            self._captured[batch.shape] = self._capture(batch, wanted)
+        captured = self._captured[batch.shape]
+        captured.batch.input_ids.copy_(batch.input_ids)
+        captured.batch.cu_seqlens.copy_(batch.cu_seqlens)
+        captured.graph.replay()
+        return captured.found
 
-    def _capture(self, batch: PackedBatch, wanted: Collection[int]) -> None:
-        self._batch = batch.clone()
+    def _capture(self, batch: PackedBatch, wanted: Collection[int]) -> _Captured:
+        batch = batch.clone()
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
-                self._compile_and_run(self._batch, wanted)
+                self._compile_and_run(batch, wanted)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: another pins the memory of the next batch meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._found = self.model.representations(self._batch, wanted)
-        self._graph = graph
+        # The capture watches this thread alone: another one pins the memory of the next batch meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            found = self.model.representations(batch, wanted)
+        self._pool = graph.pool()
+        return _Captured(graph, batch, found)
 
     def release(self) -> None:
-        """Give up the graph and its memory, that of a whole forward; all batches go through the model from now on."""
-        self.shape = self._graph = None
-        self._found = {}
+        """Give up all graphs and their memory; all batches go through the model as it is from now on."""
+        self.shapes = set()
+        self._captured = {}
+        self._pool = None
 
     def _compile_and_run(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
         try:
@@ -78,13 +92,3 @@ class StaticForward:
             raise UserError(
                 f"torch cannot compile the model on this machine ({reason}); set compile to false"
             ) from error
-
-
-def compile_layers(model: ESM2) -> None:
-    """Have torch compile all of a layer that works on single tokens: once, for all layers and one number of tokens.
-
-    Not with weights that are laid out for oneDNN, which the compiler cannot read.
-    """
-    for layer in cast(list[Layer], model.layers):
-        layer.project = torch.compile(layer.project, dynamic=False, fullgraph=True)  # type: ignore[method-assign]
-        layer.feed_forward = torch.compile(layer.feed_forward, dynamic=False, fullgraph=True)  # type: ignore[method-assign]

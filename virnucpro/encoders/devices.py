@@ -1,9 +1,8 @@
 """Which device a job runs on, and in which precision."""
 
-import errno
+import fcntl
 import logging
 import os
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,11 +14,12 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+LEASE_FOLDER = "/dev/shm/virnucpro"  # noqa: S108 (every user of a machine must find the same)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return the precision that `auto` stands for: FP32 on a CPU, BF16 on a card that has it, FP16 on an older one."""
+    """Return what `auto` means: FP32 on a CPU, BF16 on a GPU that has it, FP16 on an older one. Others stay."""
     if precision != "auto":
         return precision
     if device.type != "cuda":
@@ -42,7 +42,7 @@ def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
         wanted: `auto` is the CPU where there is no CUDA; `gpu` is an error there; `cpu` is the CPU anywhere.
 
     Raises:
-        UserError: a GPU is wanted and there is none.
+        UserError: a GPU is wanted and there is none, or leases cannot be written.
     """
     visible = 0 if wanted == "cpu" else torch.cuda.device_count()
     if not visible:
@@ -60,29 +60,62 @@ def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
 def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
     """Hold one of several named things and yield its index; wait while other processes hold them all.
 
-    A lease is a name among Linux's abstract sockets: all users of the machine share them, whatever their TMPDIR and
-    rights, and the kernel releases it when its holder ends, even by SIGKILL.
+    A lease is a lock on a file in a folder that all users of the machine share. The kernel releases it when its holder
+    ends, even by SIGKILL. The files stay: deleting one that is held would let two processes hold the same thing.
+
+    Raises:
+        UserError: the folder or a file in it cannot be used.
     """
+    folder = Path(os.environ.get("VIRNUCPRO_LEASE_DIR") or LEASE_FOLDER)
     warned = False
     while True:
         for index, name in enumerate(names):
-            with socket.socket(socket.AF_UNIX) as lease:
+            if (lease := _lock(folder, f"{name}.lock")) is not None:
                 try:
-                    lease.bind(f"\0virnucpro/{name}")
-                except OSError as error:
-                    if error.errno != errno.EADDRINUSE:
-                        raise
-                    continue
-                yield index
+                    yield index
+                finally:
+                    os.close(lease)
                 return
         if not warned:
-            _warn_once(f"all {len(names)} devices are taken: GPU jobs wait for one another")
+            _warn_once(f"all {len(names)} devices are taken (locks in {folder}): GPU jobs wait for one another")
             warned = True
         time.sleep(poll_seconds)
 
 
+def _lock(folder: Path, name: str) -> int | None:
+    """Return a locked file, or None where another process holds the lock.
+
+    The file can be opened by all users of the machine, and the folder be filled by all, as /tmp is.
+    """
+    path = folder / name
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    mask = os.umask(0)
+    try:
+        folder.mkdir(mode=0o1777, exist_ok=True)
+        try:
+            file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            # Without O_CREAT: Linux refuses it for what another user made in such a folder (fs.protected_regular).
+            file = os.open(path, flags)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        raise UserError(
+            f"GPU leases: {error.filename or path}: {error.strerror}; VIRNUCPRO_LEASE_DIR can name another folder, the "
+            "same for all who use these GPUs"
+        ) from None
+    finally:
+        os.umask(mask)
+    return file
+
+
 def _warn_once(text: str) -> None:
-    """Log a warning, unless a job of the same run has; the workflow says by which file its jobs know."""
+    """Log a warning, unless another job of the run has: VIRNUCPRO_WARNED names the file by which jobs know."""
     warned = os.environ.get("VIRNUCPRO_WARNED")
     with suppress(FileExistsError):
         if warned:

@@ -1,8 +1,8 @@
-"""ESM-2 (Lin et al. 2023, doi 10.1126/science.ade2574) over packed sequences: no padding, no language-model head.
+"""ESM-2 (Lin et al. 2023, doi 10.1126/science.ade2574) over packed sequences, without its language-model head.
 
-Sequences lie end to end in one [tokens, embed_dim] array. Everything but attention works on single tokens, and
-attention stays within each sequence. Weights may be in half precision; the residual stream, the norms and the rotary
-embedding are FP32 always: an angle computed in half precision is off by 0.25 rad at position 1,022.
+Sequences lie end to end in one [tokens, embed_dim] array. Attention stays within each sequence; everything else works
+on single tokens. Weights may be in half precision; the residual stream, the norms and the rotary embedding are always
+in FP32: an angle computed in half precision is off by 0.25 rad at position 1,022.
 """
 
 from collections.abc import Collection
@@ -12,13 +12,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from virnucpro.data.collation import RESIDUES, PackedBatch
-from virnucpro.encoders.attention import Attention
+from virnucpro.data.budget import ModelMemory, estimate_memory
+from virnucpro.data.collation import PackedBatch
+from virnucpro.encoders.alphabet import VOCABULARY, ESM2Tokenizer
+from virnucpro.encoders.attention import Attention, flash_attention, varlen_attention
 from virnucpro.encoders.linear import Linear
 
-VOCABULARY = len(RESIDUES) + 6  # <cls> <pad> <eos> <unk> before the residues, <null> <mask> after them
-
-# In training 15 % of the tokens were chosen and 80 % of those masked; without masks, embeddings are scaled to match.
+# In training 15 % of the tokens were chosen and 80 % of these masked. Without masks, token embeddings are scaled down
+# to what they were on average then.
 UNMASKED_SCALE = 1 - 0.15 * 0.8
 
 
@@ -35,6 +36,10 @@ class ESM2Config:
         """Numbers a head."""
         return self.embed_dim // self.heads
 
+    def memory(self, bytes_per_number: int) -> ModelMemory:
+        """Return what the weights and the activations take on a device, estimated."""
+        return estimate_memory(self.layers, self.embed_dim, bytes_per_number)
+
 
 class Layer(nn.Module):
     """A pre-norm transformer layer."""
@@ -44,7 +49,7 @@ class Layer(nn.Module):
         d = config.embed_dim
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(d)
-        self.qkv = Linear(d, 3 * d)  # numbers of queries and of keys that are rotated together are neighbours in it
+        self.qkv = Linear(d, 3 * d)  # its rows are in such an order that numbers rotated together are neighbours
         self.out = Linear(d, d)
         self.ffn_norm = nn.LayerNorm(d)
         self.fc1 = Linear(d, 4 * d)
@@ -56,11 +61,12 @@ class Layer(nn.Module):
         """Return the residual stream after attention, FP32 [tokens, embed_dim].
 
         Args:
-            x: the residual stream before the layer.
-            rotation: of `ESM2.rotation`.
+            x: the residual stream before the layer, FP32 [tokens, embed_dim].
+            rotation: what `ESM2.rotation` returns for the batch.
             attention: the backend.
-            batch: what x is the stream of.
-            vocabulary: before the first layer, the 33 rows that x is made of: projecting these is enough.
+            batch: the batch that runs.
+            vocabulary: of the first layer, the embeddings of the 33 tokens: x is made of these rows, so projecting them
+                is enough.
         """
         qkv = self.project(x) if vocabulary is None else self.project(vocabulary)[batch.input_ids]
         attended = attention(qkv.view(len(x), 3, self.heads, -1), rotation, batch).flatten(1)
@@ -68,7 +74,7 @@ class Layer(nn.Module):
         return self.out.add(x, attended)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """Return the residual stream after the layer from that after its attention, FP32 [tokens, embed_dim]."""
+        """Return the residual stream after the feed-forward part from that before it, both FP32 [tokens, embed_dim]."""
         return self.fc2.add(x, self.fc1(self.ffn_norm(x).to(self.fc1.weight.dtype), gelu=True))
 
     def project(self, x: Tensor) -> Tensor:
@@ -80,30 +86,46 @@ class ESM2(nn.Module):
     """The encoder of ESM-2.
 
     Attributes:
+        tokenizer: makes its tokens.
         config: its sizes.
         attention: the backend of its attention.
     """
+
+    tokenizer = ESM2Tokenizer()
 
     def __init__(self, config: ESM2Config, attention: Attention) -> None:
         super().__init__()
         self.config = config
         self.attention = attention
-        # Given a weight, since drawing a random one on the meta device loads torch's compiler: two seconds.
+        # It is given a weight: drawing a random one on the meta device would load torch's compiler, two seconds.
         self.embed_tokens = nn.Embedding(
             VOCABULARY, config.embed_dim, _weight=torch.empty(VOCABULARY, config.embed_dim)
         )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.embed_dim)
-        # As rounded in the checkpoint: recomputed, it would differ from what the model was trained with.
+        # As the checkpoint has it: the model was trained with rounded values.
         self.register_buffer("inv_freq", torch.empty(config.head_dim // 2))
         self.inv_freq: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.inv_freq.device
+
+    @property
+    def capturable(self) -> bool:
+        """Whether its forward is the same for all batches of one shape: attention must read where sequences start."""
+        return self.attention in (flash_attention, varlen_attention)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Return the last layer's representation of every token, BOS and EOS included, FP32 [tokens, embed_dim]."""
         return self.representations(batch, [self.config.layers])[self.config.layers]
 
     def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
-        """Return the representations of some layers by number: 0 the embedding, only the last with the final norm."""
+        """Return the representations of some layers by number, FP32 [tokens, embed_dim] each.
+
+        0 is the input of the first layer; the last layer alone has the final norm.
+        """
         rotation = self.rotation(batch)
         vocabulary = self.embed_tokens.weight.float() * UNMASKED_SCALE
         x = vocabulary[batch.input_ids]
@@ -116,10 +138,10 @@ class ESM2(nn.Module):
         return found
 
     def rotation(self, batch: PackedBatch) -> Tensor:
-        """Return the complex numbers that rotate every token's queries and keys by its position in its sequence.
+        """Return what rotates every token's queries and keys, complex64 [tokens, 1, 1, head_dim / 2].
 
-        Complex64 [tokens, 1, 1, head_dim / 2]: of modulus 1, and of angle position x frequency (Su et al. 2021, arXiv
-        2104.09864). Two numbers of a head that are rotated together are taken as one complex number.
+        Two numbers of a head that are rotated together are taken as one complex number, and multiplied by one of
+        modulus 1 whose angle is the token's position in its sequence x a frequency (Su et al. 2021, arXiv 2104.09864).
         """
         lengths = batch.cu_seqlens.diff()
         starts = torch.repeat_interleave(batch.cu_seqlens[:-1], lengths, output_size=len(batch.input_ids))
@@ -127,9 +149,11 @@ class ESM2(nn.Module):
         angle = position[:, None, None, None] * self.inv_freq
         return torch.polar(torch.ones_like(angle), angle)
 
+    def compile_layers(self) -> None:
+        """Have torch compile what works on single tokens: once for all layers, for each number of tokens.
 
-def mean_pool(representation: Tensor, batch: PackedBatch) -> Tensor:
-    """Return the means over the pooled residues of every sequence, never BOS and EOS, FP32 [sequences, embed_dim]."""
-    # Summed in a fixed order, where index_add_ on CUDA has none. Unsafe: it would wait for a GPU to check the lengths.
-    total = torch.segment_reduce(representation, "sum", lengths=batch.segments.flatten(), axis=0, unsafe=True)[1::3]
-    return total / batch.segments[:, 1:2]
+        The compiler cannot read weights that `Linear.pack` laid out.
+        """
+        for layer in cast(list[Layer], self.layers):
+            layer.project = torch.compile(layer.project, dynamic=False, fullgraph=True)  # type: ignore[method-assign]
+            layer.feed_forward = torch.compile(layer.feed_forward, dynamic=False, fullgraph=True)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Matrix products with what follows them fused in: GELU, or the sum with the residual stream."""
+"""Matrix products that include what follows them: GELU, or the sum with the residual stream."""
 
 from typing import cast
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
-    """A linear layer; once packed, it runs oneDNN's kernels, which are a tenth faster than torch's own on a CPU."""
+    """A linear layer. Once packed it runs oneDNN's kernels, on a CPU a tenth faster than torch's own."""
 
     def pack(self) -> None:
-        """Lay the weights out as oneDNN's kernels read them, if the processor has such kernels for their precision."""
+        """Lay the weights out for oneDNN's kernels, if oneDNN has kernels for their precision on this processor."""
         if _onednn_has(self.weight.dtype):
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
             self.weight = nn.Parameter(packed, requires_grad=False)
@@ -22,7 +22,7 @@ class Linear(nn.Linear):
             then = "gelu" if gelu else "none"
             return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, then, [], "none"))
         product = F.linear(x, self.weight, self.bias)
-        return torch.ops.aten.gelu_(product) if gelu else product  # in place, where F.gelu would take as much again
+        return torch.ops.aten.gelu_(product) if gelu else product  # in place: F.gelu would take as much memory again
 
     def add(self, residual: Tensor, x: Tensor) -> Tensor:
         """Return the FP32 residual stream with the product added, [tokens, out_features]."""

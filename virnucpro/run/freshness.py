@@ -50,6 +50,7 @@ class Freshness:
     def __init__(self) -> None:
         self._stale: dict[Step, str] = {}  # why another content is to be expected
         self._lost: dict[Step, str] = {}  # which output is missing or damaged and must be written again
+        self._new: dict[Step, str] = {}
         self._records: dict[Step, Provenance | None] = {}
         self._contents: dict[tuple[Path, FileState], bool] = {}
 
@@ -58,16 +59,16 @@ class Freshness:
         steps = list(steps)
         for step in steps:
             if self._follows(step):
-                self._stale[step] = ""
+                self._stale[step] = self._new[step] = ""
             elif reason := self._why_stale(step):
-                self._stale[step] = reason
+                self._stale[step] = self._new[step] = reason
             elif reason := self._what_is_lost(step):
-                self._lost[step] = reason
+                self._lost[step] = self._new[step] = reason
         for step in reversed(steps):
             if self.must_run(step):
                 for made in step.made.values():
                     if not self.must_run(made.by) and not self._is_intact(made):
-                        self._lost[made.by] = f"{made.path} is missing or damaged"
+                        self._lost[made.by] = self._new[made.by] = f"{made.path} is missing or damaged"
 
     def must_run(self, step: Step) -> bool:
         """Return whether a step must run."""
@@ -77,9 +78,14 @@ class Freshness:
         """Return whether other content is to be expected of a step than it has written."""
         return step in self._stale
 
-    def reasons(self) -> dict[Step, str]:
-        """Return why the steps must run that must; an empty text where one before it must."""
-        return self._lost | self._stale
+    def reason(self, step: Step) -> str:
+        """Return why a step must run; an empty text where a step before it must, or none must."""
+        return self._stale.get(step) or self._lost.get(step, "")
+
+    def new_reasons(self) -> dict[Step, str]:
+        """Return why steps must run, those that were not returned before; an empty text where one before it must."""
+        new, self._new = self._new, {}
+        return new
 
     def record(self, step: Step) -> Provenance | None:
         """Return the record of a step, or None where there is none to be used."""

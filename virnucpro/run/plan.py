@@ -76,20 +76,20 @@ class Plan:
 
     def reason(self, stage: str, sample: str = "", shard: str = "") -> str:
         """Return why a stage must run; an empty text where one before it must, or where it need not."""
-        return self._freshness.reasons().get(self._step(stage, sample, shard), "")
+        return self._freshness.reason(self._step(stage, sample, shard))
 
-    def stale_records(self) -> set[str]:
-        """Return the paths of the records of all steps that were looked at and must run."""
-        return {str(step.record) for step in self._freshness.reasons()}
+    def new_reasons(self) -> dict[str, str]:
+        """Return why stages must run, by the paths of their records, as far as that was not returned before.
 
-    def news(self) -> list[str]:
-        """Return a line for each reason why stages must run again, but for what follows from another; each once."""
-        lines = []
-        for step, reason in self._freshness.reasons().items():
-            if reason and step.record.exists() and (step.name, reason) not in self._told:
-                self._told.add((step.name, reason))
-                lines.append(f"{step.name} runs again, first for {step.record.parent}: {reason}")
-        return lines
+        The text is empty where the reason is known: a stage before it must run, it has never run, or the same holds
+        for another sample that was returned before.
+        """
+        new = {}
+        for step, reason in self._freshness.new_reasons().items():
+            known = (step.name, reason) in self._told or not step.record.exists()
+            new[str(step.record)] = "" if known else reason
+            self._told.add((step.name, reason))
+        return new
 
     def _step(self, stage: str, sample: str, shard: str) -> Step:
         if stage == "summary":

@@ -57,9 +57,10 @@ def must_run(stage, wildcards):
         return False
     place = (stage, wildcards.get("sample", ""), wildcards.get("shard", ""))
     must = PLAN.must_run(*place)
-    for line in PLAN.news():
-        print(f"virnucpro: {line}", file=sys.stderr)
-    workflow.dag.forcefiles.update(PLAN.stale_records())
+    for record, reason in PLAN.new_reasons().items():
+        workflow.dag.forcefiles.add(record)
+        if reason:
+            print(f"virnucpro: runs again: {record}: {reason}", file=sys.stderr)
     # Content alone decides: what Snakemake sees in code and parameters would run jobs for nothing.
     workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
     return must

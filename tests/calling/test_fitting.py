@@ -1,0 +1,144 @@
+"""Fitting: folds of whole groups, weights of groups, and log-odds by what has not seen the group."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virnucpro.calling.classifier import probability
+from virnucpro.calling.evaluation import reliability
+from virnucpro.calling.fitting import (
+    FOLDS,
+    Floats,
+    Integers,
+    Rows,
+    deal_groups,
+    fit_contigs,
+    fit_frames,
+    fit_frames_linear,
+    group_weights,
+)
+from virnucpro.errors import UserError
+
+
+def expand(sizes: dict[str, list[int]]) -> tuple[np.ndarray, Integers]:
+    """Return group and label of every row, from the sizes of the groups of each label."""
+    groups = [f"{label}{number}" for label in sizes for number, size in enumerate(sizes[label]) for _ in range(size)]
+    return np.array(groups), np.array([int(group.startswith("viral")) for group in groups])
+
+
+SIZES = st.lists(st.integers(1, 9), min_size=2, max_size=12)
+
+
+@given(st.fixed_dictionaries({"viral": SIZES, "cellular": SIZES}), st.integers(0, 99))
+def test_every_fold_holds_whole_groups_of_both_labels(sizes: dict[str, list[int]], seed: int) -> None:
+    groups, labels = expand(sizes)
+    folds = deal_groups(groups, labels, seed)
+    assert all(len(set(folds[groups == name])) == 1 for name in set(groups))
+    wanted = set(range(min(5, len(sizes["viral"]), len(sizes["cellular"]))))
+    assert set(folds[labels == 0]) == set(folds[labels == 1]) == wanted
+    np.testing.assert_array_equal(folds, deal_groups(groups, labels, seed))
+
+
+def test_folds_get_as_many_rows_of_a_label_as_whole_groups_allow() -> None:
+    groups, labels = expand({"viral": [1, 2, 3, 4, 5, 6], "cellular": [1, 1]})
+    assert sorted(np.bincount(deal_groups(groups, labels, 0)[labels == 1])) == [10, 11]
+
+
+@pytest.mark.parametrize(("sizes", "found"), [([3], "1 viral groups"), ([], "0 viral groups")])
+def test_a_single_group_cannot_be_held_out(sizes: list[int], found: str) -> None:
+    groups, labels = expand({"viral": sizes, "cellular": [2, 2, 2]})
+    with pytest.raises(UserError, match=f"^training: {found} have open frames; it takes two"):
+        deal_groups(groups, labels, 0)
+
+
+@given(st.fixed_dictionaries({"viral": SIZES, "cellular": SIZES}))
+def test_labels_weigh_the_same_and_so_do_the_groups_of_a_label(sizes: dict[str, list[int]]) -> None:
+    groups, labels = expand(sizes)
+    weights = group_weights(groups, labels)
+    assert weights.mean() == pytest.approx(1)
+    for name in set(groups):
+        label = labels[groups == name][0]
+        of_label = len(set(groups[labels == label]))
+        assert weights[groups == name].sum() == pytest.approx(len(groups) / 2 / of_label)
+        assert np.ptp(weights[groups == name]) == 0
+
+
+def marked_groups() -> tuple[np.ndarray, Integers, Rows, Integers]:
+    """Return groups, labels, inputs and folds: each group is marked by an input of its own.
+
+    That input tells the label to a model that has seen the group, and nothing to any other.
+    """
+    number = np.repeat(np.arange(10), 40)
+    labels = number % 2
+    groups = np.array([f"g{n}" for n in number])
+    inputs = np.eye(10)[number] + np.random.default_rng(0).normal(size=(400, 10)) * 0.1
+    return groups, labels, inputs.astype(np.float32), deal_groups(groups, labels, 0)
+
+
+def fit_networks(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
+    return fit_frames(inputs, labels, weights, folds, np.ones((len(inputs), 1), bool), 0).log_odds[:, 0]
+
+
+def fit_linear(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
+    return fit_frames_linear(inputs, labels, weights, folds)[:, 0]
+
+
+def fit_regression(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
+    return fit_contigs(inputs.astype(np.float64), labels, weights, folds).log_odds
+
+
+FITS = pytest.mark.parametrize("fit", [fit_networks, fit_linear, fit_regression])
+
+
+@FITS
+def test_rows_are_scored_by_what_has_not_seen_their_group(fit: Callable[..., Floats]) -> None:
+    _, labels, inputs, folds = marked_groups()
+    right = ((fit(inputs, labels, np.ones(400), folds) > 0) == labels).mean()
+    assert right < 0.7, "the labels of groups held out leaked"
+    by_row = np.arange(400) // 2 % FOLDS  # folds that divide the groups
+    right = ((fit(inputs, labels, np.ones(400), by_row) > 0) == labels).mean()
+    assert right > 0.95, "the groups cannot be told apart"
+
+
+@FITS
+def test_what_weighs_more_decides(fit: Callable[..., Floats]) -> None:
+    inputs = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)  # tells nothing
+    labels, folds = np.arange(400) % 2, np.arange(400) // 2 % 2
+    for heavy, sign in ((0, -1), (1, 1)):
+        log_odds = fit(inputs, labels, np.where(labels == heavy, 1.9, 0.1), folds)
+        assert sign * np.median(log_odds) > 0.4
+
+
+def test_there_are_as_many_networks_as_folds() -> None:
+    _, labels, inputs, folds = marked_groups()
+    experts = np.ones((400, 2), bool)
+    fit = fit_frames(inputs, labels, np.ones(400), folds, experts, 0)
+    assert [len(networks) for networks in fit.networks] == [FOLDS, FOLDS]
+    fit = fit_frames(inputs, labels, np.ones(400), folds // 3, experts, 0)
+    assert [len(networks) for networks in fit.networks] == [2, 2]
+
+
+def test_an_expert_learns_from_its_own_frames() -> None:
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(400, 1)).astype(np.float32), np.arange(400) % 2
+    inputs[:200, 0] += 3 * labels[:200]  # high is viral in the first half and cellular in the second
+    inputs[200:, 0] -= 3 * labels[200:]
+    halves = np.arange(400) < 200
+    fit = fit_frames(
+        inputs, labels, np.ones(400), np.arange(400) // 2 % 2, np.column_stack([np.ones(400, bool), halves, ~halves]), 0
+    )
+    assert np.corrcoef(inputs[:, 0], fit.log_odds[:, 1])[0, 1] > 0.7
+    assert np.corrcoef(inputs[:, 0], fit.log_odds[:, 2])[0, 1] < -0.7
+
+
+def test_log_odds_of_contigs_are_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 4000)
+    inputs = np.column_stack([rng.normal(2 * labels - 1, 1), rng.normal(size=4000)])
+    fit = fit_contigs(inputs, labels, np.ones(4000), np.arange(4000) % FOLDS)
+    table = reliability(probability(fit.log_odds), labels)
+    np.testing.assert_allclose(table["score"], table["viral"], atol=0.08)
+    assert table["contigs"].sum() == 4000

@@ -1,0 +1,92 @@
+"""A real server of one file, that serves well, slowly, too little, or something else; and what is fetched from it."""
+
+import socket
+import struct
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virnucpro.encoders.weights import find_weights
+from virnucpro.errors import UserError
+
+NAME = "esm2_t2_1M_UR50D"
+
+
+class Mirror(ThreadingHTTPServer):
+    """Serves one file; how it fails is set from outside.
+
+    Attributes:
+        body: the file.
+        length: what it says the length is, or None to say nothing.
+        sent: bytes after which it stops.
+        reset: whether it stops with a reset.
+        pause: seconds between 64 KB.
+        go_on: once half is sent, it waits for this.
+        requests: paths that were asked for.
+        redirects: where it sends who asks for the file, or None to serve it.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body = body
+        self.length: int | None = len(body)
+        self.sent = len(body)
+        self.reset = False
+        self.pause = 0.0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.requests: list[str] = []
+        self.redirects: str | None = None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is what some tests are about."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Mirror
+
+    def do_GET(self) -> None:
+        mirror = self.server
+        mirror.requests.append(self.path)
+        if self.path != f"/models/{NAME}.pt":
+            self.send_error(404)
+            return
+        if mirror.redirects:
+            self.send_response(302)
+            self.send_header("Location", mirror.redirects)
+            self.end_headers()
+            return
+        self.send_response(200)
+        if mirror.length is not None:
+            self.send_header("Content-Length", str(mirror.length))
+        self.end_headers()
+        for start in range(0, mirror.sent, 1 << 16):
+            if start >= mirror.sent // 2:
+                mirror.go_on.wait()
+            self.wfile.write(mirror.body[start : min(start + (1 << 16), mirror.sent)])
+            time.sleep(mirror.pause)
+        if mirror.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def files(cache: Path) -> list[str]:
+    """Everything in the cache, the empty lock aside."""
+    return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
+
+
+def refusal(model: str = NAME) -> str:
+    with pytest.raises(UserError) as caught:
+        find_weights(model)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message

@@ -1,0 +1,81 @@
+"""fragment: which records are drawn from, and what cannot be trained on is refused before anything is embedded."""
+
+import gzip
+import random
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from virnucpro.config import read_training
+from virnucpro.errors import UserError
+from virnucpro.pipeline.fragment import fragment
+
+HEAD = "fasta\trecord\tlabel\tgroup\thost\tsplit\n"
+
+
+def random_dna(length: int) -> str:
+    return "".join(random.Random(length).choices("ACGT", k=length))
+
+
+def write_training(folder: Path, files: dict[str, dict[str, str]], rows: list[str]) -> pd.DataFrame:
+    """Write FASTA files and the table of a training, whose rows name them; return the table as read."""
+    for name, records in files.items():
+        (folder / name).write_text("".join(f">{record}\n{sequence}\n" for record, sequence in records.items()))
+    table = folder / "training.tsv"
+    table.write_text(HEAD + "".join(f"{folder}/{row}\n" for row in rows))
+    return read_training(table)
+
+
+def run(folder: Path, sheet: pd.DataFrame, bases: int = 100_000) -> pd.DataFrame:
+    fragment(sheet, folder / "f.fna.gz", folder / "f.tsv", bases, 0)
+    return pd.read_csv(folder / "f.tsv", sep="\t", keep_default_na=False)
+
+
+CELLS = ["c.fa\tc0\tcellular\tc0\t\t", "c.fa\tc1\tcellular\tc1\t\t"]
+GENOMES = {name: random_dna(9000 + number) for number, name in enumerate(("c0", "c1", "v0", "v1", "v2"))}
+
+
+def test_fragments_are_the_spans_that_the_table_says(tmp_path: Path) -> None:
+    rows = ["v.fa\tv0\tviral\tv0\t\t", "v.fa\tv1\tviral\tv1\t\ttest", "v.fa\tv2\tviral\tv2\t\t", *CELLS]
+    sheet = write_training(tmp_path, {"v.fa": GENOMES, "c.fa": GENOMES}, rows)
+    table = run(tmp_path, sheet, 4000)
+    lines = gzip.decompress((tmp_path / "f.fna.gz").read_bytes()).decode().split()
+    assert lines[::2] == [f">{name}" for name in table["fragment"]]
+    for row, sequence in zip(table.itertuples(), lines[1::2], strict=True):
+        assert sequence == GENOMES[row.record][row.start : row.end]
+    bases = (table["end"] - table["start"]).groupby(table["group"]).sum()
+    assert (bases[["c0", "c1", "v0", "v2"]] >= 4000).all()
+    assert list(table["group"]).count("v1") == 1, "a fifth of 4,000 bases is in the first fragment"
+
+
+def test_a_row_for_a_record_goes_before_one_for_the_whole_file(tmp_path: Path) -> None:
+    rows = ["v.fa\tv0\tviral\tv\tprokaryote\t", "v.fa\t\tviral\tv\teukaryote\t", "w.fa\t\tviral\tw\t\t", *CELLS]
+    files = {"v.fa": {name: GENOMES[name] for name in ("v0", "v1")}, "w.fa": {"v2": GENOMES["v2"]}, "c.fa": GENOMES}
+    table = run(tmp_path, write_training(tmp_path, files, rows))
+    host = table.loc[table["group"] == "v"].groupby("record")["host"].unique()
+    assert host["v0"].tolist() == ["prokaryote"]
+    assert host["v1"].tolist() == ["eukaryote"]
+
+
+@pytest.mark.parametrize(
+    ("virus", "message"),
+    [
+        ("", "training: the records of group v0 are empty"),
+        ("ACGT" * 300, "training: no viral fragment to train on has 1500 bases or more"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, virus: str, message: str) -> None:
+    rows = [f"v{number}.fa\t\tviral\tv{number}\t\t" for number in range(2)]
+    files = {"v0.fa": {"r": virus}, "v1.fa": {"r": "ACGT" * 300}, "c.fa": GENOMES}
+    sheet = write_training(tmp_path, files, [*rows, *CELLS])
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, sheet)
+    assert not (tmp_path / "f.tsv").exists()
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
+    rows = ["v.fa\tv0\tviral\tv0\t\t", "v.fa\tabsent\tviral\tv1\t\t", *CELLS]
+    sheet = write_training(tmp_path, {"v.fa": GENOMES, "c.fa": GENOMES}, rows)
+    with pytest.raises(UserError, match=r"v\.fa: no record absent, which the training sheet names"):
+        run(tmp_path, sheet)

@@ -1,0 +1,108 @@
+"""train: small trainings from files to files, and what it refuses or leaves out."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from virnucpro.calling import evaluation
+from virnucpro.calling.classifier import load_classifier
+from virnucpro.calling.features import contig_features
+from virnucpro.data.embeddings import new_embedding_file
+from virnucpro.data.tables import read_table, write_table
+from virnucpro.errors import UserError
+from virnucpro.pipeline.prepare import prepare_contigs
+from virnucpro.pipeline.train import read_features, train
+
+STOPS = "TTAATTAATTAA" * 200  # a stop in all six frames every 12 bases
+ATTRIBUTES = {"model": "tiny", "model_sha256": "a" * 64, "layer": 2, "pooling": "mean"}
+
+
+def write_training(folder: Path, groups: dict[str, list[str]], row_shape: tuple[int, ...] = (2,)) -> Path:
+    """Write a training's folder up to its embeddings, which tell the label; a group's name begins with v or c."""
+    sequences = [(group, sequence) for group, members in groups.items() for sequence in members]
+    table = pd.DataFrame(sequences, columns=["group", "sequence"])
+    table["fragment"] = [f"fragment_{number}" for number in range(1, len(table) + 1)]
+    records = (f">{row.fragment}\n{row.sequence}\n" for row in table.itertuples())
+    (folder / "fragments.fna.gz").write_text("".join(records))
+    table["label"] = np.where(table["group"].str.startswith("v"), "viral", "cellular")
+    table = table.assign(start=0, end=table["sequence"].str.len(), fasta="f", record="r", host="", split="train")
+    write_table(table.drop(columns="sequence"), folder / "fragments.tsv")
+    (folder / "training.tsv").write_text("the table\n")
+    prepare_contigs(folder / "fragments.fna.gz", folder / "prepared")
+    frames = read_table(folder / "prepared" / "frames.tsv", "frame", "contig")
+    viral = (table.set_index("fragment").loc[frames["contig"], "label"] == "viral").to_numpy()
+    with new_embedding_file(folder / "embeddings.h5", frames["frame"].tolist(), row_shape, ATTRIBUTES) as file:
+        signal = np.where(viral, 1, -1)[:, None] + np.random.default_rng(0).normal(size=(len(frames), 2))
+        if row_shape == (2,):
+            file["embedding"][...] = signal
+    return folder
+
+
+def run(folder: Path) -> pd.DataFrame:
+    train(folder, folder / "training.tsv", folder / "classifier", 500, [], 0)
+    return read_table(folder / "classifier" / "scores.tsv", "fragment")
+
+
+@pytest.fixture
+def open_dna(rng: random.Random) -> Callable[[int], list[str]]:
+    """Return DNA that is open in some frames."""
+    return lambda count: ["".join(rng.choices("ACG", k=rng.randint(1600, 3000))) for _ in range(count)]
+
+
+def test_two_groups_a_label_and_one_without_frames(
+    tmp_path: Path,
+    open_dna: Callable[[int], list[str]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups = {"v0": open_dna(6), "v1": open_dna(6), "c0": open_dna(6), "c1": [*open_dna(6), STOPS], "closed": [STOPS]}
+    folder = write_training(tmp_path, groups)
+    monkeypatch.setattr(evaluation, "RESAMPLES", 20)
+    scores = run(folder)
+    assert "group closed is left out: none of its fragments has an open frame" in caplog.text
+    assert scores["group"].value_counts().to_dict() == {"v0": 6, "v1": 6, "c0": 6, "c1": 7}
+    assert scores.set_index("fragment").loc["fragment_25", "call"] == "unresolved"
+    classifier = load_classifier(folder / "classifier" / "classifier.safetensors")
+    assert classifier.hidden_weight.shape[:2] == (1, 2), "an expert of two networks, one a fold"
+    metrics = json.loads((folder / "classifier" / "metrics.json").read_text())
+    assert metrics["cross-validation"]["groups"] == 4
+    assert metrics["cross-validation"]["auroc"]["value"] > 0.9
+    card = (folder / "classifier" / "model_card.md").read_text()
+    assert "one expert, which learned from all organisms" in card
+    assert "nan" not in card
+
+
+def test_a_label_with_one_group_that_has_frames_is_refused(
+    tmp_path: Path, open_dna: Callable[[int], list[str]]
+) -> None:
+    folder = write_training(tmp_path, {"v0": open_dna(2), "v1": [STOPS], "c0": open_dna(2), "c1": open_dna(2)})
+    with pytest.raises(UserError, match="1 viral groups have open frames; it takes two"):
+        run(folder)
+    assert not (folder / "classifier").exists()
+
+
+def test_other_embeddings_are_refused(tmp_path: Path, open_dna: Callable[[int], list[str]]) -> None:
+    groups = {name: open_dna(1) for name in ("v0", "v1", "c0", "c1")}
+    folder = write_training(tmp_path, groups, row_shape=(3, 2))
+    with pytest.raises(UserError, match="embeddings of several layers; set layers to one"):
+        run(folder)
+    write_training(folder, groups)
+    whole = (folder / "fragments.tsv").read_text()
+    (folder / "fragments.tsv").write_text(whole.replace("fragment_2\t", "fragment_9\t"))
+    with pytest.raises(UserError, match=r"fragments\.tsv: not the fragments whose frames were prepared"):
+        run(folder)
+
+
+def test_features_are_those_of_the_genetic_code_of_the_frames(tmp_path: Path) -> None:
+    sequence = "GCCTGAGTT" * 200
+    (tmp_path / "f.fna").write_text(f">a\n{sequence}\n>b\n{sequence}\n>without_frames\n{sequence}\n")
+    frames = pd.DataFrame({"contig": ["a", "b", "b"], "genetic_code": [1, 4, 4]})
+    features = read_features(tmp_path / "f.fna", frames)
+    for name, code in (("a", 1), ("b", 4), ("without_frames", 1)):
+        np.testing.assert_array_equal(features.loc[name], contig_features(sequence.encode(), code))
+    assert (features.loc["a"] != features.loc["b"]).any()

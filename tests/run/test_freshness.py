@@ -1,0 +1,153 @@
+"""Which steps must run, over three steps that read one another's files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virnucpro.data.provenance import file_state, write_provenance
+from virnucpro.run.freshness import Freshness, Made, Step, settings
+
+SETTINGS: dict[str, Any] = {"chunk_size": 500, "embedding": {"layers": [6], "precision": "float32"}}
+
+
+class Chain:
+    """prepare reads a FASTA file, embed what prepare wrote, and call both; all have run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fasta = folder / "contigs.fna"
+        self.fasta.write_text(">a\nACGT\n")
+        self.wanted = {name: SETTINGS for name in ("prepare", "embed", "call")}
+        for name, reads in (("prepare", ["fasta"]), ("embed", ["prepare"]), ("call", ["prepare", "embed"])):
+            self.output(name).write_text(f"of {name}\n")
+            inputs = {read: file_state(self.fasta if read == "fasta" else self.output(read)) for read in reads}
+            write_provenance(self.record(name), name, SETTINGS, inputs, [self.output(name)])
+
+    def output(self, name: str) -> Path:
+        return self.folder / f"{name}.out"
+
+    def record(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def steps(self) -> tuple[Step, Step, Step]:
+        prepare = Step(
+            "prepare",
+            self.record("prepare"),
+            settings(self.wanted["prepare"]),
+            outside={"fasta": self.fasta},
+            is_exact=True,
+        )
+        prepared = Made(self.output("prepare"), prepare)
+        embed = Step("embed", self.record("embed"), settings(self.wanted["embed"]), made={"prepare": prepared})
+        read = {"prepare": prepared, "embed": Made(self.output("embed"), embed)}
+        call = Step("call", self.record("call"), settings(self.wanted["call"]), made=read, is_result=True)
+        return prepare, embed, call
+
+    def must_run(self) -> dict[str, str]:
+        """Return why steps must run, by their names."""
+        freshness = Freshness()
+        steps = self.steps()
+        freshness.add(steps)
+        reasons = freshness.new_reasons()
+        assert freshness.new_reasons() == {}
+        assert {step for step in steps if freshness.must_run(step)} == set(reasons)
+        return {step.name: reason.replace(f"{self.folder}/", "") for step, reason in reasons.items()}
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    return Chain(tmp_path)
+
+
+def test_nothing_where_all_is_as_it_was(chain: Chain) -> None:
+    assert chain.must_run() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("prepare", {"chunk_size": 300}, {"prepare": "chunk_size was 500, is 300", "embed": "", "call": ""}),
+        (
+            "embed",
+            {"embedding": {"layers": [5], "precision": "float32"}},
+            {"embed": "layers was [6], is [5]", "call": ""},
+        ),
+        ("call", {"more": True}, {"call": "more was not set, is True"}),
+    ],
+)
+def test_another_setting_and_what_follows(
+    chain: Chain, name: str, change: dict[str, Any], expected: dict[str, str]
+) -> None:
+    chain.wanted[name] = SETTINGS | change
+    assert chain.must_run() == expected
+
+
+def test_settings_that_are_not_known_yet(chain: Chain) -> None:
+    chain.wanted["embed"] = None  # type: ignore[assignment]
+    assert chain.must_run() == {"embed": "its settings are not known yet", "call": ""}
+
+
+def test_another_input(chain: Chain) -> None:
+    chain.fasta.write_text(">a\nACGA\n")
+    assert chain.must_run() == {"prepare": "contigs.fna changed", "embed": "", "call": ""}
+
+
+def rewrite(chain: Chain, name: str) -> None:
+    """Have a stage write something else, as if it had been run by hand."""
+    chain.output(name).write_text("other\n")
+    write_provenance(chain.record(name), name, SETTINGS, {"fasta": file_state(chain.fasta)}, [chain.output(name)])
+
+
+def test_an_input_that_was_made_anew(chain: Chain) -> None:
+    rewrite(chain, "prepare")
+    assert chain.must_run() == {"embed": "prepare.out changed", "call": ""}
+
+
+def damage(path: Path) -> None:
+    path.write_text("damaged\n")
+
+
+@pytest.mark.parametrize("lose", [damage, Path.unlink])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("prepare", {}),  # nobody needs it any more
+        ("embed", {}),
+        ("call", {"call": "call.out is missing or damaged"}),
+    ],
+)
+def test_a_lost_file_that_nothing_reads(
+    chain: Chain, lose: Callable[[Path], None], name: str, expected: dict[str, str]
+) -> None:
+    lose(chain.output(name))
+    assert chain.must_run() == expected
+
+
+@pytest.mark.parametrize("lose", [damage, Path.unlink])
+def test_lost_files_that_are_needed_again(chain: Chain, lose: Callable[[Path], None]) -> None:
+    lose(chain.output("prepare"))
+    lose(chain.output("call"))
+    prepared = "prepare.out is missing or damaged"
+    assert chain.must_run() == {"prepare": prepared, "call": "call.out is missing or damaged"}
+    lose(chain.output("embed"))
+    embedded = "embed.out is missing or damaged"
+    assert chain.must_run() == {
+        "prepare": prepared,
+        "embed": embedded,
+        "call": "call.out is missing or damaged",
+    }
+
+
+def test_a_lost_record(chain: Chain) -> None:
+    chain.record("embed").unlink()
+    assert chain.must_run() == {"embed": "it has not finished", "call": ""}
+    chain.record("prepare").write_text("{")
+    assert chain.must_run() == {"prepare": "it has not finished", "embed": "", "call": ""}
+
+
+def test_what_another_version_wrote(chain: Chain) -> None:
+    record = chain.record("call")
+    record.write_text(record.read_text().replace('"version": 1', '"version": 0'))
+    assert chain.must_run() == {"call": "another version of virnucpro made it"}

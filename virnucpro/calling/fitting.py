@@ -1,0 +1,212 @@
+"""Fitting networks to frames and a regression to contigs, both cross-fitted: no group is scored by what has seen it.
+
+Whole groups of organisms are dealt to folds. An expert is a set of networks, one a fold: each learns from all other
+folds and stops early by its own, so it gives log-odds of frames whose group it has never seen. The regression over
+contigs learns from these log-odds, and is cross-fitted by the same folds. All randomness comes from the seed.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from virnucpro.calling.classifier import Floats, standardise
+from virnucpro.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+FOLDS = 5  # at most
+HIDDEN = 64
+DROPOUT = 0.4
+BATCH = 512
+MOST_EPOCHS = 40
+NEXT_TO_NOTHING = 1e-9  # weight of frames that an expert does not learn from
+PATIENCE = 5  # epochs without a lower loss on the groups held out
+REGULARISATION = 0.1  # scikit-learn's C of the regressions
+
+Rows = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FrameFit:
+    """The networks of all experts, and cross-fitted log-odds of the frames that they were fitted to.
+
+    Attributes:
+        mean, scale: float32 [inputs], by which inputs are standardised.
+        networks: for each expert one a fold.
+        log_odds: float64 [frames, experts], each by the network that has not seen the frame's fold.
+    """
+
+    mean: Rows
+    scale: Rows
+    networks: list[list[nn.Sequential]]
+    log_odds: Floats
+
+
+def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, seed: int) -> Integers:
+    """Deal whole groups to folds: those of each label the largest first, each to the fold with the fewest rows of it.
+
+    There are as many folds as the rarer label has groups, at most 5, so that every fold holds groups of both labels.
+
+    Args:
+        groups: of every row.
+        labels: int64 [rows], 1 for viral and 0 for cellular.
+        seed: of the order of groups of one size.
+
+    Returns:
+        Fold of every row, int64 [rows], from 0.
+
+    Raises:
+        UserError: a label has fewer than two groups.
+    """
+    rng = np.random.default_rng(seed)
+    by_label = [np.unique(groups[labels == label], return_counts=True) for label in (0, 1)]
+    for label, (names, _) in zip(("cellular", "viral"), by_label, strict=True):
+        if len(names) < 2:
+            raise UserError(f"training: {len(names)} {label} groups have open frames; it takes two, to hold one out")
+    count = min(FOLDS, *(len(names) for names, _ in by_label))
+    folds = np.empty(len(groups), np.int64)
+    for names, sizes in by_label:
+        order = np.lexsort((rng.random(len(names)), -sizes))
+        load = np.zeros(count)
+        for name, size in zip(names[order], sizes[order], strict=True):
+            fold = int(load.argmin())
+            folds[groups == name] = fold
+            load[fold] += size
+    return folds
+
+
+def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
+    """Return weights of rows, float64 [rows], mean 1: both labels weigh the same, and so do all groups of a label."""
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = np.asarray(1 / sizes[group])
+    for label in np.unique(labels):
+        weights[labels == label] /= weights[labels == label].sum()
+    return np.asarray(weights / weights.mean())
+
+
+def fit_frames(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, experts: Mask, seed: int) -> FrameFit:
+    """Fit a network for each expert and fold.
+
+    Args:
+        inputs: float32 [frames, inputs], of `frame_inputs`.
+        labels: int64 [frames], 1 for viral.
+        weights: float64 [frames].
+        folds: int64 [frames], of `deal_groups`.
+        experts: bool [frames, experts], which frames each learns from.
+        seed: of the networks' initial weights and of the batches.
+    """
+    mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
+    standard = torch.from_numpy(standardise(inputs, mean, scale))
+    target = torch.tensor(labels, dtype=torch.float32)
+    networks, log_odds = [], np.empty(experts.shape)
+    for expert, of_expert in enumerate(experts.T):
+        weight = torch.tensor(np.where(of_expert, weights, NEXT_TO_NOTHING), dtype=torch.float32)
+        fitted = [_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(folds.max() + 1)]
+        networks.append(fitted)
+        for fold, network in enumerate(fitted):
+            with torch.inference_mode():
+                log_odds[folds == fold, expert] = network(standard[folds == fold])[:, 0].numpy()
+    return FrameFit(mean, scale, networks, log_odds)
+
+
+def _fit_network(
+    inputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, fold: Mask, seed: int
+) -> nn.Sequential:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(inputs.shape[1], HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, 1))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        loss = F.binary_cross_entropy_with_logits(network(inputs[rows])[:, 0], target[rows], reduction="none")
+        return (loss * weight[rows]).sum() / weight[rows].sum()
+
+    train, validation = (torch.from_numpy(np.flatnonzero(rows)) for rows in (~fold, fold))
+    best, best_loss, best_epoch = network.state_dict(), float("inf"), 0
+    for epoch in range(MOST_EPOCHS):
+        network.train()
+        for rows in torch.split(train[torch.randperm(len(train))], BATCH):
+            optimizer.zero_grad()
+            loss_of(rows).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        network.eval()
+        with torch.inference_mode():
+            loss = float(loss_of(validation))
+        if loss < best_loss:
+            best, best_loss, best_epoch = copy.deepcopy(network.state_dict()), loss, epoch
+        elif epoch - best_epoch >= PATIENCE:
+            break
+    network.load_state_dict(best)
+    logger.info("train: network %d: best at epoch %d, loss %.4f on the groups held out", seed, best_epoch, best_loss)
+    return network
+
+
+def fit_frames_linear(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
+    """Return cross-fitted log-odds of frames by a linear model, float64 [frames, 1], to compare the networks with."""
+    standard = standardise(inputs, inputs.mean(axis=0), inputs.std(axis=0) + 1e-6)
+    log_odds = np.empty(len(inputs))
+    for train, test in _splits(folds):
+        model = LogisticRegression(C=REGULARISATION / 100, max_iter=200)
+        model.fit(standard[train], labels[train], sample_weight=weights[train])
+        log_odds[test] = model.decision_function(standard[test])
+    return log_odds[:, None]
+
+
+@dataclass(frozen=True)
+class ContigFit:
+    """A regression over contigs, and cross-fitted log-odds of those that it was fitted to.
+
+    Attributes:
+        mean, scale: float32 [inputs], by which inputs are standardised.
+        weight, bias: float32 [inputs] and [1], fitted to all folds.
+        log_odds: float64 [contigs], each by a regression that has not seen the contig's fold.
+    """
+
+    mean: Rows
+    scale: Rows
+    weight: Rows
+    bias: Rows
+    log_odds: Floats
+
+
+def fit_contigs(inputs: Floats, labels: Integers, weights: Floats, folds: Integers) -> ContigFit:
+    """Fit the regression over contigs.
+
+    Args:
+        inputs: float64 [contigs, inputs], of `contig_inputs`.
+        labels: int64 [contigs], 1 for viral.
+        weights: float64 [contigs].
+        folds: int64 [contigs], of `deal_groups`.
+    """
+    mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
+    standard = (inputs - mean) / scale
+    log_odds = np.empty(len(inputs))
+    for train, test in _splits(folds):
+        log_odds[test] = _regression(standard[train], labels[train], weights[train]).decision_function(standard[test])
+    model = _regression(standard, labels, weights)
+    return ContigFit(
+        mean=mean.astype(np.float32),
+        scale=scale.astype(np.float32),
+        weight=model.coef_[0].astype(np.float32),
+        bias=model.intercept_.astype(np.float32),
+        log_odds=log_odds,
+    )
+
+
+def _regression(inputs: Floats, labels: Integers, weights: Floats) -> LogisticRegression:
+    return LogisticRegression(C=REGULARISATION, max_iter=3000).fit(inputs, labels, sample_weight=weights)
+
+
+def _splits(folds: Integers) -> Iterator[tuple[Mask, Mask]]:
+    """Yield for each fold which rows to learn from and which are held out."""
+    for fold in np.unique(folds):
+        yield folds != fold, folds == fold
