@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from tests.conftest import ROOT
 from virnucpro import __version__
 
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "torch": "pytorch"}
 
 
@@ -34,8 +36,8 @@ def test_conda_environment_holds_what_the_stages_import() -> None:
     needed = {requirement.split(">=")[0].split("[")[0] for requirement in project["dependencies"]}
     environment = yaml.safe_load((ROOT / "envs" / "virnucpro.yaml").read_text())["dependencies"]
     held = {entry.split(" =")[0] for entry in environment}
-    # Snakemake starts the environment, it does not run in it.
-    assert {CONDA_NAMES.get(name, name) for name in needed - {"snakemake"}} <= held
+    # Snakemake and `virnucpro run` start the environment, they do not run in it.
+    assert {CONDA_NAMES.get(name, name) for name in needed - {"snakemake", "rich"}} <= held
 
 
 def test_no_pin_has_a_local_suffix() -> None:
@@ -44,34 +46,42 @@ def test_no_pin_has_a_local_suffix() -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds the wheel, and sees what it needs in the one that runs the tests."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
     (wheel,) = folder.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
-    assert "virnucpro/data/manifest.schema.json" in held
-    paths = (ROOT / "workflow").rglob("*")
-    assert {f"virnucpro/{path.relative_to(ROOT)}" for path in paths if path.is_file()} <= held
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", folder / "site", wheel], check=True)
-    return folder / "site"
+    for name in ("workflow", "profiles", "envs"):
+        paths = [path for path in (ROOT / name).rglob("*") if path.is_file()]
+        assert {f"virnucpro/{path.relative_to(ROOT)}" for path in paths} <= held
+    python = folder / "environment" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
+    install = [*pip, "--python", python, "install", "--quiet", "--no-deps", wheel]
+    subprocess.run(install, env=ALONE, cwd=folder, check=True)
+    (site,) = (python.parents[1] / "lib").glob("python3*/site-packages")
+    (site / "needed.pth").write_text(sysconfig.get_path("purelib"))  # of which Python reads no .pth file
+    return python.parents[1]
 
 
-def test_the_wheel_runs_without_the_repository(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.fa").write_text(">a\n" + "GCC" * 100 + "\n")
-    environment = os.environ | {"PYTHONPATH": str(installed)}
-    code = "import virnucpro.config as c; print(c.__file__, c.DEFAULTS['chunk_size'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout == f"{installed}/virnucpro/config.py 500\n", done.stderr
-    command = [sys.executable, "-m", "virnucpro"]
-    run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
-    assert subprocess.run([*command, "--version"], **run).stdout == f"virnucpro {__version__}\n"
-    assert subprocess.run([*command, "prepare", "a.fa", "prepared"], **run).returncode == 0
-    budget = '{"token_budget": 256, "precision": "float32", "model": {"name": "m", "sha256": "%s"}}' % ("0" * 64)
-    (tmp_path / "budget.json").write_text(budget)
-    done = subprocess.run([*command, "pack", "prepared/proteins.faa", "budget.json", ".", "--sample", "a"], **run)
+def test_the_wheel_runs_without_the_repository(environment: Path, tmp_path: Path) -> None:
+    (site,) = (environment / "lib").glob("python3*/site-packages")
+    (tmp_path / "demo.fna.gz").write_bytes((ROOT / "config" / "demo.fna.gz").read_bytes())
+    run = {"cwd": tmp_path, "env": ALONE, "capture_output": True, "text": True}
+    done = subprocess.run([environment / "bin" / "virnucpro", "run", "demo.fna.gz"], **run)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "manifests" / "0001.json").exists()
+    assert "2 viral, 15 cellular, 1 unresolved of 18 contigs in 1 sample\n" in done.stdout
+    assert str(site) in (tmp_path / "results" / "logs" / "snakemake.log").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.fna.gz", "results"]
+
+    command = [environment / "bin" / "python", "-m", "snakemake", "--snakefile", site / "virnucpro/workflow/Snakefile"]
+    command += ["--configfile", tmp_path / "results" / "config.json", "--config", "outdir=other", "--cores", "2"]
+    done = subprocess.run(command, **run)
+    assert done.returncode == 0, done.stderr
+    for name in ("contigs.tsv", "frames.tsv", "viral.fasta.gz", "embeddings.h5", "manifests/0001.json"):
+        made, by_hand = (tmp_path / folder / "demo" / name for folder in ("results", "other"))
+        assert made.read_bytes() == by_hand.read_bytes(), name
 
 
 def test_completion_knows_the_stages() -> None:

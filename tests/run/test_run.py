@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.run.conftest import Folder
 from tests.workflow.project import ENVIRONMENT, wait_for
 
-MANY = 3000  # proteins that are embedded for so long that they can be caught at it
+MANY = 1000  # proteins, which are embedded for some seconds
 
 
 def results(folder: Folder, sample: str) -> dict[str, bytes]:
@@ -30,7 +30,8 @@ def is_quiet(folder: Folder) -> bool:
 def embedding(folder: Folder) -> subprocess.Popen[str]:
     folder.add_proteins("p.faa", MANY)
     process = folder.start("p.faa", "--type", "proteins")
-    wait_for(lambda: "bins" in read(folder.results / "logs" / "p" / "embed_0001.log") or process.poll() is not None)
+    log = folder.results / "logs" / "p" / "embed_0001.log"
+    wait_for(lambda: "virnucpro: embed: p 0001 on " in read(log) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     return process
 

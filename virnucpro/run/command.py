@@ -1,5 +1,6 @@
 """The command `virnucpro run`."""
 
+import textwrap
 from typing import Any
 
 import click
@@ -10,9 +11,9 @@ NATURAL = click.IntRange(min=0)
 
 EXAMPLES = """\b
 examples:
-  virnucpro run assembly.fna.gz
-  virnucpro run 'assemblies/*.fna.gz' --outdir results --genetic-codes 1,4 --gpus 4
-  virnucpro run --samples samples.tsv --model esm2_t36_3B_UR50D --no-call --slurm gpu
+virnucpro run assembly.fna.gz
+virnucpro run 'assemblies/*.fna.gz' --outdir phages --genetic-codes 1,4 --gpus 4
+virnucpro run --samples table.tsv --no-call --model esm2_t36_3B_UR50D --slurm
 """
 
 
@@ -38,7 +39,9 @@ class RunCommand(Command):
 
         super().format_options(ctx, formatter)
         with formatter.section("Settings, with their defaults (config/README.md explains them)"):
-            formatter.write_text(" ".join(_spell(key, value) for key, value in DEFAULTS.items() if not self._has(key)))
+            text = " ".join(_spell(key, value) for key, value in DEFAULTS.items() if not self._has(key))
+            lines = textwrap.wrap(text, formatter.width - formatter.current_indent, break_on_hyphens=False)
+            formatter.write_text("\n".join(["\b", *lines]))
 
     def _has(self, key: str) -> bool:
         return any(option.name == key for option in self.params)

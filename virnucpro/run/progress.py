@@ -139,7 +139,7 @@ class Progress:
     def _plan(self, jobs: dict[str, int]) -> None:
         self.stages = {name: Stage(name, jobs[name]) for name in sorted(jobs.keys() - {"all", "total"}, key=_order)}
         self._guess_rate()
-        for sample, (fasta, kind) in self.plan.samples.items():
+        for sample, (fasta, kind) in self.plan.samples.items() if "embed" in jobs else ():
             if self.plan.must_run("pack", sample):
                 self._guesses[sample] = guess_tokens(fasta, kind)
             else:
@@ -165,10 +165,12 @@ class Progress:
         log = Path(event["log"][0]) if event["log"] else None
         job = Job(rule, wildcards.get("sample", ""), wildcards.get("shard", ""), log, event["time"], time.monotonic())
         self._jobs[event["jobid"]] = job
-        self.failures.pop(event["jobid"], None)  # it is tried again
         if rule not in self.stages:
             self.stages = dict(sorted([*self.stages.items(), (rule, Stage(rule))], key=lambda item: _order(item[0])))
         stage = self.stages[rule]
+        if self.failures.pop(event["jobid"], None):  # it is tried again
+            stage.started -= 1
+            stage.failed -= 1
         stage.started += 1
         stage.jobs = max(stage.jobs, stage.started)
         if rule == "embed":
