@@ -20,8 +20,8 @@ def virnucpro(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_shows_what_users_start_before_the_stages() -> None:
     shown = re.findall(r"^  ([a-z][a-z-]+)  ", virnucpro("--help").stdout, re.MULTILINE)
-    assert shown[0] == "train"
-    assert sorted(shown) == sorted(STAGES)
+    assert shown[:3] == ["run", "train", "embed-proteins"]
+    assert sorted(shown[3:]) == sorted(set(STAGES) - {"train"})
 
 
 @pytest.mark.parametrize("stage", STAGES)

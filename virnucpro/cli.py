@@ -6,10 +6,11 @@ import sys
 import click
 
 from virnucpro import __version__, stages
+from virnucpro.embedding.command import embed_proteins
 from virnucpro.run.command import run
 
 SECTIONS = {
-    "Commands": [run, stages.train],
+    "Commands": [run, stages.train, embed_proteins],
     "Stages of a run, in the order in which the workflow calls them": [
         stages.prepare,
         stages.fetch_model,

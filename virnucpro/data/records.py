@@ -55,11 +55,24 @@ def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     """
     _refuse_nucleotides(fasta)
     for number, (name, sequence) in enumerate(read_fasta(fasta, beginning=beginning)):
-        letters = sequence.encode("ascii", "replace").upper()
-        residues = letters.translate(None, _GAPS).removesuffix(b"*").translate(_UNKNOWN)
+        letters, residues = _residues(sequence)
         if odd := residues.translate(None, RESIDUES):
             raise _no_letter_of(fasta, number, name, sequence, odd, "amino acid")
         yield Record(name.encode(), residues, len(letters.translate(None, AMINO_ACIDS)))
+
+
+def clean_protein(name: str, sequence: str) -> bytes:
+    """Return a protein in the letters that ESM-2 knows, as `read_proteins` does; a UserError says that it is none."""
+    _, residues = _residues(sequence)
+    if odd := residues.translate(None, RESIDUES):
+        raise UserError(f"{name}: {chr(odd[0])!r} is no amino acid code")
+    return residues
+
+
+def _residues(sequence: str) -> tuple[bytes, bytes]:
+    """Return the letters of a protein in upper case, and what becomes of them."""
+    letters = sequence.encode("ascii", "replace").upper()
+    return letters, letters.translate(None, _GAPS).removesuffix(b"*").translate(_UNKNOWN)
 
 
 READERS = {"contigs": read_contigs, "proteins": read_proteins}  # by the type of a sample

