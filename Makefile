@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	snakemake --cores all
 
 test: $(VENV)/.installed-test lint
-	pytest -n auto --dist loadscope
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadscope  # a process a core, not a process and a thread for each
 
 lint: $(VENV)/.installed-test
 	ruff check .

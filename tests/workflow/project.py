@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +20,6 @@ from tests import oracle
 from tests.conftest import AMINO_ACIDS, ROOT
 
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-
 SNAKEMAKE = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
 
 
@@ -48,8 +48,9 @@ class Job(NamedTuple):
 class Project:
     """A folder somewhere with samples, a config of its own and a small model, and Snakemake run in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] = ENVIRONMENT) -> None:
         self.folder = folder
+        self.environment = environment
         self.results = folder / "out"
         oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), folder / "tiny.pt")
         self.config = {
@@ -57,7 +58,7 @@ class Project:
             "outdir": "out",
             "model": "tiny.pt",
             "token_budget": 1024,
-            "shard_tokens": 2000,
+            "shard_tokens": 300,
             "short_chunks": [],
             "call": False,
         }
@@ -91,7 +92,23 @@ class Project:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         self.write()
-        return subprocess.run(self.command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=3600)
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=3600
+        )
+
+    def complete(self, *arguments: str) -> Counter[str]:
+        """Run to the end, and return how many jobs of which rules ran."""
+        since = time.time()
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return Counter(job.rule for job in self.jobs(since))
+
+    def planned(self, *arguments: str) -> Counter[str]:
+        """Return how many jobs of which rules a run would start, but for the target's own."""
+        done = self.run("-n", *arguments)
+        assert done.returncode == 0, done.stderr
+        rows = re.findall(r"^([a-z_]+) +(\d+)$", done.stdout.partition("Reasons:")[0].rpartition("Job stats:")[2], re.M)
+        return Counter({rule: int(count) for rule, count in rows if rule not in ("all", "total")})
 
     def embed_processes(self, shard: str, sample: str = "soil") -> list[int]:
         """Return the ids of the processes that embed a shard of this project, and of no other that runs beside it."""
@@ -137,6 +154,15 @@ class Project:
                 spans.setdefault((note["rule"], note["log"][0]), []).extend((note["starttime"], note["endtime"]))
         jobs = [Job(*job, min(times), max(times)) for job, times in spans.items()]
         return sorted(jobs, key=lambda job: job.start)
+
+    def names_of_shards(self, sample: str) -> list[str]:
+        """Return a sample's shards, where no other has left anything."""
+        packed = json.loads((self.results / sample / "manifests.provenance.json").read_text())["details"]
+        names: list[str] = [shard["shard"] for shard in packed["shards"]]
+        for folder, suffix in (("manifests", "json"), ("shards", "h5"), ("shards", "json")):
+            found = sorted(path.stem for path in (self.results / sample / folder).glob(f"*.{suffix}"))
+            assert found == names
+        return names
 
     def stamps(self, *below: str) -> dict[str, int]:
         files = [path for name in below for path in (self.results / name).rglob("*") if path.is_file()]

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -11,23 +10,19 @@ import pandas as pd
 import pytest
 
 from tests import oracle
-from tests.workflow.project import Job, Project, contigs
+from tests.workflow.project import Project, contigs
 
 TEN = [f"s{number}" for number in range(1, 11)]
 
 
 @pytest.fixture(scope="module")
-def ten(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project(tmp_path_factory.mktemp("ten"))
+def ten(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Project:
+    project = Project(tmp_path_factory.mktemp("ten"), forks)
     for seed, sample in enumerate(TEN):
         project.add(sample, contigs(seed, 6 if sample == "s1" else 1))
     done = project.run("--resources", "gpu=2")
     assert done.returncode == 0, done.stderr
     return project
-
-
-def rules(jobs: list[Job]) -> Counter[str]:
-    return Counter(job.rule for job in jobs)
 
 
 def test_no_device_waits_for_what_can_wait(ten: Project) -> None:
@@ -52,10 +47,7 @@ def test_one_sample_of_ten_changes_one_goes_one_comes(ten: Project) -> None:
     ten.add("s9", contigs(90, 1))
     del ten.samples["s10"]
     ten.add("s11", contigs(11, 1))
-    done = ten.run()
-    assert done.returncode == 0, done.stderr
-    once = {"prepare": 2, "pack": 2, "embed": 2, "merge": 2, "summary": 1}
-    assert rules(ten.jobs(since)) == once
+    assert ten.complete() == {"prepare": 2, "pack": 2, "embed": 2, "merge": 2, "summary": 1}
     assert {Path(job.log).parent.name for job in ten.jobs(since)} == {"s9", "s11", "logs"}
     assert ten.stamps("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s10") == shared
     assert [path.stat().st_mtime_ns for path in kept] == stamps
@@ -77,19 +69,11 @@ def test_a_run_in_batches_does_the_same(ten: Project) -> None:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project(tmp_path_factory.mktemp("one"))
+def one(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Project:
+    project = Project(tmp_path_factory.mktemp("one"), forks)
     project.add("soil", contigs(1))
-    done = project.run()
-    assert done.returncode == 0, done.stderr
+    project.complete()
     return project
-
-
-def rerun(project: Project) -> Counter[str]:
-    since = time.time()
-    done = project.run()
-    assert done.returncode == 0, done.stderr
-    return rules(project.jobs(since))
 
 
 def rows_of(project: Project) -> tuple[list[str], np.ndarray, dict[str, object]]:
@@ -97,26 +81,12 @@ def rows_of(project: Project) -> tuple[list[str], np.ndarray, dict[str, object]]
         return file["id"].asstr()[:].tolist(), file["embedding"][:], dict(file.attrs)
 
 
-def shards_of(project: Project) -> int:
-    """Return how many shards a sample has, where no other has left anything."""
-    shards = pd.read_csv(project.results / "soil" / "shards.tsv", sep="\t", dtype=str)["shard"].tolist()
-    for folder, suffix in (("manifests", "json"), ("shards", "h5"), ("shards", "json")):
-        found = sorted(path.stem for path in (project.results / "soil" / folder).glob(f"*.{suffix}"))
-        assert found == shards
-    return len(shards)
-
-
-def test_what_changes_no_embedding_runs_nothing(one: Project) -> None:
-    one.config["seed"] = 7
-    assert rerun(one) == {}
-
-
 def test_fewer_shards_leave_nothing_stale(one: Project) -> None:
     ids, rows, _ = rows_of(one)
-    before = shards_of(one)
+    before = one.names_of_shards("soil")
     one.config["shard_tokens"] = 100_000
-    assert rerun(one) == {"pack": 1, "embed": 1, "merge": 1, "summary": 1}
-    assert shards_of(one) == 1 < before
+    assert one.complete() == {"pack": 1, "embed": 1, "merge": 1, "summary": 1}
+    assert len(one.names_of_shards("soil")) == 1 < len(before)
     assert rows_of(one)[0] == ids
     np.testing.assert_allclose(rows_of(one)[1], rows, rtol=0, atol=1e-5)
 
@@ -124,7 +94,7 @@ def test_fewer_shards_leave_nothing_stale(one: Project) -> None:
 def test_another_budget_packs_again_and_changes_rounding_alone(one: Project) -> None:
     ids, rows, _ = rows_of(one)
     one.config["token_budget"] = 4096
-    assert rerun(one) == {"token_budget": 1, "pack": 1, "embed": shards_of(one), "merge": 1, "summary": 1}
+    assert one.complete() == {"token_budget": 1, "pack": 1, "embed": 1, "merge": 1, "summary": 1}
     manifest = json.loads((one.results / "soil" / "manifests" / "0001.json").read_text())
     assert manifest["token_budget"] == 4096
     assert rows_of(one)[0] == ids
@@ -133,7 +103,7 @@ def test_another_budget_packs_again_and_changes_rounding_alone(one: Project) -> 
 
 def test_another_chunk_size_asks_for_no_other_budget(one: Project) -> None:
     one.config["chunk_size"] = 300
-    assert rerun(one) == {"prepare": 1, "pack": 1, "embed": 1, "merge": 1, "summary": 1}
+    assert one.complete() == {"prepare": 1, "pack": 1, "embed": 1, "merge": 1, "summary": 1}
 
 
 def test_another_model_of_the_same_name_embeds_again_and_is_never_mixed(one: Project) -> None:
@@ -141,9 +111,17 @@ def test_another_model_of_the_same_name_embeds_again_and_is_never_mixed(one: Pro
     prepared = one.stamps("soil/prepared")
     oracle.save_as_fair_esm(oracle.random_model(2, 32, 2, seed=1), one.folder / "tiny.pt")
     done = {"fetch_model": 1, "token_budget": 1, "pack": 1, "embed": 1, "merge": 1, "summary": 1}
-    assert rerun(one) == done
+    assert one.complete() == done
     again, moved, of_other = rows_of(one)
     assert again == ids
     assert abs(moved - rows).max(axis=1).min() > 0.01, "every row is of the other model"
     assert of_other["model_sha256"] != attributes["model_sha256"]
     assert one.stamps("soil/prepared") == prepared
+
+
+def test_what_is_asked_for_runs_again_and_what_follows(one: Project) -> None:
+    assert one.complete("--forcerun", "embed") == {"embed": 1, "merge": 1, "summary": 1}
+    shard = "out/soil/shards/0001.h5"
+    assert one.planned("--forcerun", shard) == {"embed": 1, "merge": 1, "summary": 1}
+    assert one.planned("--forceall").total() == 7
+    assert "Nothing to be done" in one.run().stderr
