@@ -144,9 +144,10 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes, data: st.Data
     path.write_bytes(
         compressed[: data.draw(st.integers(0, len(compressed)))] if data.draw(st.booleans()) else compressed
     )
-    for prepare in (prepare_contigs, prepare_proteins):
-        with contextlib.suppress(UserError):
-            prepare(path, tmp_path / "out")
+    with contextlib.suppress(UserError):
+        prepare_contigs(path, tmp_path / "out", 500)
+    with contextlib.suppress(UserError):
+        prepare_proteins(path, tmp_path / "out")
 
 
 def test_missing_file(tmp_path: Path) -> None:

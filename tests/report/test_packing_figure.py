@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from esm.data import FastaBatchedDataset
 
+from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS
 from virnucpro.report import packing as figure
@@ -19,7 +20,7 @@ def manifest(path: Path, bins: Sequence[Sequence[int]], sample: str = "soil") ->
         Bin(
             tokens=sum(lengths) + SPECIAL_TOKENS * len(lengths),
             sequences=[
-                PackedSequence(id=f"{sample}_{number}_{k}", length=length, sha256="0" * 64, truncated=False)
+                PackedSequence(id=f"{sample}_{number}_{k}", offset=0, length=length, sha256="0" * 64, truncated=False)
                 for k, length in enumerate(lengths)
             ],
         )
@@ -28,12 +29,10 @@ def manifest(path: Path, bins: Sequence[Sequence[int]], sample: str = "soil") ->
     write_manifest(
         path,
         Manifest(
-            version=1,
+            version=2,
             sample=sample,
             shard=path.stem,
-            model={"name": "esm2_t6_8M_UR50D", "sha256": "0" * 64},
-            precision="float32",
-            max_sequence_length=1022,
+            embedding=DESCRIPTION.as_json(),
             token_budget=BUDGET,
             bins=packed,
         ),
