@@ -69,8 +69,8 @@ def test_a_list_is_written_after_its_option(
 
 
 def test_a_list_may_hold_negative_numbers() -> None:
-    arguments = ["m.json", "p.faa", "out.h5", "--layers", "0", "-1", "--model", "m"]
-    assert stages.embed.make_context("embed", arguments).params["layers"] == (0, -1)
+    arguments = ["soil", "token_budget.json", "--layers", "0", "-1", "--sample", "soil"]
+    assert stages.pack.make_context("pack", arguments).params["layers"] == (0, -1)
 
 
 @pytest.mark.parametrize("arguments", [("prepare", "a", "b", "--chunk-size", "0"), ("pack", "a", "b", "c"), ()])

@@ -1,7 +1,22 @@
-"""Sequences as data: FASTA, chunks, translation, packing, manifests. Nothing here loads torch before it is needed."""
+"""Sequences as data: FASTA, packing, manifests, files of embeddings. Nothing here loads torch before it is needed."""
 
-from virnucpro.data.budget import calculate_token_budget
-from virnucpro.data.collation import PackedBatch, VarlenCollator
-from virnucpro.data.packing import GreedyPacker
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from virnucpro.data.budget import calculate_token_budget
+    from virnucpro.data.collation import PackedBatch, VarlenCollator
+    from virnucpro.data.packing import GreedyPacker
 
 __all__ = ["GreedyPacker", "PackedBatch", "VarlenCollator", "calculate_token_budget"]
+
+_MODULES = {"calculate_token_budget": "budget", "GreedyPacker": "packing"} | dict.fromkeys(
+    ("PackedBatch", "VarlenCollator"), "collation"
+)
+
+
+def __getattr__(name: str) -> Any:
+    # Late, since NumPy takes longer to load than the command line may take to answer.
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,7 +68,6 @@ def call(fasta: Path, folder: Path, classifier: Path) -> None:
     log_odds_of_frames = _score_frames(judge, frames, embeddings)
     table_of_evidence = evidence_of_contigs(frames, log_odds_of_frames)
     evidence = {str(name): known for name, known in table_of_evidence.to_dict("index").items()}
-    unknown = set(evidence)
     experts = len(judge.hidden_weight)
     nothing = {"total": [0.0] * experts, "counted": 0, "frames": 0, "chunks": 0, "residues": 0, "genetic_code": 1}
     calls: Counter[str] = Counter()
@@ -83,7 +82,6 @@ def call(fasta: Path, folder: Path, classifier: Path) -> None:
         viral = stack.enter_context(gzip.GzipFile("", "wb", fileobj=packed, mtime=0))
         for contig in read_contigs(fasta):
             name = contig.name.decode()
-            unknown.discard(name)
             known: Mapping[Any, Any] = evidence.get(name, nothing)
             log_odds = _log_odds(judge, contig.letters, known)
             called, reason = judge.decide(log_odds, known["residues"], len(contig.letters))
@@ -94,8 +92,6 @@ def call(fasta: Path, folder: Path, classifier: Path) -> None:
             table.write("\t".join(map(str, (*row, *counts, reason))) + "\n")
             if called == "viral":
                 viral.writelines(_fasta(contig, score))
-        if unknown:
-            raise UserError(f"{fasta}: no contig {min(unknown)}, which has frames; run the prepare stage again")
     write_provenance(record, "call", {}, inputs, outputs)
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved",

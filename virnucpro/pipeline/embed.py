@@ -68,7 +68,7 @@ def embed(
         UserError: the manifest, the proteins and the weights do not belong together.
     """
     record = output.with_suffix(".json")
-    source = checked_input(manifest_path, manifest_path.parent.with_suffix(".provenance.json"))
+    source = checked_input(manifest_path, manifest_path.absolute().parent.with_suffix(".provenance.json"))
     manifest = read_manifest(manifest_path)
     description = EmbeddingDescription.from_json(manifest["embedding"])
     sequences = _read_sequences(manifest, proteins)
