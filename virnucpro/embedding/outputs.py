@@ -20,7 +20,7 @@ ENDINGS = (".h5", ".npz", ".parquet")
 
 
 def check_output(output: Path, per_residue: bool, layout: str) -> None:
-    """Raise a UserError if an output's ending says no format, or one that cannot hold what is asked for."""
+    """Raise a UserError if an output has an unknown ending, or one of a format that cannot hold what is asked."""
     if output.suffix not in ENDINGS:
         raise UserError(f"{output}: the name must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     if layout != "table" and output.suffix != ".h5":

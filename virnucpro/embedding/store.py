@@ -65,7 +65,7 @@ class Store:
 
 @contextmanager
 def kept_beside(output: Path, digest: str) -> Iterator[Path]:
-    """Yield a folder beside an output for its store, which may hold some of the same work; remove it at last.
+    """Yield a folder beside an output for embeddings, with those left there of the same work; remove it at last.
 
     Args:
         output: the file to be.
