@@ -6,6 +6,8 @@ rule call:
             "{sample}/embeddings.provenance.json",
             "{sample}/prepared/proteins.tsv",
             "{sample}/prepared/provenance.json",
+            "{sample}/manifests.provenance.json",
+            records_before,
         ),
         fasta=fasta_of("call"),
         classifier=outside("call", CLASSIFIER),

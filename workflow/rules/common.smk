@@ -93,6 +93,20 @@ def flagged(stage, wildcards, files):
     return [ancient(file) for file in files() if not here or os.path.exists(file)]
 
 
+def records_before(wildcards):
+    """Return records of the stages that all of a sample's come after, from the run's folder on.
+
+    A stage must read a file of each stage before it that may run without what lies between: Snakemake takes all that
+    follows a job that runs as seen to, forced or not, and then passes on from file to file, but by no ancient one.
+    """
+    of_training = ["training/fragments.provenance.json"]
+    return [
+        "model.provenance.json",
+        "token_budget.provenance.json",
+        *(of_training if wildcards.get("sample") == "training" else []),
+    ]
+
+
 def fasta_of(stage):
     """Return an input function that gives a sample's FASTA; the training's is made by the workflow itself."""
 

@@ -3,6 +3,7 @@ rule embed:
         proteins=reads("embed", "{sample}/prepared/proteins.faa"),
         manifests=reads("embed", "{sample}/manifests"),
         packed=reads("embed", "{sample}/manifests.provenance.json"),
+        before=reads("embed", records_before),
         model=reads("embed", "model.json"),  # its size says how much memory to ask for
         budget=reads("embed", "token_budget.json"),  # its device says how many threads
     output:

@@ -6,6 +6,7 @@ rule merge:
             "{sample}/prepared/provenance.json",
             "{sample}/duplicates.tsv",
             "{sample}/manifests.provenance.json",
+            records_before,
         ),
         shards=reads("merge", shards_of),
     output:

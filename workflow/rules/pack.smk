@@ -7,7 +7,7 @@ rule pack:
             "{sample}/prepared/provenance.json",
         ),
         budget=reads("pack", "token_budget.json"),
-        probed=reads("pack", "token_budget.provenance.json"),
+        before=reads("pack", records_before),
     output:
         manifests=directory(f"{OUT}/{{sample}}/manifests"),
         duplicates=f"{OUT}/{{sample}}/duplicates.tsv",

@@ -12,6 +12,7 @@ rule summary:
                 "embeddings.provenance.json",
             ),
             *of_samples(called_samples(), "contigs.tsv", "contigs.provenance.json"),
+            records_before,
         ),
     output:
         samples=report(

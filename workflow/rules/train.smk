@@ -32,9 +32,11 @@ rule train:
                 "fragments.provenance.json",
                 "prepared/proteins.tsv",
                 "prepared/provenance.json",
+                "manifests.provenance.json",
                 "embeddings.h5",
                 "embeddings.provenance.json",
             ),
+            records_before,
         ),
         sheet=outside("train", config["training"]),
     output:
