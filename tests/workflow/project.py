@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -14,10 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import yaml
 
 from tests import oracle
 from tests.conftest import AMINO_ACIDS, ROOT
+from virnucpro.calling.classifier import Classifier, save_classifier
+from virnucpro.calling.features import NAMES
+from virnucpro.calling.requirements import Requirements
+from virnucpro.config import DEFAULTS
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.files import file_digest
 
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 SNAKEMAKE = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
@@ -52,7 +60,8 @@ class Project:
         self.folder = folder
         self.environment = environment
         self.results = folder / "out"
-        oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), folder / "tiny.pt")
+        if not (folder / "tiny.pt").exists():
+            oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), folder / "tiny.pt")
         self.config = {
             "samples": "samples.tsv",
             "outdir": "out",
@@ -74,6 +83,45 @@ class Project:
         proteins = (f">p{number}\n{''.join(rng.choices(AMINO_ACIDS, k=60))}\n" for number in range(20_000))
         self.add(sample, "".join(proteins), kind="proteins")
         self.config |= {"token_budget": 600_000, "shard_tokens": 2_000_000}
+
+    def add_classifier(self, name: str = "tiny", seed: int = 0) -> None:
+        """Have contigs called by a classifier for the small model that has learned nothing, but is always sure."""
+        rng = np.random.default_rng(seed)
+        experts, networks, hidden, inputs = 2, 2, 4, 32 + 3
+        features = experts + len(NAMES)
+        embedding = EmbeddingDescription(
+            encoder="tiny",
+            encoder_sha256=file_digest(self.folder / "tiny.pt"),
+            embed_dim=32,
+            layers=(2,),
+            pooling="mean",
+            precision="float32",
+            proteins="frame",
+            short_chunks=tuple(DEFAULTS["short_chunks"]),
+            **{name: DEFAULTS[name] for name in ("chunk_size", "max_sequence_length", "long_proteins")},
+        )
+        classifier = Classifier(
+            mean=np.zeros(inputs, np.float32),
+            scale=np.ones(inputs, np.float32),
+            hidden_weight=rng.normal(size=(experts, networks, hidden, inputs)).astype(np.float16),
+            hidden_bias=rng.normal(size=(experts, networks, hidden)).astype(np.float32),
+            output_weight=rng.normal(size=(experts, networks, hidden)).astype(np.float32),
+            output_bias=rng.normal(size=(experts, networks)).astype(np.float32),
+            contig_mean=np.zeros(features, np.float32),
+            contig_scale=np.ones(features, np.float32),
+            contig_weight=rng.normal(size=features).astype(np.float32),
+            contig_bias=np.zeros(1, np.float32),
+            requirements=Requirements(embedding, viral_from=-5.5, cellular_to=-5.5, fewest_residues=1),
+        )
+        save_classifier(classifier, self.folder / f"{name}.safetensors")
+        self.config |= {"call": True, "classifier": f"{name}.safetensors"}
+
+    def copy(self, folder: Path) -> "Project":
+        """Return the project in another folder, with its results and all that Snakemake has noted."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        made = Project(folder, self.environment)
+        made.config, made.samples = self.config.copy(), self.samples.copy()
+        return made
 
     def write(self) -> None:
         rows = "".join(f"{sample}\t{sample}.fa\t{kind}\n" for sample, kind in self.samples.items())
