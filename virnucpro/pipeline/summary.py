@@ -9,7 +9,14 @@ import pandas as pd
 
 from virnucpro.calling import CALL_FILES
 from virnucpro.data.files import atomic_path, write_text
-from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import (
+    FileState,
+    Provenance,
+    begin_writing,
+    checked_input,
+    read_provenance,
+    write_provenance,
+)
 from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.report.packing import draw_packing
 
@@ -33,32 +40,27 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
     record = output_dir / "summary.provenance.json"
+    inputs = {}
+    for sample in samples:
+        read = _inputs(output_dir / sample, sample in called)
+        inputs |= {f"{sample}/{name}": state for name, state in read.items()}
     begin_writing(record, outputs)
     rows, manifests, sequences, calls = [], [], 0, []
-    inputs = {}
     reasons: Counter[str] = Counter()
     with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
         for sample in samples:
             folder = output_dir / sample
-            prepared = folder / "prepared" / "provenance.json"
-            inputs[f"{sample}/records.tsv"] = checked_input(prepared.with_name("records.tsv"), prepared)
-            records = read_table(prepared.with_name("records.tsv"), "record")
+            records = read_table(folder / "prepared" / "records.tsv", "record")
             packed = read_provenance(folder / "manifests.provenance.json")
-            of_shards = [f"manifests/{shard['shard']}.json" for shard in packed.details["shards"]]
-            inputs |= {f"{sample}/{name}": packed.outputs[name] for name in of_shards}
             merged = read_provenance(folder / "embeddings.provenance.json")
-            inputs[f"{sample}/embeddings.h5"] = merged.outputs["embeddings.h5"]
             without = records[records["proteins"] == 0]
             missed = pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)})
             append_table(missed, path)
             reasons.update(missed["reason"])
             rows.append({"sample": sample} | _count_records(records) | _count_packing(packed, merged))
-            manifests += [folder / name for name in of_shards]
+            manifests += [folder / "manifests" / f"{shard['shard']}.json" for shard in packed.details["shards"]]
             sequences += sum(shard["sequences"] for shard in packed.details["shards"])
             if sample in called:
-                inputs[f"{sample}/contigs.tsv"] = checked_input(
-                    folder / "contigs.tsv", folder / "contigs.provenance.json"
-                )
                 contigs = read_table(folder / "contigs.tsv", "contig", "call")
                 rows[-1] |= {call: int((contigs["call"] == call).sum()) for call in CALLS}
                 calls.append(contigs.head(SHOWN_CONTIGS + 1).assign(sample=sample))
@@ -76,6 +78,18 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     write_text(output_dir / "summary.txt", shown + _describe(table, reasons, output_dir))
     settings = {"samples": list(samples), "called": list(called)}
     write_provenance(record, "summary", settings, inputs, outputs)
+
+
+def _inputs(folder: Path, is_called: bool) -> dict[str, FileState]:
+    """Return the files of a sample that are read, or that are too large to be read but for what their records say."""
+    prepared = folder / "prepared" / "provenance.json"
+    inputs = {"records.tsv": checked_input(prepared.with_name("records.tsv"), prepared)}
+    packed = read_provenance(folder / "manifests.provenance.json")
+    inputs |= {name: state for name, state in packed.outputs.items() if name.startswith("manifests/")}
+    inputs["embeddings.h5"] = read_provenance(folder / "embeddings.provenance.json").outputs["embeddings.h5"]
+    if is_called:
+        inputs["contigs.tsv"] = checked_input(folder / "contigs.tsv", folder / "contigs.provenance.json")
+    return inputs
 
 
 def _count_records(records: pd.DataFrame) -> dict[str, int]:
