@@ -40,7 +40,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
     record = output_dir / "summary.provenance.json"
-    inputs = {}
+    inputs: dict[str, FileState] = {}
     for sample in samples:
         read = _inputs(output_dir / sample, sample in called)
         inputs |= {f"{sample}/{name}": state for name, state in read.items()}
