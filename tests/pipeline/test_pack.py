@@ -141,3 +141,21 @@ def test_what_prepare_did_not_write_is_refused(sample: Sample, tmp_path: Path) -
     (sample.folder / "prepared" / "provenance.json").unlink()
     with pytest.raises(UserError, match="the stage that writes it has not finished"):
         sample.pack()
+
+
+def test_what_was_cut_shares_with_what_was_cut_alone(sample: Sample, random_protein: Callable[[int], str]) -> None:
+    long = random_protein(90)
+    sample.prepare({"whole": long[:64], "long": long, "copy": long, "longer": long + "A"})
+    sample.pack()
+    duplicates = pd.read_csv(sample.folder / "duplicates.tsv", sep="\t")
+    assert duplicates.to_numpy().tolist() == [["copy", 0, "long", 0, 1], ["longer", 0, "long", 0, 1]]
+    details = json.loads((sample.folder / "manifests.provenance.json").read_text())["details"]
+    assert (details["duplicates"], details["truncated"]) == (2, 3)
+
+
+def test_windows_of_which_other_residues_count_are_others(sample: Sample) -> None:
+    sample.prepare({"same": "A" * 150})
+    sample.pack(long_proteins="windows")
+    pools = {(w.pool_begin - w.begin, w.pool_end - w.begin) for w in overlapping_windows(150, 64)}
+    assert len(pools) > 1
+    assert len(packed(sample)) == len(pools)
