@@ -1,4 +1,4 @@
-# make demo: the workflow on a small real sample.  make test: every check.  Both set up what they need in .venv first.
+# make demo: virnucpro run on a small real sample.  make test: every check.  Both set up what they need in .venv first.
 # make benchmark: embedding beside its peers, about twenty minutes on two cores; these go to .venv-benchmark and
 # .venv-esm-cpp.
 PYTHON ?= python3
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: demo test lint benchmark clean
 
 demo: $(VENV)/.installed
-	snakemake --cores all
+	virnucpro run config/demo.fna.gz
 
 test: $(VENV)/.installed-test lint
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadscope  # a process a core, not a process and a thread for each
