@@ -1,10 +1,10 @@
 """A run that is made up: its plan, and Snakemake's events as the child process writes them."""
 
-import json
 import time
 from pathlib import Path
 
 from virnucpro.config import DEFAULTS
+from virnucpro.data.provenance import write_provenance
 from virnucpro.run.plan import Plan
 from virnucpro.run.progress import Progress
 
@@ -46,7 +46,5 @@ class Events:
 
 def write_packed(progress: Progress, sample: str, *tokens: int) -> None:
     shards = [{"shard": f"{number:04d}", "tokens": count} for number, count in enumerate(tokens, start=1)]
-    record = {"stage": "pack", "settings": {}, "inputs": {}, "outputs": {}, "details": {"shards": shards}, "version": 1}
     path = progress.plan.outdir / sample / "manifests.provenance.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record))
+    write_provenance(path, "pack", {}, {}, [], {"shards": shards})
