@@ -28,16 +28,16 @@ def test_fetched_once_and_recorded(mirror: Mirror, cache: Path) -> None:
 
 
 def test_fetch_model_writes_what_it_found(mirror: Mirror, tmp_path: Path) -> None:
-    fetch_model(NAME, tmp_path / "model.json")
+    fetch_model(NAME, [-1], tmp_path / "model.json")
     card = json.loads((tmp_path / "model.json").read_text())
     sha256 = hashlib.sha256(mirror.body).hexdigest()
     assert card == {"name": NAME, "sha256": sha256, "layers": 2, "embed_dim": 64, "heads": 4}
 
 
 def test_layers_are_checked_before_anything_is_packed(mirror: Mirror, tmp_path: Path) -> None:
-    fetch_model(NAME, None, [0, -1])
+    fetch_model(NAME, [0, -1])
     with pytest.raises(UserError, match="no layer 3, only 0"):
-        fetch_model(NAME, tmp_path / "model.json", [1, 3])
+        fetch_model(NAME, [1, 3], tmp_path / "model.json")
     assert not (tmp_path / "model.json").exists()
 
 

@@ -40,7 +40,7 @@ class Folder:
         (self.path / name).write_text("".join(records))
 
     def command(self, *arguments: str) -> list[str]:
-        return [*VIRNUCPRO, "run", *arguments, *self.settings]
+        return [*VIRNUCPRO, "run", *self.settings, *arguments]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -71,7 +71,7 @@ def test_contigs_are_called_by_the_classifier(project: Project) -> None:
     assert table["reason"].tolist() == ["", "", "no open frame", "nothing in the record"]
     frames = pd.read_csv(project.results / "soil" / "frames.tsv", sep="\t")
     proteins = (project.results / "soil" / "prepared" / "proteins.faa").read_text().split()
-    assert [f">{name}" for name in frames["frame"]] == proteins[::2]
+    assert [f">{name}" for name in frames["protein"]] == proteins[::2]
     assert (frames.groupby("contig").size()[["v", "c"]].tolist()) == table["frames"].tolist()[:2]
     viral = gzip.decompress((project.results / "soil" / "viral.fasta.gz").read_bytes()).decode().splitlines()
     assert viral[0].split()[0] == ">v"

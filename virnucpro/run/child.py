@@ -11,9 +11,11 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 EVENTS = {"run_info", "job_info", "job_finished", "job_error", "error"}  # of Snakemake's, those of use
@@ -54,7 +56,21 @@ def main() -> None:
     # Snakemake's logger takes away its own handlers, and passes records on to those of the logger above it.
     logging.getLogger("snakemake").addHandler(EventWriter(events))
     sys.argv[0] = "snakemake"
-    snakemake(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="snakemake-") as folder:
+        _cache_somewhere(folder)
+        snakemake(sys.argv[1:])
+
+
+def _cache_somewhere(folder: str) -> None:
+    """Have Snakemake keep its cache in a folder, if not even an empty one can be made where it should be."""
+    from platformdirs import AppDirs
+    from snakemake import common
+
+    try:
+        Path(common.get_appdirs().user_cache_dir).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        redirected = type("Redirected", (AppDirs,), {"user_cache_dir": folder})
+        common.APPDIRS = redirected("snakemake", "snakemake")
 
 
 def _stop_at_end(lifeline: io.BufferedReader) -> None:
