@@ -69,7 +69,7 @@ def project(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Proje
     made = Project(tmp_path_factory.mktemp("slurm"))
     for sample, seed in SAMPLES.items():
         made.add(sample, contigs(seed))
-    made.config["shard_tokens"] = 3000  # 5 shards
+    made.config["shard_tokens"] = 300  # three shards a sample, by the size of its file
     done = submit(cluster, made)
     assert done.returncode == 0, done.stderr
     return made
