@@ -90,7 +90,8 @@ def test_every_stage_is_a_job_in_its_partition(cluster: Cluster, project: Projec
 
 
 def test_the_provenance_names_the_command_that_submitted(project: Project) -> None:
-    provenance = json.loads((project.results / "soil" / "embeddings.provenance.json").read_text())
+    record = json.loads((project.results / "soil" / "embeddings.provenance.json").read_text())
+    provenance = record["details"]
     assert provenance["command"].endswith(shlex.join(command(project)[1:]))
     assert provenance["devices"] == ["cpu"]
 
