@@ -75,22 +75,26 @@ def embed(
     residues = [_pooled(sequence) for sequence in sequences.values()] if per_residue else None
     ids, begins = [name for name, _ in sequences], [begin for _, begin in sequences]
     begin_writing(record, [output])
-    with new_embedding_file(output, ids, description, residues, begins) as file:
-        details = _NOTHING
-        if sequences:
-            weights = _find_weights(model, description, manifest_path)
-            if threads:
-                torch.set_num_threads(threads)
-            with lease_device(device) as leased:
-                esm2 = load_esm2(weights, leased, DTYPES[description.precision])
-                shapes = _shapes_of_bins(manifest, esm2) if compiled else []
-                runner = AsyncInferenceRunner(esm2, description.layers, per_residue, shapes)
-                where = _describe(esm2, leased, manifest)
-                logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
-                progress = _Progress(manifest)
+    new_file = new_embedding_file(output, ids, description, residues, begins)
+    if sequences:
+        weights = _find_weights(model, description, manifest_path)
+        if threads:
+            torch.set_num_threads(threads)
+        with lease_device(device) as leased:
+            esm2 = load_esm2(weights, leased, DTYPES[description.precision])
+            shapes = _shapes_of_bins(manifest, esm2) if compiled else []
+            runner = AsyncInferenceRunner(esm2, description.layers, per_residue, shapes)
+            where = _describe(esm2, leased, manifest)
+            logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
+            progress = _Progress(manifest)
+            with new_file as file:
                 _run(runner, manifest, sequences, file, progress)
-                ran = {"device": describe_device(leased), "attention": esm2.attention.__name__}
-            details = {**ran, "compiled": runner.compiled, **progress.totals()}
+            ran = {"device": describe_device(leased), "attention": esm2.attention.__name__}
+        details = {**ran, "compiled": runner.compiled, **progress.totals()}
+    else:
+        details = _NOTHING
+        with new_file:
+            pass
     write_provenance(record, "embed", {"per_residue": per_residue}, {"manifest": source}, [output], details)
 
 
