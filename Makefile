@@ -1,16 +1,17 @@
 # make demo: virnucpro run on a small real sample.  make test: every check.  Both set up what they need in .venv first.
 # make benchmark: embedding beside its peers, about twenty minutes on two cores; these go to .venv-benchmark and
-# .venv-esm-cpp.
+# .venv-esm-cpp.  make benchmark-gpu: tests/gpu and the same on a machine with a GPU, in ten minutes, with the Python that
+# is there: it needs torch, this package's dependencies, fair-esm, transformers and pytest, and no network.
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark benchmark-gpu clean
 
 demo: $(VENV)/.installed
 	virnucpro run config/demo.fna.gz
 
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test .venv-multiqc/.installed lint
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadscope  # a process a core, not a process and a thread for each
 
 lint: $(VENV)/.installed-test
@@ -19,9 +20,13 @@ lint: $(VENV)/.installed-test
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	hadolint Containerfile
 
 benchmark: .venv-benchmark/.installed .venv-esm-cpp/.installed
 	.venv-benchmark/bin/python benchmarks/embedding.py
+
+benchmark-gpu:
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
 
 .venv-benchmark/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-benchmark
@@ -40,6 +45,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv-multiqc/.installed:
+	$(PYTHON) -m venv .venv-multiqc
+	.venv-multiqc/bin/pip install --quiet multiqc==1.35
 	touch $@
 
 clean:

@@ -56,6 +56,10 @@ def jaeger(fasta: Path, folder: Path) -> pd.DataFrame:
     return pd.DataFrame({"log_odds": table["phage_score"] - others, "call": call}, index=table.index)
 
 
+PROKARYOTIC = ("phage", "archaeal virus", "bacteria", "archaea", "plasmid")
+LENGTHS = {"1.5 to 3 kb": (1_500, 3_000), "3 to 10 kb": (3_000, 10_000), "10 to 40 kb": (10_000, 40_001)}
+
+
 def main() -> None:
     """Run the peers and write results/calls.md."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,16 +81,13 @@ def main() -> None:
             # What a peer leaves out it does not call; it ranks last.
             calls["log_odds"] = calls["log_odds"].fillna(calls["log_odds"].min() - 1)
             found[name] = test.assign(**calls.fillna("unresolved"))
-    kinds = {
-        "all": test["group"].notna(),
-        "phages against bacteria and archaea": test["group"].str.contains(
-            "Caudoviricetes|Microviridae|Autolykiviridae|Rudiviridae|cell:bacteria|cell:archaea|cell:plasmid"
-        ),
-    }
-    rows = []
-    for kind, chosen in kinds.items():
-        for name, table in found.items():
-            rows.append((kind, name, *describe(evaluate(table[chosen]))))
+    parts = {"all": test["length"] > 0, "phages and archaeal viruses": test["kind"].isin(PROKARYOTIC)}
+    parts |= {name: test["length"].between(low, high, inclusive="left") for name, (low, high) in LENGTHS.items()}
+    rows = [
+        (part, name, *describe(evaluate(table[chosen])))
+        for part, chosen in parts.items()
+        for name, table in found.items()
+    ]
     header = ("contigs", "", "viral", "cellular", "AUROC", "viral found", "cellular called viral", "not called")
     title = "Calls of contigs of groups held out, with 95 % intervals"
     write_result("calls", title, (*header, "found at 1.7 % false"), rows)

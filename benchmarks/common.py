@@ -39,10 +39,14 @@ def fewest_bins(tokens: npt.NDArray[np.int64], budget: int) -> int:
     return -(-int(tokens.sum()) // budget)
 
 
+def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, tuple("---:" for _ in header), *rows])
+
+
 def write_result(name: str, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]], note: str = "") -> None:
     """Print a Markdown table, and write it to results/NAME.md with its title, a note and the machine."""
-    lines = [header, tuple("---:" for _ in header), *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = markdown(header, rows)
     print(table)
     note = f"{note}\n\n" if note else ""
     (RESULTS / f"{name}.md").write_text(f"# {title}\n\n{table}\n\n{note}Machine: {_describe_machine()}.\n")

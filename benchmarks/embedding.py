@@ -1,4 +1,4 @@
-"""Embedding side by side: virnucpro, fair-esm, Hugging Face's EsmModel, esm-cpp, and bare matrix products alone."""
+"""Embedding on a CPU: virnucpro beside fair-esm, Hugging Face's EsmModel, esm-cpp, and bare matrix products alone."""
 
 import argparse
 import itertools
@@ -21,11 +21,9 @@ from torch import Tensor
 
 from virnucpro.data import GreedyPacker, VarlenCollator
 from virnucpro.data.budget import CPU_TOKEN_BUDGET
-from virnucpro.data.collation import BatchShape, PackedBatch, batch_shapes
-from virnucpro.data.packing import SPECIAL_TOKENS
+from virnucpro.data.collation import PackedBatch
 from virnucpro.encoders.alphabet import BOS, EOS, PAD
-from virnucpro.encoders.checkpoint import load_esm2
-from virnucpro.encoders.compiled import StaticForward
+from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.esm2 import ESM2
 
 
@@ -34,17 +32,16 @@ class Size(NamedTuple):
 
     layers: int
     embed_dim: int
-    tokens: int
-    repeats: int
+    tokens: int = 0
+    repeats: int = 0
+    heads: int = 20
 
 
-HEADS = 20
 SIZES = {"8M": Size(6, 320, 8192, 5), "35M": Size(12, 480, 8192, 3), "150M": Size(30, 640, 4096, 3)}
-GPU_SIZES = {"650M": Size(33, 1280, 1_000_000, 5), "3B": Size(36, 2560, 300_000, 3)}
 KINDS = ("frame", "protein")
 PEERS = ("fair-esm", "transformers", "esm-cpp FP32")  # the best of these is what virnucpro is compared with
-PEER_TOKENS = {"cpu": (1024, 2048, 4096), "cuda": (16384, 32768, 65536)}  # of a padded batch; each peer's best counts
-GPU_TOKEN_BUDGET = 65536
+PEER_TOKENS = (1024, 2048, 4096)  # of a padded batch; each peer's best counts
+CPU = torch.device("cpu")
 
 SAMPLE = 20  # times the tokens that are timed: batches are made of so many, as of a real sample
 
@@ -59,16 +56,10 @@ def sequences_of(kind: str, tokens: int) -> list[str]:
     return ["".join(row[:length]) for row, length in zip(residues, lengths, strict=True)]
 
 
-def packed_batches(
-    sequences: list[str], budget: int, device: torch.device, filled_up: bool = False
-) -> tuple[list[PackedBatch], list[BatchShape]]:
-    """Return the sequences as virnucpro packs them, and the shapes that they are filled up to."""
+def packed_batches(sequences: list[str]) -> list[PackedBatch]:
+    """Return the sequences as virnucpro packs them."""
     entries = [{"id": str(number), "sequence": sequence} for number, sequence in enumerate(sequences)]
-    bins = spread(GreedyPacker(budget).pack_sequences(entries))
-    tokens = [[len(entry["sequence"]) + SPECIAL_TOKENS for entry in a_bin] for a_bin in bins]
-    shapes = batch_shapes(tokens, budget) if filled_up else []
-    collate = VarlenCollator(shapes=shapes)
-    return [collate(a_bin).to(device) for a_bin in bins], shapes
+    return [VarlenCollator()(a_bin) for a_bin in spread(GreedyPacker(CPU_TOKEN_BUDGET).pack_sequences(entries))]
 
 
 def spread(batches: list[Any]) -> list[Any]:
@@ -94,7 +85,7 @@ def hugging_face(size: Size, device: torch.device, dtype: torch.dtype) -> transf
         vocab_size=33,
         hidden_size=size.embed_dim,
         num_hidden_layers=size.layers,
-        num_attention_heads=HEADS,
+        num_attention_heads=size.heads,
         intermediate_size=4 * size.embed_dim,
         position_embedding_type="rotary",
         token_dropout=True,
@@ -109,14 +100,13 @@ def hugging_face(size: Size, device: torch.device, dtype: torch.dtype) -> transf
 def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
     """Run nothing but the matrix products of a forward, those of attention one sequence at a time, within the cache."""
     weight = model.layers[0].fc1.weight
-    dim, heads, device = model.config.embed_dim, model.config.heads, weight.device
+    dim, heads = model.config.embed_dim, model.config.heads
     longest = max(batch.max_seqlen for batch in batches)
-    attention_dtype = torch.float32 if device.type == "cpu" else weight.dtype
-    scores = torch.empty(heads * longest * longest, dtype=attention_dtype, device=device)
+    scores = torch.empty(heads * longest * longest)
     for batch in batches:
-        x = torch.zeros(len(batch.input_ids), dim, dtype=weight.dtype, device=device)
-        wide = torch.zeros(len(batch.input_ids), 4 * dim, dtype=weight.dtype, device=device)
-        heads_of = x.to(attention_dtype).view(len(x), heads, -1).transpose(0, 1).contiguous()
+        x = torch.zeros(len(batch.input_ids), dim, dtype=weight.dtype)
+        wide = torch.zeros(len(batch.input_ids), 4 * dim, dtype=weight.dtype)
+        heads_of = x.float().view(len(x), heads, -1).transpose(0, 1).contiguous()
         for layer in model.layers:
             for product, operand in ((layer.qkv, x), (layer.out, x), (layer.fc1, x), (layer.fc2, wide)):
                 product(operand)
@@ -127,17 +117,12 @@ def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
                 torch.bmm(square, own)
 
 
-def contenders(
-    size: Size, sequences: list[str], checkpoint: Path, device: torch.device, stack: ExitStack
-) -> dict[str, list[Run]]:
+def contenders(size: Size, sequences: list[str], checkpoint: Path, stack: ExitStack) -> dict[str, list[Run]]:
     """Return what is timed and its tokens, by name; of a peer, a run for every token size it may be best at."""
-    half = torch.bfloat16 if device.type == "cpu" else torch.float16
-    peer_dtype, peer_precision = (torch.float32, "FP32") if device.type == "cpu" else (half, "FP16")
-    budget = CPU_TOKEN_BUDGET if device.type == "cpu" else GPU_TOKEN_BUDGET
-    padded = [padded_batches(sequences, tokens, device) for tokens in PEER_TOKENS[device.type]]
-    packed, _ = packed_batches(sequences, budget, device)
-    fair = esm.ESM2(size.layers, size.embed_dim, HEADS).eval().to(device, peer_dtype)
-    face = hugging_face(size, device, peer_dtype)
+    padded = [padded_batches(sequences, tokens, CPU) for tokens in PEER_TOKENS]
+    packed = packed_batches(sequences)
+    fair = esm.ESM2(size.layers, size.embed_dim, size.heads).eval()
+    face = hugging_face(size, CPU, torch.float32)
 
     def run_fair(batches: list[Tensor]) -> None:
         for tokens in batches:
@@ -150,52 +135,45 @@ def contenders(
 
     residues = [sum(int((tokens != PAD).sum()) for tokens in batches) for batches in padded]
     runs: dict[str, list[Run]] = {
-        f"fair-esm {peer_precision}": [(lambda b=b: run_fair(b), n) for b, n in zip(padded, residues, strict=True)],
-        f"transformers {peer_precision}": [(lambda b=b: run_face(b), n) for b, n in zip(padded, residues, strict=True)],
+        "fair-esm FP32": [(lambda b=b: run_fair(b), n) for b, n in zip(padded, residues, strict=True)],
+        "transformers FP32": [(lambda b=b: run_face(b), n) for b, n in zip(padded, residues, strict=True)],
     }
-    if device.type == "cpu":
-        ask = stack.enter_context(esm_cpp(checkpoint, padded))
-        for precision in ("FP32", "INT8"):
-            runs[f"esm-cpp {precision}"] = [
-                (lambda p=precision, c=call, i=i: ask(p, c, i), n)
-                for call, (i, n) in itertools.product(ESM_CPP_CALLS, enumerate(residues))
-            ]
+    ask = stack.enter_context(esm_cpp(checkpoint, padded))
+    for precision in ("FP32", "INT8"):
+        runs[f"esm-cpp {precision}"] = [
+            (lambda p=precision, c=call, i=i: ask(p, c, i), n)
+            for call, (i, n) in itertools.product(ESM_CPP_CALLS, enumerate(residues))
+        ]
     total = sum(len(batch.input_ids) - batch.padding for batch in packed)
     for dtype, name in ((torch.float32, "FP32"), (torch.bfloat16, "BF16")):
-        model = load_esm2(checkpoint, device, dtype)
+        model = load_encoder(checkpoint, CPU, dtype)
         runs[f"virnucpro {name}"] = [(lambda m=model: [m(batch) for batch in packed], total)]
         runs[f"bare products {name}"] = [(lambda m=model: bare_products(m, packed), total)]
-    if device.type == "cuda":
-        filled_up, shapes = packed_batches(sequences, budget, device, filled_up=True)
-        forward = StaticForward(load_esm2(checkpoint, device, torch.bfloat16), shapes)
-        runs["virnucpro BF16 compiled"] = [(lambda: [forward(batch, [size.layers]) for batch in filled_up], total)]
     return runs
 
 
-def seconds_a_token(run: Run, device: torch.device) -> float:
-    """Return how long a run takes for each of its tokens, the device's work included."""
+def seconds_a_token(run: Run) -> float:
+    """Return how long a run takes for each of its tokens."""
     start = time.perf_counter()
     run[0]()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
     return (time.perf_counter() - start) / run[1]
 
 
 @torch.inference_mode()
-def measure(size: Size, sequences: list[str], device: torch.device) -> dict[str, float]:
+def measure(size: Size, sequences: list[str]) -> dict[str, float]:
     """Return tokens/s of every contender at its best token size: medians of interleaved repeats."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         checkpoint = Path(folder) / "random.pt"
         torch.manual_seed(SEED)
-        torch.save(esm.ESM2(size.layers, size.embed_dim, HEADS).state_dict(), checkpoint)
-        every = contenders(size, sequences, checkpoint, device, stack)
+        torch.save(esm.ESM2(size.layers, size.embed_dim, size.heads).state_dict(), checkpoint)
+        every = contenders(size, sequences, checkpoint, stack)
         for runs in every.values():
-            seconds_a_token(runs[0], device)
-        best = {name: min(runs, key=lambda run: seconds_a_token(run, device)) for name, runs in every.items()}
+            seconds_a_token(runs[0])
+        best = {name: min(runs, key=lambda run: seconds_a_token(run)) for name, runs in every.items()}
         times: dict[str, list[float]] = {name: [] for name in best}
         for _ in range(size.repeats):
             for name, run in best.items():
-                times[name].append(seconds_a_token(run, device))
+                times[name].append(seconds_a_token(run))
     return {name: 1 / statistics.median(taken) for name, taken in times.items()}
 
 
@@ -216,16 +194,12 @@ def draw(results: dict[tuple[str, str], dict[str, float]], path: Path) -> None:
 
 
 def main() -> None:
-    """Write results/embedding.md and .png, or results/embedding_CARD.md and .png where there is a GPU."""
+    """Write results/embedding.md and .png."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", nargs="+", default=None, help="8M 35M 150M on a CPU, 650M 3B on a GPU")
-    options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sizes = GPU_SIZES if device.type == "cuda" else SIZES
-    sizes = {name: sizes[name] for name in options.sizes or sizes}
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     results = {}
-    for (name, size), kind in itertools.product(sizes.items(), KINDS):
-        results[name, kind] = measure(size, sequences_of(kind, SAMPLE * size.tokens), device)
+    for name, kind in itertools.product(parser.parse_args().sizes, KINDS):
+        results[name, kind] = measure(SIZES[name], sequences_of(kind, SAMPLE * SIZES[name].tokens))
         print(name, kind, {contender: round(speed) for contender, speed in results[name, kind].items()}, flush=True)
     rows = []
     for (name, kind), speeds in results.items():
@@ -234,21 +208,14 @@ def main() -> None:
             bare = speeds[f"bare products {contender.split()[1]}"] if contender.startswith("virnucpro") else None
             share = f"{100 * speed / bare:.0f} %" if bare else ""
             rows.append((name, kind, contender, f"{speed:,.0f}", f"{speed / peer:.2f}", share))
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name()
-        gpu, file = f"GPU: {name}.", f"embedding_{name.replace(' ', '_')}"
-    else:
-        rows += [(name, "both", "on a GPU", "", "", "") for name in GPU_SIZES]
-        gpu, file = "No GPU was at hand, so its rows are empty.", "embedding"
     note = (
-        f"{gpu} Weights are random, lengths are real. Peers ran over batches sorted by length, each at the best of "
-        f"{', '.join(map(str, PEER_TOKENS[device.type]))} padded tokens. torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, fair-esm 2.0.0"
-        f"{', esm-cpp 0.2.1' if device.type == 'cpu' else ''}."
+        "Weights are random, lengths are real. Peers ran over batches sorted by length, each at the best of "
+        f"{', '.join(map(str, PEER_TOKENS))} padded tokens. torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, fair-esm 2.0.0, esm-cpp 0.2.1."
     )
     header = ("size", "sequences", "what", "tokens/s", "to the best peer", "of the bare products")
-    write_result(file, "Embedding: tokens/s, medians of interleaved repeats", header, rows, note)
-    draw(results, RESULTS / f"{file}.png")
+    write_result("embedding", "Embedding: tokens/s, medians of interleaved repeats", header, rows, note)
+    draw(results, RESULTS / "embedding.png")
 
 
 if __name__ == "__main__":

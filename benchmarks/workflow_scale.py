@@ -3,76 +3,75 @@
 import argparse
 import os
 import random
-import shlex
-import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from common import SEED, write_result
 
+from tests.workflow.forks import running_server
 from tests.workflow.project import ENVIRONMENT, Project
 
-# In place of Python in the jobs: copies what the stage made of another sample, so that what remains is Snakemake.
-COPYING_PYTHON = """#!/bin/sh
-made={made}
-case $3 in
-prepare) mkdir -p "$5" && cp "$made"/prepared/* "$5" ;;
-pack) cp -r "$made"/manifests "$made"/duplicates.tsv "$made"/manifests.provenance.json "$4" ;;
-embed) cp "$made"/shards/0001.h5 "$6" && cp "$made"/shards/0001.json "${{6%.h5}}.json" ;;
-merge) cp "$made"/embeddings.h5 "$made"/embeddings.provenance.json "$4" ;;
-*) exec {python} "$@" ;;
-esac
+SNAKEMAKE = """#!{python}
+import sys
+from snakemake.cli import main
+sys.argv[0] = "snakemake"
+main()
 """
+HEADER = ("samples", "contigs each", "stages", "jobs", "planned", "GB", "run", "Snakemake", "a job", "again", "files")
 
 
 @dataclass
 class Run:
-    """Seconds of a core that a run took, with all its jobs and of Snakemake's own process, and how many jobs it had."""
+    """Seconds of a core, with all jobs and of Snakemake's process alone; how many jobs; the most memory in GB."""
 
     whole: float
     own: float
     jobs: int
+    gigabytes: float
 
 
 def main() -> None:
     """Run the workflow at every size, and write results/workflow_scale.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, nargs="*", default=[1, 10, 100], help="with every stage at work")
-    parser.add_argument("--copied", type=int, nargs="*", default=[10, 100, 1000], help="with stages that only copy")
+    parser.add_argument("--samples", type=int, nargs="*", default=[1, 10, 100], help="of ten contigs each")
+    parser.add_argument("--forked", type=int, nargs="*", default=[1000], help="whose stages are forks, not started")
+    parser.add_argument("--planned", type=int, nargs="*", default=[10_000], help="that are planned, and not run")
     parser.add_argument("--contigs", type=int, nargs="*", default=[1_000_000], help="in one sample")
     options = parser.parse_args()
-    rows = [measure(samples, 10) for samples in options.samples]
-    rows += [measure(samples, 10, copied=True) for samples in options.copied]
-    rows += [measure(1, contigs) for contigs in options.contigs]
-    header = ("samples", "contigs each", "stages", "jobs", "whole", "Snakemake", "again", "files", "metadata")
-    write_result("workflow_scale", "Seconds of a core that a run takes", header, rows)
+    rows = [measure(samples, 10, "real") for samples in options.samples]
+    with tempfile.TemporaryDirectory() as folder, forked_stages(Path(folder)) as environment:
+        rows += [measure(samples, 10, "forked", environment) for samples in options.forked]
+    rows += [measure(samples, 10, "none") for samples in options.planned]
+    rows += [measure(1, contigs, "real") for contigs in options.contigs]
+    write_result("workflow_scale", "Seconds of a core that a run takes", HEADER, rows)
 
 
-def measure(samples: int, contigs: int, copied: bool = False) -> tuple[str, ...]:
+def measure(samples: int, contigs: int, stages: str, environment: dict[str, str] = ENVIRONMENT) -> tuple[str, ...]:
     """Return a row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder))
         project.config["shard_tokens"] = 4_000_000
+        project.add_classifier()
         project.add("s1", random_contigs(contigs))
-        environment = ENVIRONMENT
-        if copied:
-            run(project, ENVIRONMENT)
-            environment = copying_environment(project)
         for number in range(2, samples + 1):
             (project.folder / f"s{number}.fa").symlink_to("s1.fa")
             project.samples[f"s{number}"] = "contigs"
-        first, again = run(project, environment), run(project, environment)
-        files = sum(path.is_file() for path in project.results.rglob("*"))
-        metadata = sum(path.is_file() for path in (project.folder / ".snakemake" / "metadata").rglob("*"))
-    figures = (f"{first.whole:.1f}", f"{first.own:.1f}", f"{again.whole:.1f}", f"{files:,}", f"{metadata:,}")
-    row = (f"{samples:,}", f"{contigs:,}", "copied" if copied else "real", f"{first.jobs:,}", *figures)
+        planned = run(project, environment, "-n")
+        row = [f"{samples:,}", f"{contigs:,}", stages, f"{planned.jobs:,}"]
+        row += [f"{planned.whole:.1f}", f"{planned.gigabytes:.2f}"]
+        if stages != "none":
+            first, again = run(project, environment), run(project, environment)
+            row += [f"{first.whole:.1f}", f"{first.own:.1f}", f"{first.own / first.jobs:.3f}", f"{again.whole:.1f}"]
+            row.append(f"{sum(path.is_file() for path in (project.results / 's1').rglob('*'))}")
+    row += ["-"] * (len(HEADER) - len(row))
     print(*row, sep="\t", file=sys.stderr)  # each takes minutes
-    return row
+    return tuple(row)
 
 
 def random_contigs(number: int) -> str:
@@ -81,23 +80,26 @@ def random_contigs(number: int) -> str:
     return "".join(f">c{index}\n{''.join(rng.choices('ACGT', k=150))}\n" for index in range(number))
 
 
-def copying_environment(project: Project) -> dict[str, str]:
-    """Return the environment in which the stages copy what was made of the first sample."""
-    made = project.folder / "made"
-    shutil.copytree(project.results / "s1", made)
-    python = project.folder / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text(COPYING_PYTHON.format(made=shlex.quote(str(made)), python=shlex.quote(sys.executable)))
-    python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    return ENVIRONMENT | {"PATH": f"{python.parent}:{ENVIRONMENT['PATH']}"}
+@contextmanager
+def forked_stages(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield an environment with a Snakemake of its own, whose stages are forks of a process that has loaded all."""
+    real = Path(sys.executable).resolve()
+    binaries = folder / "bin"  # beside the packages of this environment, as Python expects it
+    binaries.mkdir()
+    (folder / "lib").symlink_to(Path(sys.prefix, "lib"))
+    (folder / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
+    (binaries / "python3").symlink_to(real)
+    with running_server(binaries) as environment:
+        (binaries / "snakemake").write_text(SNAKEMAKE.format(python=binaries / "python3"))
+        yield environment
 
 
-def run(project: Project, environment: dict[str, str]) -> Run:
+def run(project: Project, environment: dict[str, str], *arguments: str) -> Run:
     """Run the workflow to its end."""
     project.write()
     log = project.folder / "log"
     with log.open("w") as file:
-        command = project.command("--resources", "gpu=2")
+        command = project.command("--resources", "gpu=2", *arguments)
         snakemake = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
         own = 0.0
         while not (ended := os.wait4(snakemake.pid, os.WNOHANG))[0]:
@@ -106,7 +108,8 @@ def run(project: Project, environment: dict[str, str]) -> Run:
     _, status, used = ended
     if status:
         sys.exit(log.read_text())
-    return Run(used.ru_utime + used.ru_stime, own, log.read_text().count("Finished jobid"))
+    jobs = [line.split()[1] for line in log.read_text().splitlines() if line.startswith("total ")]
+    return Run(used.ru_utime + used.ru_stime, own, int(jobs[0]) if jobs else 0, used.ru_maxrss / 1e6)
 
 
 def own_seconds(process: int) -> float:

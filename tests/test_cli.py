@@ -10,7 +10,21 @@ import pytest
 from tests.conftest import ROOT
 from virnucpro import stages
 
-STAGES = ["prepare", "fetch-model", "token-budget", "pack", "embed", "merge", "call", "summary", "fragment", "train"]
+STAGES = [
+    "prepare",
+    "fetch-model",
+    "token-budget",
+    "pack",
+    "embed",
+    "merge",
+    "call",
+    "summary",
+    "report",
+    "fragment",
+    "train",
+    "import-classifier",
+    "check-virnucpro",
+]
 
 
 def virnucpro(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -71,6 +85,15 @@ def test_a_list_is_written_after_its_option(
 def test_a_list_may_hold_negative_numbers() -> None:
     arguments = ["soil", "token_budget.json", "--layers", "0", "-1", "--sample", "soil"]
     assert stages.pack.make_context("pack", arguments).params["layers"] == (0, -1)
+
+
+def test_then_runs_one_command_after_another_until_one_fails(tmp_path: Path) -> None:
+    fasta = tmp_path / "then"
+    fasta.write_text(">c\nGCCGCCGCC\n")
+    first, second, third = (["prepare", fasta, tmp_path / name / "prepared"] for name in ("one", "two", "three"))
+    done = virnucpro(*first, "then", *second, "then", "prepare", tmp_path / "none", tmp_path / "x", "then", *third)
+    assert (done.returncode, done.stderr.splitlines()[-1].rpartition(": ")[2]) == (1, "no such file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "then", "two"]
 
 
 @pytest.mark.parametrize("arguments", [("prepare", "a", "b", "--chunk-size", "0"), ("pack", "a", "b", "c"), ()])

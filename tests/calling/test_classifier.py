@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +13,12 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from tests.data.test_embeddings import DESCRIPTION
-from virnucpro.calling.classifier import Classifier, contig_inputs, load_classifier, save_classifier
-from virnucpro.calling.features import NAMES
+from virnucpro.calling.classifier import (
+    Classifier,
+    load_classifier,
+    protein_inputs,
+    save_classifier,
+)
 from virnucpro.calling.requirements import Requirements, read_requirements
 from virnucpro.errors import UserError
 
@@ -22,9 +27,9 @@ REQUIREMENTS = Requirements(EMBEDDING, viral_from=1.5, cellular_to=0.5, fewest_r
 
 
 def rounded_networks() -> list[nn.Sequential]:
-    """Six networks over nine inputs, whose first weights float16 holds."""
+    """Two networks over nine inputs, whose first weights float16 holds."""
     torch.manual_seed(0)
-    made = [nn.Sequential(nn.Linear(9, 5), nn.GELU(), nn.Linear(5, 1)) for _ in range(6)]
+    made = [nn.Sequential(nn.Linear(9, 5), nn.GELU(), nn.Linear(5, 1)) for _ in range(2)]
     for network in made:
         network[0].weight.data = network[0].weight.data.half().float()
     return made
@@ -34,44 +39,45 @@ def rounded_networks() -> list[nn.Sequential]:
 def classifier() -> Classifier:
     rng = np.random.default_rng(0)
     parts = [[p.detach().numpy() for p in network.parameters()] for network in rounded_networks()]
-    arrays = (np.stack(part) for part in zip(*parts, strict=True))
-    hidden_weight, hidden_bias, output_weight, output_bias = (a.reshape(2, 3, *a.shape[1:]) for a in arrays)
-    inputs = 2 + len(NAMES)
+    hidden_weight, hidden_bias, output_weight, output_bias = (np.stack(part) for part in zip(*parts, strict=True))
     return Classifier(
         mean=rng.normal(size=9).astype(np.float32),
         scale=rng.uniform(0.5, 2, 9).astype(np.float32),
         hidden_weight=hidden_weight.astype(np.float16),
         hidden_bias=hidden_bias,
-        output_weight=output_weight[:, :, 0],
-        output_bias=output_bias[:, :, 0],
-        contig_mean=rng.normal(size=inputs).astype(np.float32),
-        contig_scale=rng.uniform(0.5, 2, inputs).astype(np.float32),
-        contig_weight=rng.normal(size=inputs).astype(np.float32),
+        output_weight=output_weight[:, 0],
+        output_bias=output_bias[:, 0],
+        contig_mean=rng.normal(size=2).astype(np.float32),
+        contig_scale=rng.uniform(0.5, 2, 2).astype(np.float32),
+        contig_weight=rng.normal(size=2).astype(np.float32),
         contig_bias=np.array([0.25], np.float32),
         requirements=REQUIREMENTS,
     )
 
 
-def test_frames_are_scored_as_torch_does(classifier: Classifier) -> None:
+def test_proteins_are_scored_as_torch_does(classifier: Classifier) -> None:
     rng = np.random.default_rng(1)
     inputs = rng.normal(size=(40, 9)).astype(np.float32)
     standard = ((torch.tensor(inputs) - torch.tensor(classifier.mean)) / torch.tensor(classifier.scale)).clamp(-6, 6)
     with torch.inference_mode():
-        outputs = torch.stack([network(standard)[:, 0] for network in rounded_networks()])
-    expected = torch.stack([outputs[:3].mean(0), outputs[3:].mean(0)], dim=1)
-    np.testing.assert_allclose(classifier.frame_log_odds(inputs), expected, atol=1e-5)
+        expected = torch.stack([network(standard)[:, 0] for network in rounded_networks()]).mean(0)
+    np.testing.assert_allclose(classifier.protein_log_odds(inputs), expected, atol=1e-5)
 
 
 def test_contigs_are_a_regression_over_their_evidence(classifier: Classifier) -> None:
-    features = np.random.default_rng(2).normal(size=(3, len(NAMES)))
-    inputs = contig_inputs(np.array([[3.0, 6.0], [-8.0, 4.0], [0.0, 0.0]]), [5, 12, 0], features)
-    np.testing.assert_allclose(inputs[:, :2], [[1, 2], [-2, 1], [0, 0]])
-    np.testing.assert_array_equal(inputs[:, 2:], features)
-    standard = (inputs - classifier.contig_mean) / classifier.contig_scale
+    evidence = np.random.default_rng(2).normal(size=(3, 2))
+    standard = (evidence - classifier.contig_mean) / classifier.contig_scale
     expected = [
         float(sum(a * b for a, b in zip(row, classifier.contig_weight, strict=True))) + 0.25 for row in standard
     ]
-    np.testing.assert_allclose(classifier.contig_log_odds(inputs), expected, rtol=1e-5)
+    np.testing.assert_allclose(classifier.contig_log_odds(evidence), expected, rtol=1e-5)
+
+
+def test_inputs_are_layers_side_by_side_and_the_length() -> None:
+    proteins = pd.DataFrame({"group": [0, 1], "residues": [10, 20], "group_residues": [10, 20]})
+    embedding = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    inputs = protein_inputs(embedding, proteins)
+    np.testing.assert_allclose(inputs, np.column_stack([embedding.reshape(2, 6), np.log([10, 20])]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +86,13 @@ def test_contigs_are_a_regression_over_their_evidence(classifier: Classifier) ->
         (1.5, 50, 900, "viral", ""),
         (1.4, 50, 900, "unresolved", "not clear enough"),
         (0.5, 50, 900, "cellular", ""),
-        (9.0, 49, 900, "unresolved", "fewer than 50 residues in open frames"),
-        (9.0, 0, 900, "unresolved", "no open frame"),
+        (9.0, 49, 900, "unresolved", "fewer than 50 residues"),
+        (9.0, 0, 900, "unresolved", "no open reading frame"),
         (9.0, 0, 0, "unresolved", "nothing in the record"),
     ],
 )
 def test_calls(classifier: Classifier, log_odds: float, residues: int, length: int, call: str, reason: str) -> None:
-    assert classifier.decide(log_odds, residues, length) == (call, reason)
+    assert classifier.requirements.decide(log_odds, residues, length) == (call, reason)
 
 
 def test_a_file_gives_the_same_classifier(classifier: Classifier, tmp_path: Path) -> None:
@@ -114,7 +120,7 @@ def test_what_is_no_classifier_is_refused(classifier: Classifier, tmp_path: Path
     with pytest.raises(UserError, match="not a classifier that this version of virnucpro can use"):
         load_classifier(path)
     save_classifier(dataclasses.replace(classifier, contig_weight=np.zeros(9, np.float32)), path)
-    with pytest.raises(UserError, match="over other features of contigs"):
+    with pytest.raises(UserError, match="over other evidence"):
         load_classifier(path)
 
 
@@ -129,6 +135,7 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes) -> None:
 
 CONFIG = {
     "model": "tiny",
+    "proteins": "frames",
     "chunk_size": 500,
     "layers": [-1],
     "short_chunks": [300],
@@ -141,6 +148,7 @@ CONFIG = {
     ("key", "value", "message"),
     [
         ("model", "esm2_t36_3B_UR50D", "model is esm2_t36_3B_UR50D, but the classifier was trained with tiny"),
+        ("proteins", "genes", "proteins is genes, but the classifier was trained with frames"),
         ("chunk_size", 300, "chunk_size is 300, but the classifier was trained with 500"),
         ("layers", [1, 2], r"layers is \[1, 2\], but"),
         ("short_chunks", [200], r"short_chunks is \[200\], but"),
@@ -152,3 +160,9 @@ def test_another_configuration_is_refused_before_any_job(key: str, value: object
     REQUIREMENTS.check_config(CONFIG)
     with pytest.raises(UserError, match=f"^config: {message}"):
         REQUIREMENTS.check_config(CONFIG | {key: value})
+
+
+def test_thresholds_of_zero_are_written_too(classifier: Classifier, tmp_path: Path) -> None:
+    requirements = dataclasses.replace(REQUIREMENTS, viral_from=0.0, cellular_to=0.0, fewest_residues=0)
+    save_classifier(dataclasses.replace(classifier, requirements=requirements), tmp_path / "c.safetensors")
+    assert read_requirements(tmp_path / "c.safetensors") == requirements

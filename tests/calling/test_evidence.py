@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.conftest import ROOT
 from virnucpro.calling.evidence import describe_groups, evidence_of_contigs, group_means
-from virnucpro.pipeline.prepare import prepare_contigs
+from virnucpro.data.fasta import read_fasta
+from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
 from virnucpro.proteins.table import read_proteins
 
 CODONS = [a + b + c for a, b, c in product("ACGT", repeat=3) if a + b + c not in ("TAA", "TAG", "TGA")]
@@ -24,7 +26,7 @@ def frames(tmp_path: Path) -> pd.DataFrame:
     noise = "".join(rng.choices("ACGT", weights=[1, 2, 2, 1], k=12_000))
     fasta = tmp_path / "contigs.fna"
     fasta.write_text(f">none\n\n>gene\n{back}\n>noise\n{noise}\n")
-    prepare_contigs(fasta, tmp_path / "prepared", chunk_size=100, short_chunks=[50])
+    prepare_frames(fasta, tmp_path / "prepared", chunk_size=100, short_chunks=[50])
     return describe_groups(read_proteins(tmp_path / "prepared"))
 
 
@@ -50,8 +52,7 @@ def test_groups_are_chains_of_frames_in_one_phase(frames: pd.DataFrame) -> None:
         mates = [mate for mate in rows if (mate["contig"], mate["chunk"]) == (row["contig"], row["chunk"])]
         of_group = sum(mate["residues"] for mate in rows if mate["group"] == row["group"])
         assert row["group_residues"] == of_group
-        assert row["frames_in_chunk"] == len(mates)
-        assert row["relative_length"] == of_group / max(mate["group_residues"] for mate in mates)
+        assert row["counts"] == (of_group == max(mate["group_residues"] for mate in mates))
 
 
 def test_means_are_over_all_residues_of_a_group(frames: pd.DataFrame) -> None:
@@ -64,24 +65,40 @@ def test_means_are_over_all_residues_of_a_group(frames: pd.DataFrame) -> None:
 
 
 def test_evidence_is_that_of_the_longest_groups(frames: pd.DataFrame) -> None:
-    log_odds = np.random.default_rng(1).normal(size=(len(frames), 2))
+    log_odds = np.random.default_rng(1).normal(size=len(frames))
     evidence = evidence_of_contigs(frames, log_odds)
     assert evidence.index.tolist() == ["gene", "noise"]
     for contig, row in evidence.iterrows():
         of_contig = (frames["contig"] == contig).to_numpy()
-        longest = of_contig & (frames["relative_length"] == 1).to_numpy()
-        np.testing.assert_allclose(row["total"], log_odds[longest].sum(axis=0))
-        assert (row["counted"], row["frames"]) == (longest.sum(), of_contig.sum())
-        assert row["counted"] < row["frames"]
-        assert row["chunks"] == frames.loc[of_contig, "chunk"].nunique()
-        assert row["residues"] == frames.loc[of_contig, "residues"].sum()
+        longest = of_contig & frames["counts"].to_numpy()
+        residues = frames["residues"].to_numpy()
+        assert row["sum_by_root"] == pytest.approx(log_odds[longest].sum() / np.sqrt(longest.sum()))
+        assert row["mean"] == pytest.approx(np.average(log_odds[longest], weights=residues[longest]))
+        assert (row["genes"], row["residues"]) == (of_contig.sum(), residues[of_contig].sum())
+        assert longest.sum() < row["genes"]
+
+
+def test_every_gene_counts(tmp_path: Path) -> None:
+    (_, phage), *_ = read_fasta(ROOT / "config" / "demo.fna.gz")
+    fasta = tmp_path / "contigs.fna"
+    fasta.write_text(f">a\n{phage[:9000]}\n>b\n{phage[20000:30000]}\n")
+    prepare_genes(fasta, tmp_path / "prepared")
+    genes = describe_groups(read_proteins(tmp_path / "prepared"))
+    assert len(genes) > 15
+    assert genes["group_residues"].tolist() == genes["residues"].tolist()
+    assert genes["counts"].all()
+    log_odds = np.random.default_rng(1).normal(size=len(genes))
+    evidence = evidence_of_contigs(genes, log_odds)
+    expected = pd.Series(log_odds).groupby(genes["contig"], sort=False).agg(["sum", "size"])
+    assert evidence["genes"].tolist() == expected["size"].tolist()
+    np.testing.assert_allclose(evidence["sum_by_root"], expected["sum"] / np.sqrt(expected["size"]))
 
 
 def test_no_frames_are_no_evidence(frames: pd.DataFrame, tmp_path: Path) -> None:
     fasta = tmp_path / "stops.fna"
     fasta.write_text(">stops\n" + "TAATTAGTTAATTAG" * 40 + "\n")
-    prepare_contigs(fasta, tmp_path / "stops" / "prepared", chunk_size=100, short_chunks=[])
+    prepare_frames(fasta, tmp_path / "stops" / "prepared", chunk_size=100, short_chunks=[])
     nothing = describe_groups(read_proteins(tmp_path / "stops" / "prepared"))
     assert nothing.columns.tolist() == frames.columns.tolist()
     assert len(group_means(np.empty((0, 4), np.float32), nothing)) == 0
-    assert len(evidence_of_contigs(nothing, np.empty((0, 2)))) == 0
+    assert len(evidence_of_contigs(nothing, np.empty(0))) == 0

@@ -16,8 +16,7 @@ from virnucpro.calling.fitting import (
     Rows,
     deal_groups,
     fit_contigs,
-    fit_frames,
-    fit_frames_linear,
+    fit_proteins,
     group_weights,
 )
 from virnucpro.errors import UserError
@@ -35,23 +34,27 @@ SIZES = st.lists(st.integers(1, 9), min_size=2, max_size=12)
 @given(st.fixed_dictionaries({"viral": SIZES, "cellular": SIZES}), st.integers(0, 99))
 def test_every_fold_holds_whole_groups_of_both_labels(sizes: dict[str, list[int]], seed: int) -> None:
     groups, labels = expand(sizes)
-    folds = deal_groups(groups, labels, seed)
+    kinds = np.array([f"{name[0]}{int(name[-1]) % 3}" for name in groups])
+    folds = deal_groups(groups, labels, kinds, seed)
     assert all(len(set(folds[groups == name])) == 1 for name in set(groups))
     wanted = set(range(min(5, len(sizes["viral"]), len(sizes["cellular"]))))
     assert set(folds[labels == 0]) == set(folds[labels == 1]) == wanted
-    np.testing.assert_array_equal(folds, deal_groups(groups, labels, seed))
+    np.testing.assert_array_equal(folds, deal_groups(groups, labels, kinds, seed))
+    for kind in set(kinds):
+        of_kind = len(set(groups[kinds == kind]))
+        assert len(set(folds[kinds == kind])) == min(of_kind, len(wanted)), "a kind is held out as seldom as can be"
 
 
 def test_folds_get_as_many_rows_of_a_label_as_whole_groups_allow() -> None:
     groups, labels = expand({"viral": [1, 2, 3, 4, 5, 6], "cellular": [1, 1]})
-    assert sorted(np.bincount(deal_groups(groups, labels, 0)[labels == 1])) == [10, 11]
+    assert sorted(np.bincount(deal_groups(groups, labels, labels.astype(str), 0)[labels == 1])) == [10, 11]
 
 
 @pytest.mark.parametrize(("sizes", "found"), [([3], "1 viral groups"), ([], "0 viral groups")])
 def test_a_single_group_cannot_be_held_out(sizes: list[int], found: str) -> None:
     groups, labels = expand({"viral": sizes, "cellular": [2, 2, 2]})
-    with pytest.raises(UserError, match=f"^training: {found} have open frames; it takes two"):
-        deal_groups(groups, labels, 0)
+    with pytest.raises(UserError, match=f"^training: {found} have proteins; it takes two"):
+        deal_groups(groups, labels, labels.astype(str), 0)
 
 
 @given(st.fixed_dictionaries({"viral": SIZES, "cellular": SIZES}))
@@ -75,22 +78,18 @@ def marked_groups() -> tuple[np.ndarray, Integers, Rows, Integers]:
     labels = number % 2
     groups = np.array([f"g{n}" for n in number])
     inputs = np.eye(10)[number] + np.random.default_rng(0).normal(size=(400, 10)) * 0.1
-    return groups, labels, inputs.astype(np.float32), deal_groups(groups, labels, 0)
+    return groups, labels, inputs.astype(np.float32), deal_groups(groups, labels, labels.astype(str), 0)
 
 
 def fit_networks(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
-    return fit_frames(inputs, labels, weights, folds, np.ones((len(inputs), 1), bool), 0).log_odds[:, 0]
-
-
-def fit_linear(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
-    return fit_frames_linear(inputs, labels, weights, folds)[:, 0]
+    return fit_proteins(inputs, labels, weights, folds, 0).log_odds
 
 
 def fit_regression(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
     return fit_contigs(inputs.astype(np.float64), labels, weights, folds).log_odds
 
 
-FITS = pytest.mark.parametrize("fit", [fit_networks, fit_linear, fit_regression])
+FITS = pytest.mark.parametrize("fit", [fit_networks, fit_regression])
 
 
 @FITS
@@ -114,24 +113,8 @@ def test_what_weighs_more_decides(fit: Callable[..., Floats]) -> None:
 
 def test_there_are_as_many_networks_as_folds() -> None:
     _, labels, inputs, folds = marked_groups()
-    experts = np.ones((400, 2), bool)
-    fit = fit_frames(inputs, labels, np.ones(400), folds, experts, 0)
-    assert [len(networks) for networks in fit.networks] == [FOLDS, FOLDS]
-    fit = fit_frames(inputs, labels, np.ones(400), folds // 3, experts, 0)
-    assert [len(networks) for networks in fit.networks] == [2, 2]
-
-
-def test_an_expert_learns_from_its_own_frames() -> None:
-    rng = np.random.default_rng(0)
-    inputs, labels = rng.normal(size=(400, 1)).astype(np.float32), np.arange(400) % 2
-    inputs[:200, 0] += 3 * labels[:200]  # high is viral in the first half and cellular in the second
-    inputs[200:, 0] -= 3 * labels[200:]
-    halves = np.arange(400) < 200
-    fit = fit_frames(
-        inputs, labels, np.ones(400), np.arange(400) // 2 % 2, np.column_stack([np.ones(400, bool), halves, ~halves]), 0
-    )
-    assert np.corrcoef(inputs[:, 0], fit.log_odds[:, 1])[0, 1] > 0.7
-    assert np.corrcoef(inputs[:, 0], fit.log_odds[:, 2])[0, 1] < -0.7
+    assert len(fit_proteins(inputs, labels, np.ones(400), folds, 0).networks) == FOLDS
+    assert len(fit_proteins(inputs, labels, np.ones(400), folds // 3, 0).networks) == 2
 
 
 def test_log_odds_of_contigs_are_calibrated() -> None:

@@ -1,4 +1,4 @@
-"""Training: weights of groups, experts, thresholds, and which scores are cross-fitted."""
+"""Training: weights of groups, thresholds, and which scores are cross-fitted."""
 
 import dataclasses
 
@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling.classifier import Floats
-from virnucpro.calling.fitting import Integers, Rows, deal_groups
+from virnucpro.calling.fitting import HIDDEN, Integers, Rows, deal_groups
 from virnucpro.calling.requirements import Requirements
 from virnucpro.calling.training import (
     Labelled,
-    choose_experts,
     fit,
     label_fragments,
-    score_by_linear,
     score_fragments,
     thresholds,
 )
@@ -25,24 +23,23 @@ from virnucpro.calling.training import (
 REQUIREMENTS = Requirements(DESCRIPTION, viral_from=0.3, cellular_to=0.0, fewest_residues=50)
 
 
-def one_frame_each(sizes: dict[str, int], host: str = "") -> tuple[pd.DataFrame, Floats, pd.DataFrame]:
-    """Return fragments of groups of these sizes, features that tell nothing, and a frame of each fragment."""
+def one_protein_each(sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return fragments of groups of these sizes, and a protein of each fragment."""
     group = [name for name, size in sizes.items() for _ in range(size)]
     names = [f"f{number}" for number in range(len(group))]
-    fragments = pd.DataFrame({"group": group, "host": host, "length": 2000}, index=names)
+    fragments = pd.DataFrame({"group": group, "kind": "", "length": 2000}, index=names)
     fragments["label"] = ["viral" if name.startswith("v") else "cellular" for name in group]
     fragments["split"] = ["test" if name.endswith("test") else "train" for name in group]
-    frames = pd.DataFrame({"contig": names, "chunk": names, "group": range(len(names)), "genetic_code": 1})
-    frames = frames.assign(residues=100, group_residues=100, frames_in_chunk=1, relative_length=1.0)
-    return fragments, np.zeros((len(names), 2)), frames
+    proteins = pd.DataFrame({"contig": names, "chunk": 0, "group": range(len(names)), "genetic_code": 11})
+    return fragments, proteins.assign(residues=100, group_residues=100, counts=True)
 
 
 def labelled(sizes: dict[str, int], position: dict[str, float]) -> Labelled:
     """Return fragments whose embedding is the position of their group, with noise."""
-    fragments, features, frames = one_frame_each(sizes)
-    noise = np.random.default_rng(0).normal(size=len(frames)) * 0.1
+    fragments, proteins = one_protein_each(sizes)
+    noise = np.random.default_rng(0).normal(size=len(proteins)) * 0.1
     embedding = (fragments["group"].map(position).to_numpy() + noise)[:, None].astype(np.float32)
-    return label_fragments(fragments, features, frames, embedding, 0)
+    return label_fragments(fragments, proteins, embedding, 0)
 
 
 def test_a_large_group_weighs_no_more_than_a_small_one() -> None:
@@ -54,25 +51,24 @@ def test_a_large_group_weighs_no_more_than_a_small_one() -> None:
     seen = folds != made.fragments.loc[made.fragments["group"] == "large", "fold"].iloc[0]
     viral = seen & (made.fragments["viral"] == 1).to_numpy()
     assert viral.sum() == 60
-    assert np.median(fitted.frames.log_odds[viral]) > 0.3
+    assert np.median(fitted.proteins.log_odds[viral]) > 0.3
     assert np.median(fitted.contigs.log_odds[viral]) > 0.3
-    assert np.median(fitted.contigs_by_linear.log_odds[viral]) > 0.3
 
 
 def test_two_groups_a_label_make_two_networks_that_both_learned() -> None:
     sizes = {"v0": 150, "v1": 150, "c0": 150, "c1": 150}
     made = labelled(sizes, {"v0": 1.0, "v1": 1.0, "c0": -1.0, "c1": -1.0})
     fitted = fit(made, 0)
-    assert [len(networks) for networks in fitted.frames.networks] == [2]
+    assert len(fitted.proteins.networks) == 2
     classifier = fitted.classifier(REQUIREMENTS)
-    assert classifier.hidden_weight.shape == (1, 2, 64, 4)
+    assert classifier.hidden_weight.shape == (2, HIDDEN, 2)
     viral = made.fragments["viral"].to_numpy(bool)
     for network in range(2):
         alone = {
-            name: getattr(classifier, name)[:, network : network + 1]
+            name: getattr(classifier, name)[network : network + 1]
             for name in ("hidden_weight", "hidden_bias", "output_weight", "output_bias")
         }
-        log_odds = dataclasses.replace(classifier, **alone).frame_log_odds(made.inputs)[:, 0]
+        log_odds = dataclasses.replace(classifier, **alone).protein_log_odds(made.inputs)
         assert log_odds[viral].min() > 0 > log_odds[~viral].max()
 
 
@@ -83,47 +79,28 @@ def test_fragments_for_training_keep_their_cross_fitted_scores() -> None:
     fitted = fit(made, 0)
     classifier = fitted.classifier(REQUIREMENTS)
     scores = score_fragments(made, fitted, classifier)
-    finished = classifier.contig_log_odds(made.contig_inputs(classifier.frame_log_odds(made.inputs)))
+    finished = classifier.contig_log_odds(made.evidence(classifier.protein_log_odds(made.inputs)))
     np.testing.assert_array_equal(scores.loc[made.trained, "log_odds"], fitted.contigs.log_odds)
     np.testing.assert_array_equal(scores.loc[~made.trained, "log_odds"], finished[~made.trained])
     assert (finished[made.trained] != fitted.contigs.log_odds).all()
     np.testing.assert_allclose(scores["score"], 1 / (1 + np.exp(-scores["log_odds"])))
     called = np.select([scores["log_odds"] >= 0.3, scores["log_odds"] <= 0], ["viral", "cellular"], "unresolved")
     assert scores["call"].tolist() == called.tolist()
-    by_linear = score_by_linear(made, fitted)
-    np.testing.assert_array_equal(by_linear["log_odds"], fitted.contigs_by_linear.log_odds)
-    assert (by_linear.loc[by_linear["viral"] == 0, "call"] == "viral").sum() == 2  # 1.7 % of 60 is one and a bit
 
 
-def test_a_fragment_without_frames_has_no_evidence() -> None:
-    fragments, features, frames = one_frame_each({"v0": 2, "v1": 2, "c0": 2, "c1": 2})
-    frames = frames.drop(index=3)
-    made = label_fragments(fragments, features + 0.5, frames, np.ones((7, 1), np.float32), 0)
-    inputs = made.contig_inputs(np.full((7, 1), 3.0))
-    np.testing.assert_allclose(inputs[3], [0, 0.5, 0.5])
-    np.testing.assert_allclose(np.delete(inputs, 3, 0), [[3 / np.sqrt(1 + 4), 0.5, 0.5]] * 7)
+def test_a_fragment_without_proteins_has_no_evidence() -> None:
+    fragments, proteins = one_protein_each({"v0": 2, "v1": 2, "c0": 2, "c1": 2})
+    made = label_fragments(fragments, proteins.drop(index=3), np.ones((7, 1), np.float32), 0)
+    evidence = made.evidence(np.full(7, 3.0))
+    np.testing.assert_allclose(evidence[3], [0, 0])
+    np.testing.assert_allclose(np.delete(evidence, 3, 0), 3)
 
 
-def test_a_host_has_an_expert_if_it_can_be_held_out() -> None:
-    rows = [
-        *[("both", viral, fold) for viral in (0, 1) for fold in (0, 1)],
-        *[("one fold", 0, 0), ("one fold", 0, 1), ("one fold", 1, 1), ("one fold", 1, 1)],
-        *[("cells", 0, 0), ("cells", 0, 1)],
-        *[("", viral, fold) for viral in (0, 1) for fold in (0, 1)],
-    ]
-    frames = pd.DataFrame(rows, columns=["host", "viral", "fold"])
-    experts = choose_experts(frames)
-    assert experts.shape == (14, 2)
-    assert experts[:, 0].all()
-    np.testing.assert_array_equal(experts[:, 1], frames["host"] == "both")
-
-
-def test_every_network_of_a_host_sees_both_labels() -> None:
-    fragments, features, frames = one_frame_each({name: 5 for name in ("v0", "v1", "v2", "c0", "c1", "c2")}, "one")
-    made = label_fragments(fragments, features, frames, np.ones((30, 1), np.float32), 0)
-    assert choose_experts(made.fragments).shape == (30, 2)
-    for fold in range(3):
-        assert made.fragments.loc[made.fragments["fold"] != fold, "viral"].nunique() == 2
+def test_a_kind_that_is_not_named_is_its_label() -> None:
+    fragments, proteins = one_protein_each({"v0": 1, "v1": 1, "c0": 1, "c1": 1})
+    fragments["kind"] = ["phage", "", "", "plasmid"]
+    made = label_fragments(fragments, proteins, np.ones((4, 1), np.float32), 0)
+    assert made.fragments["kind"].tolist() == ["phage", "viral", "cellular", "plasmid"]
 
 
 def random_scores(viral: int, cellular: int, seed: int = 0) -> tuple[Floats, Integers]:
@@ -159,10 +136,11 @@ def test_thresholds_depend_on_no_label_being_frequent() -> None:
 
 
 def test_folds_are_those_of_the_fragments_groups() -> None:
-    fragments, features, frames = one_frame_each({"v0": 5, "vtest": 4, "v1": 2, "c0": 7, "c1": 1})
+    fragments, proteins = one_protein_each({"v0": 5, "vtest": 4, "v1": 2, "c0": 7, "c1": 1})
     rows: Rows = np.ones((19, 1), np.float32)
-    made = label_fragments(fragments, features, frames, rows, 3)
+    made = label_fragments(fragments, proteins, rows, 3)
     trained = fragments[fragments["split"] == "train"]
-    expected = deal_groups(trained["group"].to_numpy(str), (trained["label"] == "viral").to_numpy(int), 3)
+    label = trained["label"].to_numpy(str)
+    expected = deal_groups(trained["group"].to_numpy(str), (label == "viral").astype(int), label, 3)
     np.testing.assert_array_equal(made.fragments.loc[made.trained, "fold"], expected)
     assert (made.fragments.loc[~made.trained, "fold"] == -1).all()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.records import read_proteins
 from virnucpro.errors import UserError
-from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
+from virnucpro.pipeline.prepare import prepare_frames, prepare_proteins
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -145,7 +145,7 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes, data: st.Data
         compressed[: data.draw(st.integers(0, len(compressed)))] if data.draw(st.booleans()) else compressed
     )
     with contextlib.suppress(UserError):
-        prepare_contigs(path, tmp_path / "out", 500)
+        prepare_frames(path, tmp_path / "out", 500)
     with contextlib.suppress(UserError):
         prepare_proteins(path, tmp_path / "out")
 

@@ -129,6 +129,7 @@ def test_a_kill_loses_only_what_was_being_embedded(fasta: Path, model: str, tmp_
         lambda: process.poll() is not None or ((begun / "done").exists() and sum((begun / "done").read_bytes()) > 2)
     )
     assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGSTOP)  # so that it is not done before the next one has started
     refused = start(many, "x.h5", *shared, folder=tmp_path)
     assert "x.h5: another process is writing it" in refused.communicate()[1]
     process.send_signal(signal.SIGKILL)

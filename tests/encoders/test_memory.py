@@ -81,9 +81,9 @@ def test_padding_within_the_attention_takes_no_more(dtype: torch.dtype) -> None:
 LOAD = """
 import resource, sys, torch
 from virnucpro.errors import UserError
-from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.encoders.checkpoint import load_encoder
 def load():
-    return load_esm2(sys.argv[1], torch.device("cpu"), torch.float32)
+    return load_encoder(sys.argv[1], torch.device("cpu"), torch.float32)
 def anonymous():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]),) * 2)

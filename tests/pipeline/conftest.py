@@ -39,7 +39,7 @@ class Sample:
         prepare_proteins(self.fasta, self.folder / "prepared")
 
     def probe(self, tokens: int | None, output: str = "token_budget.json") -> dict[str, Any]:
-        probe_token_budget(self.run / "model.json", str(self.model), "auto", tokens, self.run / output)
+        probe_token_budget(self.run / "model.json", "auto", tokens, self.run / output)
         found: dict[str, Any] = json.loads((self.run / output).read_text())
         return found
 

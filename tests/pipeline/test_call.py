@@ -4,40 +4,43 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.conftest import ROOT
 from tests.data.test_embeddings import DESCRIPTION
-from virnucpro.calling.classifier import Classifier, frame_inputs, load_classifier, save_classifier
+from virnucpro.calling import CALL_FILES, calls
+from virnucpro.calling.classifier import Classifier, load_classifier, protein_inputs, save_classifier
 from virnucpro.calling.evidence import describe_groups
-from virnucpro.calling.features import NAMES
 from virnucpro.calling.requirements import Requirements
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
+from virnucpro.data.fasta import read_fasta
 from virnucpro.data.provenance import write_provenance
 from virnucpro.errors import UserError
-from virnucpro.pipeline import call as stage
 from virnucpro.pipeline.call import call
-from virnucpro.pipeline.prepare import prepare_contigs
+from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
 from virnucpro.proteins.table import read_proteins
 
 EMBEDDING = replace(DESCRIPTION, embed_dim=4)
 
 
-def random_classifier(path: Path) -> Path:
-    """Write a classifier of two experts with random weights."""
+def random_classifier(path: Path, embedding: EmbeddingDescription = EMBEDDING) -> Path:
+    """Write a classifier of two networks with random weights."""
     random_floats = np.random.default_rng(0).normal
-    inputs, contig_inputs = EMBEDDING.embed_dim + 3, 2 + len(NAMES)
-    shapes = {"mean": inputs, "hidden_bias": (2, 2, 3), "output_weight": (2, 2, 3), "output_bias": (2, 2)}
-    shapes |= {"contig_mean": contig_inputs, "contig_weight": contig_inputs, "contig_bias": 1}
+    inputs = EMBEDDING.embed_dim + 1
+    shapes = {"mean": inputs, "hidden_bias": (2, 3), "output_weight": (2, 3), "output_bias": 2}
+    shapes |= {"contig_mean": 2, "contig_weight": 2, "contig_bias": 1}
     save_classifier(
         Classifier(
             **{name: random_floats(size=shape).astype(np.float32) for name, shape in shapes.items()},
             scale=np.ones(inputs, np.float32),
-            hidden_weight=random_floats(size=(2, 2, 3, inputs)).astype(np.float16),
-            contig_scale=np.ones(contig_inputs, np.float32),
-            requirements=Requirements(EMBEDDING, viral_from=1.5, cellular_to=0.5, fewest_residues=50),
+            hidden_weight=random_floats(size=(2, 3, inputs)).astype(np.float16),
+            contig_scale=np.ones(2, np.float32),
+            requirements=Requirements(embedding, viral_from=1.5, cellular_to=0.5, fewest_residues=50),
         ),
         path,
     )
@@ -53,17 +56,21 @@ def contigs(rng: random.Random) -> dict[str, str]:
 def sample(tmp_path: Path, contigs: dict[str, str], write_fasta: Callable[..., Path]) -> Path:
     """The folder of a sample whose embeddings are random."""
     folder = tmp_path / "sample"
-    prepare_contigs(write_fasta(contigs), folder / "prepared", 500)
-    frames = read_proteins(folder / "prepared", "protein", "contig")
-    assert set(frames["contig"]) == set(contigs)
-    with new_embedding_file(folder / "embeddings.h5", frames["protein"].tolist(), EMBEDDING) as file:
-        file["embedding"][...] = np.random.default_rng(1).normal(size=(len(frames), EMBEDDING.embed_dim))
-    write_provenance(folder / "embeddings.provenance.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    prepare_frames(write_fasta(contigs), folder / "prepared", 500)
+    assert set(read_proteins(folder / "prepared")["contig"]) == set(contigs)
+    embed_at_random(folder, EMBEDDING)
     return folder
 
 
+def embed_at_random(folder: Path, embedding: EmbeddingDescription) -> None:
+    proteins = read_proteins(folder / "prepared")["protein"].tolist()
+    with new_embedding_file(folder / "embeddings.h5", proteins, embedding) as file:
+        file["embedding"][...] = np.random.default_rng(1).normal(size=(len(proteins), embedding.embed_dim))
+    write_provenance(folder / "provenance.json", "merge", {}, {}, [folder / "embeddings.h5"])
+
+
 def results(sample: Path) -> dict[str, bytes]:
-    return {name: (sample / name).read_bytes() for name in ("contigs.tsv", "frames.tsv", "viral.fasta.gz")}
+    return {name: (sample / name).read_bytes() for name in CALL_FILES}
 
 
 def test_blocks_of_contigs_make_no_difference(
@@ -76,25 +83,53 @@ def test_blocks_of_contigs_make_no_difference(
     classifier = random_classifier(tmp_path / "c.safetensors")
     call(write_fasta(contigs), sample, classifier)
     whole = results(sample)
-    monkeypatch.setattr(stage, "BLOCK", 10)
-    assert len(stage._blocks(read_proteins(sample / "prepared"))) > 2
+    monkeypatch.setattr(calls, "BLOCK", 10)
+    assert len(calls._blocks(read_proteins(sample / "prepared"))) > 2
     call(write_fasta(contigs), sample, classifier)
     assert results(sample) == whole
 
 
-def test_the_score_of_a_frame_is_that_of_the_expert_on_all_organisms(
+def test_the_score_of_a_protein_is_that_of_its_log_odds(
     sample: Path, contigs: dict[str, str], tmp_path: Path, write_fasta: Callable[..., Path]
 ) -> None:
     path = random_classifier(tmp_path / "c.safetensors")
     call(write_fasta(contigs), sample, path)
     frames = describe_groups(read_proteins(sample / "prepared"))
     embeddings = EmbeddingFile(sample / "embeddings.h5").rows(np.arange(len(frames)))
-    first, second = load_classifier(path).frame_log_odds(frame_inputs(embeddings, frames)).T
-    written = pd.read_csv(sample / "frames.tsv", sep="\t")
+    expected = load_classifier(path).protein_log_odds(protein_inputs(embeddings, frames))
+    written = pd.read_csv(sample / "genes.tsv", sep="\t")
     assert written["protein"].tolist() == frames["protein"].tolist()
-    np.testing.assert_allclose(written["log_odds"], first, atol=6e-4)
-    np.testing.assert_allclose(written["score"], 1 / (1 + np.exp(-first)), atol=6e-5)
-    assert abs(first - second).min() > 1e-3
+    np.testing.assert_allclose(written["log_odds"], expected, atol=6e-4)
+    np.testing.assert_allclose(written["score"], 1 / (1 + np.exp(-expected)), atol=6e-5)
+
+
+def test_the_prior_moves_posteriors_and_calls_and_leaves_scores(
+    sample: Path, tmp_path: Path, rng: random.Random, write_fasta: Callable[..., Path]
+) -> None:
+    contigs = {f"k{number}": "".join(rng.choices("ACG", k=300 + 40 * number)) for number in range(20)} | {"empty": ""}
+    folder = tmp_path / "another"
+    prepare_frames(write_fasta(contigs), folder / "prepared", 500)
+    embed_at_random(folder, EMBEDDING)
+    path = random_classifier(tmp_path / "c.safetensors")
+    call(write_fasta(contigs), folder, path)
+    even = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig")
+    prior = 1 / (1 + np.exp(even["log_odds"].median() - 1.5))  # half of the contigs are viral by it
+    call(write_fasta(contigs), folder, path, prior, min_length=600)
+    moved = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig")
+    pd.testing.assert_series_equal(even["score"], moved["score"])
+    assert even["posterior"].equals(even["score"])
+    shifted = moved["log_odds"] + np.log(prior / (1 - prior))
+    np.testing.assert_allclose(moved["posterior"], 1 / (1 + np.exp(-shifted)), atol=6e-5)
+    short = moved.index[moved["length"].between(1, 599)]
+    assert set(moved.loc[short, "reason"]) == {"shorter than 600 bases"}
+    judged = moved[moved["reason"].isna() | (moved["reason"] == "not clear enough")]
+    assert set(judged.index[shifted[judged.index] >= 1.5]) == set(judged.index[judged["call"] == "viral"])
+    assert set(judged.index[shifted[judged.index] <= 0.5]) == set(judged.index[judged["call"] == "cellular"])
+    assert 3 < (moved["call"] == "viral").sum() < len(judged) - 3
+    for name in judged.index:  # the definition, one contig after the other
+        no_less = shifted[judged.index][shifted[judged.index] >= shifted[name]]
+        assert judged.loc[name, "false_share"] == pytest.approx((1 / (1 + np.exp(no_less))).mean(), abs=2e-4)
+    assert moved["false_share"].isna().sum() == len(moved) - len(judged)
 
 
 def test_contigs_of_the_same_names_and_other_letters_are_refused(
@@ -109,3 +144,70 @@ def test_contigs_of_the_same_names_and_other_letters_are_refused(
         with pytest.raises(UserError, match=r"input\.fa: not the file that .*prepared was made from; run the prepare"):
             call(write_fasta(others), sample, classifier)
         assert {path: path.read_bytes() for path in sample.iterdir() if path.is_file()} == written
+
+
+def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[..., Path]) -> None:
+    """In a table, as FASTA and as GFF3; of contigs with odd names, a circle and a contig without genes among them."""
+    (_, lambda_), (_, t7), *_ = read_fasta(ROOT / "config" / "demo.fna.gz")
+    circle = t7[32_000:] + t7[:32_000]
+    contigs = {"circle circular=true": circle, "a;b=c,d&e|é%20": lambda_[:9000], "none": "AC", "empty": ""}
+    contigs |= {"orf": "ACGTGGCC" * 12, "gene": lambda_[20_000:22_000]}
+    folder = tmp_path / "sample"
+    prepare_genes(write_fasta(contigs), folder / "prepared")
+    embedding = replace(EMBEDDING, proteins="gene", chunk_size=0, short_chunks=())
+    embed_at_random(folder, embedding)
+    call(tmp_path / "input.fa", folder, random_classifier(tmp_path / "c.safetensors", embedding))
+
+    proteins, genes = read_proteins(folder / "prepared"), pd.read_csv(folder / "genes.tsv", sep="\t")
+    assert {"gene", "orf"} == set(genes["kind"])
+    same = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial"]
+    assert genes.columns.tolist() == [*same, "score", "log_odds"]
+    pd.testing.assert_frame_equal(genes[same], proteins[same])
+
+    of_contigs = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig", keep_default_na=False)
+    counts = genes.groupby("contig").size()
+    assert of_contigs["genes"].to_dict() == {name.split()[0]: counts.get(name.split()[0], 0) for name in contigs}
+
+    residues = (folder / "prepared" / "proteins.faa").read_text().splitlines()[1::2]
+    lines = (folder / "genes.faa").read_text().splitlines()
+    assert lines[1::2] == residues
+    for header, row in zip(lines[::2], genes.itertuples(), strict=True):
+        place = f"{row.contig}:{row.start}-{row.end}({row.strand})"
+        assert header == f">{row.protein} {place} score={row.score:.4f}"
+
+    lines = (folder / "genes.gff3").read_text().splitlines()
+    assert lines[0] == "##gff-version 3"
+    regions = [line.split() for line in lines if line.startswith("##seq")]
+    assert [(unquote(name), int(start), int(end)) for _, name, start, end in regions] == [
+        (name.split()[0], 1, len(sequence)) for name, sequence in contigs.items() if sequence
+    ]
+    features = [line.split("\t") for line in lines if not line.startswith("#")]
+    assert features.pop(0) == ["circle", "virnucpro", "region", "1", "39937", ".", ".", ".", "Is_circular=true"]
+    assert "é%20" not in str(features)
+    for (contig, _, kind, start, end, score, strand, phase, attributes), row in zip(
+        features, genes.itertuples(), strict=True
+    ):
+        assert (unquote(contig), int(start) - 1, int(end)) == (row.contig, row.start, row.end)
+        assert (kind, phase) == {"gene": ("CDS", "0"), "orf": ("ORF", ".")}[row.kind]
+        assert (float(score), strand) == (row.score, row.strand)
+        values = dict(pair.split("=") for pair in attributes.split(";"))
+        assert unquote(values.pop("ID")) == row.protein
+        found = {"partial": row.partial, "transl_table": f"{row.genetic_code}", "log_odds": f"{row.log_odds:.3f}"}
+        assert values == found
+    spanning = genes["end"] > genes["contig"].map({name.split()[0]: len(s) for name, s in contigs.items()})
+    assert genes.loc[spanning, "contig"].tolist() == ["circle"]
+
+
+def test_frames_come_out_likewise(
+    sample: Path, contigs: dict[str, str], tmp_path: Path, write_fasta: Callable[..., Path]
+) -> None:
+    call(write_fasta(contigs), sample, random_classifier(tmp_path / "c.safetensors"))
+    proteins = read_proteins(sample / "prepared")
+    features = [line.split("\t") for line in (sample / "genes.gff3").read_text().splitlines() if line[0] != "#"]
+    assert {(source, kind, phase) for _, source, kind, *_, phase, _ in features} == {
+        ("virnucpro", "reading_frame", ".")
+    }
+    assert [(int(start) - 1, int(end)) for _, _, _, start, end, *_ in features] == list(
+        zip(proteins["start"], proteins["end"], strict=True)
+    )
+    assert (sample / "genes.faa").read_text().count(">") == len(proteins)

@@ -63,7 +63,7 @@ def test_a_cpu_embeds_uncompiled_and_says_so(sample: Sample, caplog: pytest.LogC
     assert "uncompiled" not in caplog.text
     found = sample.embed_and_merge(compiled=True)
     assert "compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled" in caplog.text
-    assert not json.loads((sample.folder / "shards" / "0001.json").read_text())["details"]["compiled"]
+    assert not json.loads((sample.folder / "shards" / "0001.json").read_text())["embed"]["details"]["compiled"]
     np.testing.assert_array_equal(all_rows(found), all_rows(expected))
 
 
@@ -92,12 +92,12 @@ from virnucpro.pipeline import embed
 folder, model = map(Path, sys.argv[1:])
 logging.basicConfig()
 torch.set_num_threads(1)
-load = embed.load_esm2
+load = embed.load_encoder
 def load_and_starve(*arguments):
     loaded = load(*arguments)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 80_000_000, resource.RLIM_INFINITY))
     return loaded
-embed.load_esm2 = load_and_starve
+embed.load_encoder = load_and_starve
 embed.embed(folder / "manifests" / "0001.json", folder / "prepared" / "proteins.faa", str(model), folder / "starved.h5")
 """

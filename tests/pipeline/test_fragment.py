@@ -10,7 +10,7 @@ import pytest
 from virnucpro.errors import UserError
 from virnucpro.pipeline.fragment import fragment
 
-HEAD = "fasta\trecord\tlabel\tgroup\thost\tsplit\n"
+HEAD = "fasta\trecord\tlabel\tgroup\tkind\tsplit\n"
 
 
 def random_dna(length: int) -> str:
@@ -45,16 +45,17 @@ def test_fragments_are_the_spans_that_the_table_says(tmp_path: Path) -> None:
         assert sequence == GENOMES[row.record][row.start : row.end]
     bases = (table["end"] - table["start"]).groupby(table["group"]).sum()
     assert bases[["c0", "c1", "v0", "v2"]].between(100_000, 140_000).all()
-    assert 20_000 <= bases["v1"] < 60_000, "a fifth for testing"
+    assert 50_000 <= bases["v1"] < 90_000, "half for testing"
 
 
-def test_a_row_for_a_record_goes_before_one_for_the_whole_file(tmp_path: Path) -> None:
-    rows = ["v.fa\tv0\tviral\tv\tprokaryote\t", "v.fa\t\tviral\tv\teukaryote\t", "w.fa\t\tviral\tw\t\t", *CELLS]
+def test_a_record_of_two_rows_is_drawn_from_once(tmp_path: Path) -> None:
+    rows = ["v.fa\tv0\tviral\tv\tphage\t", "v.fa\t\tviral\tv\tphage\t", "w.fa\t\tviral\tw\t\t", *CELLS]
     files = {"v.fa": {name: GENOMES[name] for name in ("v0", "v1")}, "w.fa": {"v2": GENOMES["v2"]}, "c.fa": GENOMES}
     table = run(tmp_path, write_training(tmp_path, files, rows))
-    host = table.loc[table["group"] == "v"].groupby("record")["host"].unique()
-    assert host["v0"].tolist() == ["prokaryote"]
-    assert host["v1"].tolist() == ["eukaryote"]
+    assert set(zip(table["record"], table["group"], table["kind"], strict=True)) == {
+        *[("v0", "v", "phage"), ("v1", "v", "phage"), ("v2", "w", ""), ("c0", "c0", ""), ("c1", "c1", "")]
+    }
+    assert not table.duplicated(["record", "start"]).any()
 
 
 @pytest.mark.parametrize(

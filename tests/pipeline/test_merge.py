@@ -86,7 +86,7 @@ def rewrite(path: Path, ids: list[str], rows: np.ndarray, **changes: str) -> Non
     old, record = EmbeddingFile(path), path.with_suffix(".json")
     with new_embedding_file(path, ids, replace(old.description, **changes), begins=[0] * len(ids)) as file:
         file["embedding"][...] = rows
-    ran = read_provenance(record)
+    ran = read_provenance(record, "embed")
     write_provenance(record, ran.stage, ran.settings, ran.inputs, [path], ran.details)
 
 
@@ -150,7 +150,7 @@ def test_no_proteins(sample: Sample) -> None:
 def test_provenance(sample: Sample, proteins: dict[str, str]) -> None:
     sample.pack()
     sample.embed_and_merge()
-    found = json.loads((sample.folder / "embeddings.provenance.json").read_text())["details"]
+    found = json.loads((sample.folder / "provenance.json").read_text())["merge"]["details"]
     digest = hashlib.sha256(sample.fasta.read_bytes()).hexdigest()
     assert found["input"] == {"path": str(sample.fasta), "sha256": digest}
     assert found["embedding"]["encoder_sha256"] == hashlib.sha256(sample.model.read_bytes()).hexdigest()
@@ -164,8 +164,8 @@ def test_calls_of_other_embeddings_are_deleted(sample: Sample) -> None:
     sample.pack()
     sample.embed_and_merge()
     embeddings = sample.folder / "embeddings.h5"
-    merged = read_provenance(sample.folder / "embeddings.provenance.json").outputs["embeddings.h5"]
-    record, calls = sample.folder / "contigs.provenance.json", sample.folder / "contigs.tsv"
+    merged = read_provenance(sample.folder / "provenance.json", "merge").outputs["embeddings.h5"]
+    record, calls = sample.folder / "provenance.json", sample.folder / "contigs.tsv"
     calls.write_text("contig\n")
     write_provenance(record, "call", {}, {"embeddings.h5": merged}, [calls])
     sample.merge()
@@ -174,7 +174,8 @@ def test_calls_of_other_embeddings_are_deleted(sample: Sample) -> None:
     sample.embed_and_merge()
     assert embeddings.exists()
     assert not calls.exists()
-    assert not record.exists()
+    with pytest.raises(UserError, match="call has not finished"):
+        read_provenance(record, "call")
 
 
 def test_blocks_make_no_difference(

@@ -138,8 +138,8 @@ def test_what_prepare_did_not_write_is_refused(sample: Sample, tmp_path: Path) -
     sample.proteins.unlink()
     with pytest.raises(UserError, match=r"proteins\.faa: no such file; run prepare again"):
         sample.pack()
-    (sample.folder / "prepared" / "provenance.json").unlink()
-    with pytest.raises(UserError, match="the stage that writes it has not finished"):
+    (sample.folder / "provenance.json").unlink()
+    with pytest.raises(UserError, match="prepare has not finished"):
         sample.pack()
 
 
@@ -149,7 +149,7 @@ def test_what_was_cut_shares_with_what_was_cut_alone(sample: Sample, random_prot
     sample.pack()
     duplicates = pd.read_csv(sample.folder / "duplicates.tsv", sep="\t")
     assert duplicates.to_numpy().tolist() == [["copy", 0, "long", 0, 1], ["longer", 0, "long", 0, 1]]
-    details = json.loads((sample.folder / "manifests.provenance.json").read_text())["details"]
+    details = json.loads((sample.folder / "provenance.json").read_text())["pack"]["details"]
     assert (details["duplicates"], details["truncated"]) == (2, 3)
 
 

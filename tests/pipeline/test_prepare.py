@@ -10,7 +10,7 @@ from Bio.Seq import Seq
 
 from virnucpro.errors import UserError
 from virnucpro.pipeline import prepare as stage
-from virnucpro.pipeline.prepare import prepare_contigs, prepare_proteins
+from virnucpro.pipeline.prepare import prepare_frames, prepare_proteins
 from virnucpro.proteins.table import read_proteins
 from virnucpro.proteins.translation import reverse_complement
 
@@ -58,7 +58,7 @@ def test_bytes_of_the_original(
     block: int,
 ) -> None:
     monkeypatch.setattr(stage, "BLOCK_BASES", block)
-    prepare_contigs(write_fasta(contigs), tmp_path / "out", size)
+    prepare_frames(write_fasta(contigs), tmp_path / "out", size)
     written = tuple((tmp_path / "out" / name).read_text() for name in ("chunks.fna", "nucleotides.fna", "proteins.faa"))
     assert written == original(contigs, size)
 
@@ -67,7 +67,7 @@ def test_short_chunks_have_names_of_their_own(write_fasta: Callable[..., Path], 
     """A contig that has no open frame in chunks of 40, but in chunks of 20, beside others so called."""
     closed = "TTTAAATCAAGGAAAAAAATATAAACGAATTATTTAAATA"
     fasta = write_fasta({"a": closed, "a_20bp": "GCC" * 9, "a_chunk20_1": "GCC" * 9})
-    prepare_contigs(fasta, tmp_path / "out", 40, short_chunks=[20])
+    prepare_frames(fasta, tmp_path / "out", 40, short_chunks=[20])
     table = read_proteins(tmp_path / "out")
     of_a = table.loc[table["contig"] == "a", "protein"]
     assert len(of_a) > 0
@@ -79,7 +79,7 @@ def test_short_chunks_have_names_of_their_own(write_fasta: Callable[..., Path], 
 def test_the_table_says_where_every_frame_lies(
     contigs: dict[str, str], write_fasta: Callable[..., Path], tmp_path: Path
 ) -> None:
-    prepare_contigs(write_fasta(contigs), tmp_path / "out", 150, orientation="canonical")
+    prepare_frames(write_fasta(contigs), tmp_path / "out", 150, orientation="canonical")
     table = read_proteins(tmp_path / "out")
     text = (tmp_path / "out" / "proteins.faa").read_text()
     assert len(table) == text.count(">") > 100
@@ -104,7 +104,7 @@ def test_a_contig_and_its_reverse_complement_have_the_same_frames(
     tables = []
     for number, sequence in enumerate((contig, opposite)):
         folder = tmp_path / str(number)
-        prepare_contigs(write_fasta({"c": sequence}), folder, 500, orientation="canonical")
+        prepare_frames(write_fasta({"c": sequence}), folder, 500, orientation="canonical")
         tables.append((read_proteins(folder), (folder / "proteins.faa").read_bytes()))
     (one, proteins), (other, same_proteins) = tables
     assert proteins == same_proteins != b""
@@ -115,23 +115,23 @@ def test_a_contig_and_its_reverse_complement_have_the_same_frames(
 
 
 def test_contigs_that_become_proteins_leave_no_chunks(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
-    prepare_contigs(write_fasta({"a": "GCC" * 10}), tmp_path / "out", 500)
+    prepare_frames(write_fasta({"a": "GCC" * 10}), tmp_path / "out", 500)
     prepare_proteins(write_fasta({"a": "MKT"}), tmp_path / "out")
     left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert left == {"proteins.faa", "proteins.tsv", "records.tsv", "provenance.json"}
+    assert left == {"proteins.faa", "proteins.tsv", "records.tsv"}
 
 
 def test_what_a_killed_writer_left_is_removed(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
     left = tmp_path / "out" / ".proteins.tsv.x1y2"
     left.mkdir(parents=True)
     (left / "proteins.tsv").write_text("half")
-    prepare_contigs(write_fasta({"a": "GCC" * 10}), tmp_path / "out", 500)
+    prepare_frames(write_fasta({"a": "GCC" * 10}), tmp_path / "out", 500)
     assert not left.exists()
 
 
 def test_lower_case_and_rna_are_read_as_upper_case_dna(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
-    prepare_contigs(write_fasta({"a": "ATGGCCAAATTT"}, "dna.fa"), tmp_path / "dna", 12)
-    prepare_contigs(write_fasta({"a": "auggccaaauuu"}, "rna.fa"), tmp_path / "rna", 12)
+    prepare_frames(write_fasta({"a": "ATGGCCAAATTT"}, "dna.fa"), tmp_path / "dna", 12)
+    prepare_frames(write_fasta({"a": "auggccaaauuu"}, "rna.fa"), tmp_path / "rna", 12)
     for name in ("chunks.fna", "nucleotides.fna", "proteins.faa", "records.tsv"):
         assert (tmp_path / "dna" / name).read_bytes() == (tmp_path / "rna" / name).read_bytes()
 
@@ -139,7 +139,7 @@ def test_lower_case_and_rna_are_read_as_upper_case_dna(write_fasta: Callable[...
 def test_table_of_contigs_counts_every_record(
     write_fasta: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare_contigs(
+    prepare_frames(
         write_fasta({"open": "GCC" * 4, "empty": "", "stops": "TAA" * 4, "n": "GCCNCCGCC"}), tmp_path / "out", 6
     )
     assert (tmp_path / "out" / "records.tsv").read_text().splitlines() == [
@@ -167,7 +167,7 @@ def test_a_letter_that_is_no_nucleotide_leaves_nothing_behind(
     write_fasta: Callable[..., Path], tmp_path: Path, sequence: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        prepare_contigs(write_fasta({"a": "ACGT", "b": sequence}), tmp_path / "out", 500)
+        prepare_frames(write_fasta({"a": "ACGT", "b": sequence}), tmp_path / "out", 500)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -205,6 +205,6 @@ def test_what_is_no_protein_is_refused(
 def test_no_open_frame_is_a_valid_empty_result(
     write_fasta: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare_contigs(write_fasta({"a": "AC"}), tmp_path / "out", 500)
+    prepare_frames(write_fasta({"a": "AC"}), tmp_path / "out", 500)
     assert (tmp_path / "out" / "proteins.faa").read_text() == ""
     assert "no open frame in any contig" in caplog.text

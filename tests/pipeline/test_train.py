@@ -13,14 +13,13 @@ import pytest
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling import evaluation
 from virnucpro.calling.classifier import load_classifier
-from virnucpro.calling.features import contig_features
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.provenance import write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
-from virnucpro.pipeline.prepare import prepare_contigs
-from virnucpro.pipeline.train import read_features, train
+from virnucpro.pipeline.prepare import prepare_frames
+from virnucpro.pipeline.train import train
 from virnucpro.proteins.table import read_proteins
 
 STOPS = "TTAATTAATTAA" * 200  # a stop in all six frames every 12 bases
@@ -35,19 +34,19 @@ def write_training(folder: Path, groups: dict[str, list[str]], embedding: Embedd
     records = (f">{row.fragment}\n{row.sequence}\n" for row in table.itertuples())
     (folder / "fragments.fna.gz").write_text("".join(records))
     table["label"] = np.where(table["group"].str.startswith("v"), "viral", "cellular")
-    table = table.assign(start=0, end=table["sequence"].str.len(), fasta="f", record="r", host="", split="train")
+    table = table.assign(start=0, end=table["sequence"].str.len(), fasta="f", record="r", kind="", split="train")
     write_table(table.drop(columns="sequence"), folder / "fragments.tsv")
     (folder / "training.tsv").write_text("the table\n")
     fragments = [folder / "fragments.fna.gz", folder / "fragments.tsv"]
-    write_provenance(folder / "fragments.provenance.json", "fragment", {}, {}, fragments)
-    prepare_contigs(folder / "fragments.fna.gz", folder / "prepared", 500)
+    write_provenance(folder / "provenance.json", "fragment", {}, {}, fragments)
+    prepare_frames(folder / "fragments.fna.gz", folder / "prepared", 500)
     frames = read_proteins(folder / "prepared", "protein", "contig")
     viral = (table.set_index("fragment").loc[frames["contig"], "label"] == "viral").to_numpy()
     with new_embedding_file(folder / "embeddings.h5", frames["protein"].tolist(), embedding) as file:
         signal = np.where(viral, 1, -1)[:, None] + np.random.default_rng(0).normal(size=(len(frames), 2))
         if embedding.row_shape == (2,):
             file["embedding"][...] = signal
-    write_provenance(folder / "embeddings.provenance.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    write_provenance(folder / "provenance.json", "merge", {}, {}, [folder / "embeddings.h5"])
     return folder
 
 
@@ -72,16 +71,17 @@ def test_two_groups_a_label_and_one_without_frames(
     folder = write_training(tmp_path, groups)
     monkeypatch.setattr(evaluation, "RESAMPLES", 20)
     scores = run(folder)
-    assert "group closed is left out: none of its fragments has an open frame" in caplog.text
+    assert "group closed is left out: none of its fragments has a protein" in caplog.text
     assert scores["group"].value_counts().to_dict() == {"v0": 6, "v1": 6, "c0": 6, "c1": 7}
     assert scores.set_index("fragment").loc["fragment_25", "call"] == "unresolved"
     classifier = load_classifier(folder / "classifier" / "classifier.safetensors")
-    assert classifier.hidden_weight.shape[:2] == (1, 2), "an expert of two networks, one a fold"
+    assert len(classifier.hidden_weight) == 2, "a network a fold"
     metrics = json.loads((folder / "classifier" / "metrics.json").read_text())
     assert metrics["cross-validation"]["groups"] == 4
     assert metrics["cross-validation"]["auroc"]["value"] > 0.9
     card = (folder / "classifier" / "model_card.md").read_text()
-    assert "one expert, which learned from all organisms" in card
+    assert "the mean of 2 networks" in card
+    assert "| viral | train | 12 |" in card
     assert "nan" not in card
 
 
@@ -89,32 +89,19 @@ def test_a_label_with_one_group_that_has_frames_is_refused(
     tmp_path: Path, open_dna: Callable[[int], list[str]]
 ) -> None:
     folder = write_training(tmp_path, {"v0": open_dna(2), "v1": [STOPS], "c0": open_dna(2), "c1": open_dna(2)})
-    with pytest.raises(UserError, match="1 viral groups have open frames; it takes two"):
+    with pytest.raises(UserError, match="1 viral groups have proteins; it takes two"):
         run(folder)
     assert not (folder / "classifier").exists()
 
 
 def test_other_embeddings_are_refused(tmp_path: Path, open_dna: Callable[[int], list[str]]) -> None:
     groups = {name: open_dna(1) for name in ("v0", "v1", "c0", "c1")}
-    folder = write_training(tmp_path, groups, replace(EMBEDDING, layers=(0, 1, 2)))
-    with pytest.raises(UserError, match="embeddings of several layers; set layers to one"):
-        run(folder)
-    write_training(folder, groups)
+    folder = write_training(tmp_path, groups)
     whole = (folder / "fragments.tsv").read_text()
     (folder / "fragments.tsv").write_text(whole.replace("fragment_2\t", "fragment_9\t"))
     with pytest.raises(UserError, match=r"fragments\.tsv: not what fragment wrote"):
         run(folder)
     fragments = [folder / "fragments.fna.gz", folder / "fragments.tsv"]
-    write_provenance(folder / "fragments.provenance.json", "fragment", {}, {}, fragments)
-    with pytest.raises(UserError, match=r"fragments\.tsv: not the fragments whose frames were prepared"):
+    write_provenance(folder / "provenance.json", "fragment", {}, {}, fragments)
+    with pytest.raises(UserError, match=r"fragments\.tsv: not the fragments whose proteins were prepared"):
         run(folder)
-
-
-def test_features_are_those_of_the_genetic_code_of_the_frames(tmp_path: Path) -> None:
-    sequence = "GCCTGAGTT" * 200
-    (tmp_path / "f.fna").write_text(f">a\n{sequence}\n>b\n{sequence}\n>without_frames\n{sequence}\n")
-    frames = pd.DataFrame({"contig": ["a", "b", "b"], "genetic_code": [1, 4, 4]})
-    features = read_features(tmp_path / "f.fna", frames)
-    for name, code in (("a", 1), ("b", 4), ("without_frames", 1)):
-        np.testing.assert_array_equal(features.loc[name], contig_features(sequence.encode(), code))
-    assert (features.loc["a"] != features.loc["b"]).any()

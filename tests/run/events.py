@@ -46,5 +46,5 @@ class Events:
 
 def write_packed(progress: Progress, sample: str, *tokens: int) -> None:
     shards = [{"shard": f"{number:04d}", "tokens": count} for number, count in enumerate(tokens, start=1)]
-    path = progress.plan.outdir / sample / "manifests.provenance.json"
+    path = progress.plan.outdir / sample / "provenance.json"
     write_provenance(path, "pack", {}, {}, [], {"shards": shards})

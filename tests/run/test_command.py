@@ -84,7 +84,6 @@ def test_a_look_changes_nothing(folder: Folder) -> None:
         ["embed", "1", "what it reads is new"],
         ["fetch model", "1", "not made yet"],
         ["merge", "1", "what it reads is new"],
-        ["pack", "1", "what it reads is new"],
         ["prepare", "1", "not made yet"],
         ["summary", "1", "what it reads is new"],
         ["token budget", "1", "what it reads is new"],

@@ -36,14 +36,23 @@ class Chain:
         prepare = Step(
             "prepare",
             self.record("prepare"),
+            [self.output("prepare")],
             settings(self.wanted["prepare"]),
             outside={"fasta": self.fasta},
             is_exact=True,
         )
         prepared = Made(self.output("prepare"), prepare)
-        embed = Step("embed", self.record("embed"), settings(self.wanted["embed"]), made={"prepare": prepared})
+        embed = Step(
+            "embed",
+            self.record("embed"),
+            [self.output("embed")],
+            settings(self.wanted["embed"]),
+            made={"prepare": prepared},
+        )
         read = {"prepare": prepared, "embed": Made(self.output("embed"), embed)}
-        call = Step("call", self.record("call"), settings(self.wanted["call"]), made=read, is_result=True)
+        call = Step(
+            "call", self.record("call"), [self.output("call")], settings(self.wanted["call"]), made=read, is_result=True
+        )
         return prepare, embed, call
 
     def must_run(self) -> dict[str, str]:
@@ -174,7 +183,7 @@ def test_a_step_that_is_looked_at_later_needs_lost_files_and_those_before_them(c
     damage(chain.output("embed"))
     embedded = Made(chain.output("embed"), embed)
     read: Any = {"made": {"embed": embedded}} if reads == "made" else {"vouched_for": [embedded]}
-    summary = Step("summary", chain.record("summary"), settings(SETTINGS), **read)
+    summary = Step("summary", chain.record("summary"), [], settings(SETTINGS), **read)
     freshness.add([summary])
     assert [step for step, _ in freshness.found()] == [summary, embed, prepare]
     assert freshness.found() == [], "nobody is told twice"

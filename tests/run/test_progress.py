@@ -21,13 +21,13 @@ def messages(progress: Progress) -> list[str]:
 def test_tokens_are_guessed_until_they_are_known(tmp_path: Path) -> None:
     progress = make_progress(tmp_path)
     events = Events(progress)
-    events.plan(prepare=2, pack=2, embed=4, merge=2)
+    events.plan(prepare=2, embed=4, merge=2)
     assert (progress.tokens, progress.tokens_are_guessed) == (200, True)
-    job = events.start("pack", sample="s0")
+    job = events.start("prepare", sample="s0")
     write_packed(progress, "s0", 25, 25)
     events.finish(job)
     assert progress.tokens == 100, "what is not packed yet is guessed by what is"
-    job = events.start("pack", sample="s1")
+    job = events.start("prepare", sample="s1")
     write_packed(progress, "s1", 30, 10)
     events.finish(job)
     assert (progress.tokens, progress.tokens_are_guessed, progress.tokens_done) == (90, False, 0)
@@ -36,9 +36,9 @@ def test_tokens_are_guessed_until_they_are_known(tmp_path: Path) -> None:
 def test_tokens_done_come_from_jobs_and_their_logs(tmp_path: Path) -> None:
     progress = make_progress(tmp_path)
     events = Events(progress)
-    events.plan(pack=2, embed=4)
+    events.plan(prepare=2, embed=4)
     for sample in ("s0", "s1"):
-        job = events.start("pack", sample=sample)
+        job = events.start("prepare", sample=sample)
         write_packed(progress, sample, 100, 300)
         events.finish(job)
     log = tmp_path / "embed.log"
@@ -71,15 +71,16 @@ def test_time_left_counts_the_other_stages(tmp_path: Path) -> None:
 def test_the_speed_is_guessed_once_the_device_is_known(tmp_path: Path) -> None:
     progress = make_progress(tmp_path)
     events = Events(progress)
-    events.plan(token_budget=1, pack=2, embed=4)
+    events.plan(token_budget=1, prepare=2, embed=4)
     assert progress.seconds_left is None
     job = events.start("token_budget")
     outdir = progress.plan.outdir
     outdir.mkdir()
     model = {"name": "m", "sha256": "0" * 64, "layers": 6, "embed_dim": 320, "heads": 20}
+    model |= {"architecture": "ESM-2", "feed_forward": 1280}
     budget = {"device": "cpu", "model": model, "precision": "float32", "token_budget": 4096}
     (outdir / "token_budget.json").write_text(json.dumps(budget))
-    write_provenance(outdir / "token_budget.provenance.json", "token-budget", {}, {}, [outdir / "token_budget.json"])
+    write_provenance(outdir / "provenance.json", "token_budget", {}, {}, [outdir / "token_budget.json"])
     events.finish(job)
     assert progress.rate == pytest.approx(2e11 / (24 * 6 * 320**2))
     assert progress.seconds_left is not None

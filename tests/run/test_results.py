@@ -4,13 +4,14 @@ from pathlib import Path
 
 from virnucpro.run.results import SHOWN, describe_results
 
-HEAD = "contig\tlength\tcall\tscore\tlog_odds\n"
+HEAD = "contig\tlength\tcall\tscore\tlog_odds\tproviruses\n"
+PROVIRUSES = {"b": 2}  # by the first letters of contigs
 
 
 def write(folder: Path, sample: str, *rows: str) -> None:
     below = folder / sample
     below.mkdir(parents=True)
-    (below / "contigs.tsv").write_text(HEAD + "".join(f"{row}\n" for row in rows))
+    (below / "contigs.tsv").write_text(HEAD + "".join(f"{row}\t{PROVIRUSES.get(row[0], 0)}\n" for row in rows))
     (below / "embeddings.h5").touch()
 
 
@@ -28,6 +29,7 @@ def test_the_likeliest_viruses_of_all_samples(tmp_path: Path) -> None:
         "  a       12,000 bp  0.9100  soil\n"
         "\n"
         "3 viral, 1 cellular, 1 unresolved of 5 contigs in 2 samples\n"
+        "proviruses within contigs that are not called viral: 2\n"
         "results/soil/contigs.tsv, embeddings.h5\n"
         "results/gut/contigs.tsv, embeddings.h5\n"
         "results/proteome/embeddings.h5\n"

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.run.conftest import Folder
 from tests.workflow.project import ENVIRONMENT, wait_for
+from virnucpro.run.snakemake import run_snakemake
 
 MANY = 1000  # proteins, which are embedded for some seconds
 
@@ -97,6 +98,14 @@ def test_ctrl_c_stops_the_jobs_and_the_same_command_goes_on(folder: Folder, embe
     assert is_quiet(folder)
     assert not list((folder.results / ".snakemake" / "locks").glob("*"))
     finishes(folder, "embed", "merge", "summary")
+
+
+def test_snakemake_may_take_its_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec >&-\nsleep 1\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert run_snakemake([], tmp_path / "log", None, lambda events: None, lambda number: None) == 3
 
 
 def test_snakemake_alone_is_killed(folder: Folder, embedding: subprocess.Popen[str]) -> None:

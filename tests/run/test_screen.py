@@ -32,7 +32,7 @@ progress = make_progress(Path(sys.argv[1]), samples)
 events = Events(progress)
 with Screen(progress, "/long/results", "results") as screen:
     screen.refresh()
-    events.plan(prepare=samples, pack=samples, embed=3 * samples, merge=samples, summary=1)
+    events.plan(prepare=samples, embed=3 * samples, merge=samples, summary=1)
     jobs = [events.start("prepare", sample=f"s{number}") for number in range(samples)]
     for job in jobs[: (samples + 1) // 2]:
         events.finish(job)
@@ -108,10 +108,10 @@ def test_one_display_with_messages_above(tmp_path: Path, columns: int, samples: 
     terminal = show(tmp_path, columns, samples)
     terminal.wait_for("tokens")
     shown = terminal.lines()
-    stages = [line.split()[0] for line in shown[-7:-2]]
-    assert stages == ["prepare", "pack", "embed", "merge", "summary"]
+    stages = [line.split()[0] for line in shown[-6:-2]]
+    assert stages == ["prepare", "embed", "merge", "summary"]
     noun = "sample" if samples == 1 else "samples"
-    assert shown[-7].endswith(f"{(samples + 1) // 2} of {samples} {noun}" + (", 50 running" if samples > 1 else ""))
+    assert shown[-6].endswith(f"{(samples + 1) // 2} of {samples} {noun}" + (", 50 running" if samples > 1 else ""))
     assert re.fullmatch(r"0 of about [\d,]+ tokens", shown[-2])
     assert re.fullmatch(r"0:00:0\d so far, time left not known yet", shown[-1])
     assert sum("once" in line for line in shown) == 1
@@ -121,7 +121,7 @@ def test_one_display_with_messages_above(tmp_path: Path, columns: int, samples: 
     assert terminal.finish() == 0
     shown = terminal.lines()
     assert shown[-1] == "the end"
-    assert [line.split()[0] for line in shown[-8:-3]] == stages, "the display is there once, below the messages"
+    assert [line.split()[0] for line in shown[-7:-3]] == stages, "the display is there once, below the messages"
     assert "prepare failed: results/x" in shown
     assert all(len(line) < 79 for line in shown[-8:-1]), "or it would be wrapped when the terminal gets narrower"
 
@@ -180,7 +180,7 @@ def test_long_stages_say_so_once_a_minute(tmp_path: Path, capsys: pytest.Capture
 
     progress = make_progress(tmp_path)
     events = Events(progress)
-    events.plan(prepare=2, pack=2, embed=4)
+    events.plan(prepare=2, embed=4)
     screen = Screen(progress, "", "")
     for number in range(2):
         events.start("prepare", sample=f"s{number}")

@@ -10,7 +10,7 @@ from virnucpro.run.shards import count_shards
 
 @pytest.mark.parametrize(
     ("letters", "kind", "shards"),
-    [(10, "contigs", 1), (5_000, "contigs", 1), (50_000, "contigs", 10), (50_000, "proteins", 50)],
+    [(10, "frames", 1), (5_000, "frames", 1), (50_000, "frames", 10), (50_000, "genes", 15), (50_000, "proteins", 50)],
 )
 def test_by_size(tmp_path: Path, letters: int, kind: str, shards: int) -> None:
     path = tmp_path / "a.fa"
@@ -21,4 +21,4 @@ def test_by_size(tmp_path: Path, letters: int, kind: str, shards: int) -> None:
 def test_a_compressed_file_holds_more(tmp_path: Path) -> None:
     path = tmp_path / "a.fa"
     path.write_bytes(gzip.compress(bytes(range(256)) * 100, compresslevel=0))
-    assert count_shards(path, "contigs", 1_000) == 19  # 25.6 kB, 3.6 bases a byte, 0.2 tokens a base
+    assert count_shards(path, "frames", 1_000) == 19  # 25.6 kB, 3.6 bases a byte, 0.2 tokens a base

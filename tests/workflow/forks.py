@@ -97,9 +97,15 @@ def _run(client: socket.socket, folder: Path) -> None:
     os._exit(0)
 
 
-def _stage(arguments: list[str]) -> None:
-    assert arguments[:2] == ["-m", "virnucpro"], arguments
-    cli.main.main(arguments[2:], prog_name="virnucpro")
+def _python(arguments: list[str]) -> None:
+    option, module, *rest = arguments
+    assert option == "-m", arguments
+    if module == "snakemake":  # as jobs of a cluster start it
+        sys.argv = [module, *rest]
+        snakemake.cli.main(rest)
+    else:
+        assert module == "virnucpro", arguments
+        cli.main.main(rest, prog_name="virnucpro")
 
 
 if __name__ == "__main__":
@@ -108,7 +114,7 @@ if __name__ == "__main__":
     import snakemake.report
 
     from virnucpro import cli
-    from virnucpro.pipeline import call, embed, fetch_model, merge, pack, prepare, summary, token_budget  # noqa: F401
+    from virnucpro.pipeline import call, embed, fetch_model, merge, pack, prepare, report, summary, token_budget  # noqa: F401
 
-    _PROGRAMS = {"python": _stage, "snakemake": snakemake.cli.main}
+    _PROGRAMS = {"python": _python, "snakemake": snakemake.cli.main}
     serve(Path(sys.argv[1]))

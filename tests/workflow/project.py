@@ -6,6 +6,7 @@ import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,10 +22,9 @@ import yaml
 from tests import oracle
 from tests.conftest import AMINO_ACIDS, ROOT
 from virnucpro.calling.classifier import Classifier, save_classifier
-from virnucpro.calling.features import NAMES
 from virnucpro.calling.requirements import Requirements
 from virnucpro.config import DEFAULTS
-from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.description import EmbeddingDescription, describe_proteins
 from virnucpro.data.files import file_digest
 
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -68,6 +68,7 @@ class Project:
             "model": "tiny.pt",
             "token_budget": 1024,
             "shard_tokens": 300,
+            "proteins": "frames",
             "short_chunks": [],
             "call": False,
         }
@@ -87,8 +88,7 @@ class Project:
     def add_classifier(self, name: str = "tiny", seed: int = 0) -> None:
         """Have contigs called by a classifier for the small model that has learned nothing, but is always sure."""
         rng = np.random.default_rng(seed)
-        experts, networks, hidden, inputs = 2, 2, 4, 32 + 3
-        features = experts + len(NAMES)
+        networks, hidden, inputs = 2, 4, 32 + 1
         embedding = EmbeddingDescription(
             encoder="tiny",
             encoder_sha256=file_digest(self.folder / "tiny.pt"),
@@ -96,20 +96,19 @@ class Project:
             layers=(2,),
             pooling="mean",
             precision="float32",
-            proteins="frame",
-            short_chunks=tuple(DEFAULTS["short_chunks"]),
-            **{name: DEFAULTS[name] for name in ("chunk_size", "max_sequence_length", "long_proteins")},
+            **{name: DEFAULTS[name] for name in ("max_sequence_length", "long_proteins")},
+            **describe_proteins({**DEFAULTS, "proteins": self.config["proteins"], "type": "contigs"}),
         )
         classifier = Classifier(
             mean=np.zeros(inputs, np.float32),
             scale=np.ones(inputs, np.float32),
-            hidden_weight=rng.normal(size=(experts, networks, hidden, inputs)).astype(np.float16),
-            hidden_bias=rng.normal(size=(experts, networks, hidden)).astype(np.float32),
-            output_weight=rng.normal(size=(experts, networks, hidden)).astype(np.float32),
-            output_bias=rng.normal(size=(experts, networks)).astype(np.float32),
-            contig_mean=np.zeros(features, np.float32),
-            contig_scale=np.ones(features, np.float32),
-            contig_weight=rng.normal(size=features).astype(np.float32),
+            hidden_weight=rng.normal(size=(networks, hidden, inputs)).astype(np.float16),
+            hidden_bias=rng.normal(size=(networks, hidden)).astype(np.float32),
+            output_weight=rng.normal(size=(networks, hidden)).astype(np.float32),
+            output_bias=rng.normal(size=networks).astype(np.float32),
+            contig_mean=np.zeros(2, np.float32),
+            contig_scale=np.ones(2, np.float32),
+            contig_weight=rng.normal(size=2).astype(np.float32),
             contig_bias=np.zeros(1, np.float32),
             requirements=Requirements(embedding, viral_from=-5.5, cellular_to=-5.5, fewest_residues=1),
         )
@@ -182,13 +181,15 @@ class Project:
         log.unlink(missing_ok=True)
         wait_for(lambda: list((self.results / sample / "shards").glob(f".{shard}.h5.*/*.h5")))  # the model is there
         process = min(self.embed_processes(shard, sample))  # any other is a fork of it, about to become something else
+        os.kill(process, signal.SIGSTOP)  # or it might be done before it is starved
         least = sys.maxsize
 
         def noticed() -> bool:
             nonlocal least
             used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
             least = min(least, used)
-            resource.prlimit(process, resource.RLIMIT_AS, (least + 400_000_000, resource.RLIM_INFINITY))
+            resource.prlimit(process, resource.RLIMIT_AS, (least + 450_000_000, resource.RLIM_INFINITY))
+            os.kill(process, signal.SIGCONT)
             return "bins are split" in log.read_text()
 
         wait_for(noticed)
@@ -205,7 +206,7 @@ class Project:
 
     def names_of_shards(self, sample: str) -> list[str]:
         """Return a sample's shards, where no other has left anything."""
-        packed = json.loads((self.results / sample / "manifests.provenance.json").read_text())["details"]
+        packed = json.loads((self.results / sample / "provenance.json").read_text())["pack"]["details"]
         names: list[str] = [shard["shard"] for shard in packed["shards"]]
         for folder, suffix in (("manifests", "json"), ("shards", "h5"), ("shards", "json")):
             found = sorted(path.stem for path in (self.results / sample / folder).glob(f"*.{suffix}"))

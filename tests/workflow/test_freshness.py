@@ -16,7 +16,7 @@ from tests.workflow.project import ENVIRONMENT, Project, contigs
 from virnucpro.calling import CALL_FILES
 from virnucpro.data.fasta import BEGINNING
 
-RESULTS = ("embeddings.h5", "contigs.tsv", "frames.tsv", "viral.fasta.gz")
+RESULTS = ("embeddings.h5", *CALL_FILES[:-1])
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_look_changes_nothing(project: Project, damaged: bool) -> None:
 def test_contigs_with_an_older_date_are_called(project: Project) -> None:
     project.add("soil", contigs(7, 2))
     os.utime(project.folder / "soil.fa", (0, 0))
-    assert project.complete() == {"prepare": 1, "pack": 1, "embed": 1, "merge": 1, "call": 1, "summary": 1}
+    assert project.complete() == dict.fromkeys(["prepare", "embed", "merge", "call", "summary", "report"], 1)
     called = pd.read_csv(project.results / "soil" / "contigs.tsv", sep="\t")
     assert called["contig"].tolist() == ["s7_c0", "s7_c1"]
 
@@ -153,7 +153,7 @@ def test_without_what_snakemake_has_noted(project: Project) -> None:
     shutil.rmtree(project.folder / ".snakemake")
     assert project.planned() == {}
     project.config["token_budget"] = 2048
-    changed = {"token_budget": 1, "pack": 1, "embed": 1, "merge": 1, "call": 1, "summary": 1}
+    changed = dict.fromkeys(["token_budget", "prepare", "embed", "merge", "call", "summary", "report"], 1)
     assert project.complete() == changed
 
 
@@ -184,27 +184,27 @@ def test_another_version_of_the_package_runs_what_it_makes_otherwise(project: Pr
 
     assert "Job stats" not in run_with("__init__.py", '__version__ = "', '__version__ = "9.')
     run = run_with("data/provenance.py", "VERSION = 1  #", "VERSION = 9  #")
-    assert "prepare runs again, first for out/soil/prepared: another version of virnucpro made it" in run
+    assert "prepare runs again, first for out/soil: another version of virnucpro made it" in run
 
 
-ALL = Counter({"prepare": 1, "pack": 1, "embed": 2, "merge": 1, "summary": 1})
-FROM_PACK = ALL - Counter(["prepare"])
+ALL = Counter({"prepare": 1, "embed": 2, "merge": 1, "summary": 1})
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        ({"proteins": "genes"}, ALL),
         ({"chunk_size": 400}, ALL),
         ({"short_chunks": [100]}, ALL),
         ({"genetic_codes": [1, 4]}, ALL),
-        ({"layers": [1]}, FROM_PACK),
-        ({"max_sequence_length": 100}, FROM_PACK),
-        ({"long_proteins": "windows"}, FROM_PACK),
-        ({"shard_tokens": 100_000}, FROM_PACK - Counter(["embed"])),
-        ({"per_residue": True}, FROM_PACK - Counter(["pack"])),
-        ({"token_budget": 2048}, FROM_PACK + Counter(["token_budget"])),
-        ({"precision": "bfloat16"}, FROM_PACK + Counter(["token_budget"])),
-        ({"model": "other.pt"}, FROM_PACK + Counter(["fetch_model", "token_budget"])),
+        ({"layers": [1]}, ALL),
+        ({"max_sequence_length": 100}, ALL),
+        ({"long_proteins": "cut"}, ALL),
+        ({"shard_tokens": 100_000}, ALL - Counter(["embed"])),
+        ({"per_residue": True}, ALL - Counter(["prepare"])),
+        ({"token_budget": 2048}, ALL + Counter(["token_budget"])),
+        ({"precision": "bfloat16"}, ALL + Counter(["token_budget"])),
+        ({"model": "other.pt"}, ALL + Counter(["fetch_model", "token_budget"])),
     ],
     ids=str,
 )
@@ -219,7 +219,7 @@ def test_what_changes_results_runs_what_depends_on_it(
 
 def test_another_classifier_calls_again(project: Project, finished: Project) -> None:
     project.add_classifier(seed=1)
-    assert project.complete() == {"call": 1, "summary": 1}
+    assert project.complete() == {"call": 1, "summary": 1, "report": 1}
     changed = results(project)
     assert changed.pop("embeddings.h5") == results(finished)["embeddings.h5"]
     assert changed["contigs.tsv"] != results(finished)["contigs.tsv"]
@@ -227,7 +227,7 @@ def test_another_classifier_calls_again(project: Project, finished: Project) -> 
 
 def test_what_a_kill_left_is_gone_after_the_next_run(project: Project) -> None:
     files = [path for path in project.results.rglob("[!.]*") if path.is_file() and "logs" not in path.parts]
-    assert len(files) > 25
+    assert len(files) > 18
     left = [path.parent / f".{path.name}.x1y2z3" for path in files]
     left.append(project.results / "soil" / "shards" / ".0002.h5.x1y2z3")  # of a shard that is no more
     for folder in left:

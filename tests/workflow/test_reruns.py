@@ -27,12 +27,12 @@ def ten(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Proj
 
 def test_no_device_waits_for_what_can_wait(ten: Project) -> None:
     jobs = ten.jobs()
-    packed = {Path(job.log).parent.name: job.end for job in jobs if job.rule == "pack"}
+    packed = {Path(job.log).parent.name: job.end for job in jobs if job.rule == "prepare"}
     embeds = [job for job in jobs if job.rule == "embed"]
     assert len(embeds) > len(TEN), "a sample has several shards"
     for embed in embeds:
         ready = packed[Path(embed.log).parent.name]
-        overtaken = [job for job in jobs if job.rule in ("prepare", "merge") and ready < job.start < embed.start]
+        overtaken = [job for job in jobs if job.rule == "merge" and ready < job.start < embed.start]
         # Two may have been started while Snakemake noticed the end of pack, on two cores.
         assert len(overtaken) <= 2, f"{embed.log} waited, and {overtaken} did not"
     running = [sum(other.start <= embed.start < other.end for other in embeds) for embed in embeds]
@@ -47,7 +47,7 @@ def test_one_sample_of_ten_changes_one_goes_one_comes(ten: Project) -> None:
     ten.add("s9", contigs(90, 1))
     del ten.samples["s10"]
     ten.add("s11", contigs(11, 1))
-    assert ten.complete() == {"prepare": 2, "pack": 2, "embed": 2, "merge": 2, "summary": 1}
+    assert ten.complete() == {"prepare": 2, "embed": 2, "merge": 2, "summary": 1}
     assert {Path(job.log).parent.name for job in ten.jobs(since)} == {"s9", "s11", "logs"}
     assert ten.stamps("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s10") == shared
     assert [path.stat().st_mtime_ns for path in kept] == stamps
@@ -85,7 +85,7 @@ def test_fewer_shards_leave_nothing_stale(one: Project) -> None:
     ids, rows, _ = rows_of(one)
     before = one.names_of_shards("soil")
     one.config["shard_tokens"] = 100_000
-    assert one.complete() == {"pack": 1, "embed": 1, "merge": 1, "summary": 1}
+    assert one.complete() == {"prepare": 1, "embed": 1, "merge": 1, "summary": 1}
     assert len(one.names_of_shards("soil")) == 1 < len(before)
     assert rows_of(one)[0] == ids
     np.testing.assert_allclose(rows_of(one)[1], rows, rtol=0, atol=1e-5)
@@ -94,7 +94,7 @@ def test_fewer_shards_leave_nothing_stale(one: Project) -> None:
 def test_another_budget_packs_again_and_changes_rounding_alone(one: Project) -> None:
     ids, rows, _ = rows_of(one)
     one.config["token_budget"] = 4096
-    assert one.complete() == {"token_budget": 1, "pack": 1, "embed": 1, "merge": 1, "summary": 1}
+    assert one.complete() == {"token_budget": 1, "prepare": 1, "embed": 1, "merge": 1, "summary": 1}
     manifest = json.loads((one.results / "soil" / "manifests" / "0001.json").read_text())
     assert manifest["token_budget"] == 4096
     assert rows_of(one)[0] == ids
@@ -103,14 +103,14 @@ def test_another_budget_packs_again_and_changes_rounding_alone(one: Project) -> 
 
 def test_another_chunk_size_asks_for_no_other_budget(one: Project) -> None:
     one.config["chunk_size"] = 300
-    assert one.complete() == {"prepare": 1, "pack": 1, "embed": 1, "merge": 1, "summary": 1}
+    assert one.complete() == {"prepare": 1, "embed": 1, "merge": 1, "summary": 1}
 
 
 def test_another_model_of_the_same_name_embeds_again_and_is_never_mixed(one: Project) -> None:
     ids, rows, attributes = rows_of(one)
     prepared = one.stamps("soil/prepared")
     oracle.save_as_fair_esm(oracle.random_model(2, 32, 2, seed=1), one.folder / "tiny.pt")
-    done = {"fetch_model": 1, "token_budget": 1, "pack": 1, "embed": 1, "merge": 1, "summary": 1}
+    done = {"fetch_model": 1, "token_budget": 1, "prepare": 1, "embed": 1, "merge": 1, "summary": 1}
     assert one.complete() == done
     again, moved, of_other = rows_of(one)
     assert again == ids
@@ -123,5 +123,5 @@ def test_what_is_asked_for_runs_again_and_what_follows(one: Project) -> None:
     assert one.complete("--forcerun", "embed") == {"embed": 1, "merge": 1, "summary": 1}
     shard = "out/soil/shards/0001.h5"
     assert one.planned("--forcerun", shard) == {"embed": 1, "merge": 1, "summary": 1}
-    assert one.planned("--forceall").total() == 7
+    assert one.planned("--forceall").total() == 6
     assert "Nothing to be done" in one.run().stderr

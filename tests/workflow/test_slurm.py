@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.workflow.project import Project, contigs
 from tests.workflow.slurm_cluster import GPUS, KINDS, Cluster, processes_of, running_cluster, start_guard
+from virnucpro.data.fasta import BEGINNING
 
 # Nowhere else may these tests be left out: on Debian as root a cluster that does not start is a failure.
 pytestmark = pytest.mark.skipif(
@@ -79,7 +81,7 @@ def test_every_stage_is_a_job_in_its_partition(cluster: Cluster, project: Projec
     jobs = cluster.jobs().values()
     shards = len(list(project.results.glob("*/shards/*.h5")))
     assert shards > GPUS
-    once_a_sample = {(rule, "cpu"): len(SAMPLES) for rule in ("prepare", "pack", "merge")}
+    once_a_sample = {(rule, "cpu"): len(SAMPLES) for rule in ("prepare", "merge")}
     expected = once_a_sample | {("token_budget", "gpu"): 1, ("embed", "gpu"): shards}
     assert Counter((rule_of(job), job["Partition"]) for job in jobs) == expected
     for job in jobs:
@@ -90,8 +92,8 @@ def test_every_stage_is_a_job_in_its_partition(cluster: Cluster, project: Projec
 
 
 def test_the_provenance_names_the_command_that_submitted(project: Project) -> None:
-    record = json.loads((project.results / "soil" / "embeddings.provenance.json").read_text())
-    provenance = record["details"]
+    record = json.loads((project.results / "soil" / "provenance.json").read_text())
+    provenance = record["merge"]["details"]
     assert provenance["command"].endswith(shlex.join(command(project)[1:]))
     assert provenance["devices"] == ["cpu"]
 
@@ -135,11 +137,12 @@ def test_a_job_that_ran_out_of_memory_is_submitted_again_with_more(cluster: Clus
     before = cluster.jobs().keys()
     cluster.need_mb(3000)
     try:
-        done = submit(cluster, project, "out/soil/prepared/proteins.faa")
+        done = submit(cluster, project, "out/soil/duplicates.tsv")
     finally:
         cluster.need_mb(0)
     assert done.returncode == 0, done.stderr
-    first, second = (job for number, job in sorted(cluster.jobs().items()) if number not in before)
+    new = (job for number, job in sorted(cluster.jobs().items()) if number not in before)
+    first, second = (job for job in new if "prepare" in rule_of(job))
     assert (first["JobState"], first["MinMemoryNode"], first["TimeLimit"]) == ("FAILED", "2000M", "00:30:00")
     assert (second["JobState"], second["MinMemoryNode"], second["TimeLimit"]) == ("COMPLETED", "4000M", "01:00:00")
 
@@ -165,9 +168,12 @@ def test_a_site_fills_in_one_block_and_a_job_on_a_smaller_card_finishes(cluster:
     assert running.wait(300) == 0
     jobs = {rule_of(job): job for number, job in cluster.jobs().items() if number not in before}
     assert {job["Account"] for job in jobs.values()} == {"lab7"}
-    assert {rule for rule, job in jobs.items() if "gpu:big:1" in job.get("TresPerJob", "")} == {"token_budget", "embed"}
+    assert {rule for rule, job in jobs.items() if "gpu:big:1" in job.get("TresPerJob", "")} == {
+        "token_budget",
+        "embed_0_embed",
+    }
     on = {job: devices for event, _, job, devices in cluster.tasks() if event == "start"}
-    assert all(on[jobs[rule]["JobId"]] in KINDS["big"] for rule in ("token_budget", "embed"))
+    assert all(on[jobs[rule]["JobId"]] in KINDS["big"] for rule in ("token_budget", "embed_0_embed"))
     assert "bins are split" in (project.results / "logs" / "soil" / "embed_0001.log").read_text()
     with h5py.File(project.results / "soil" / "embeddings.h5") as file:
         split = file["embedding"][:]
@@ -176,6 +182,33 @@ def test_a_site_fills_in_one_block_and_a_job_on_a_smaller_card_finishes(cluster:
     assert project.run().returncode == 0
     with h5py.File(project.results / "soil" / "embeddings.h5") as file:
         np.testing.assert_allclose(file["embedding"][:], split, rtol=0, atol=1e-5)
+
+
+def test_small_samples_share_jobs_until_one_fails(cluster: Cluster, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.config["shard_tokens"] = 100_000
+    for number in range(4):
+        project.add(f"s{number}", contigs(number, 1))
+    project.add("s1", f">a\n{'ACGT' * BEGINNING}\n>a\nACGT\n")
+    project.add_classifier()
+    before = cluster.jobs().keys()
+    two_a_job = ("--group-components", "prepare=2", "embed=2", "merge=2", "--retries", "0")
+    assert submit(cluster, project, *two_a_job).returncode == 1
+    jobs = [job for number, job in cluster.jobs().items() if number not in before]
+    counts = Counter(re.sub(r"_\d+", "", rule_of(job)) for job in jobs)
+    assert counts == {"token_budget": 1, "prepare_prepare": 2, "embed_embed": 1, "merge_call_merge": 1}
+    for job in jobs:
+        gpus = int(job.get("TresPerJob", "gpu:0").rpartition(":")[2])
+        assert gpus == (job["Partition"] == "gpu"), "what shares a job takes turns on its GPU"
+    assert called(project) == ["s2", "s3"], "they share no job with the one that fails"
+    assert submit(cluster, project, *two_a_job).returncode == 1
+    log = (project.results / "logs" / "s1" / "prepare.log").read_text()
+    assert "virnucpro prepare: error: sample s1: s1.fa: line 3: two records are named a" in log
+    assert called(project) == ["s0", "s2", "s3"]
+
+
+def called(project: Project) -> list[str]:
+    return sorted(path.parent.name for path in project.results.glob("*/contigs.tsv"))
 
 
 def test_a_killed_test_leaves_no_cluster(cluster: Cluster, pytestconfig: pytest.Config) -> None:

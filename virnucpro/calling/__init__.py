@@ -1,4 +1,7 @@
-"""What proteins say of a contig: evidence, classifier, training and evaluation."""
+"""What proteins say of a contig: evidence, classifiers, calls and regions, training and evaluation."""
 
-# What a call leaves in a sample's folder, with its record.
-CALL_FILES = ("contigs.tsv", "frames.tsv", "viral.fasta.gz", "contigs.provenance.json")
+# What a call leaves in a sample's folder.
+REGION_FILES = ("regions.tsv", "regions.gff3", "regions.bed", "viral.fasta.gz", "viral.gbk")
+CALL_FILES = ("contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", *REGION_FILES)
+# What a call by one of the original VirNucPro's classifiers leaves there too, as the original does.
+PREDICTION_FILES = ("prediction_results.txt", "prediction_results_highestscore.csv")

@@ -54,6 +54,19 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     }
 
 
+def count_by_kind(contigs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return how many contigs there are of each kind of organism, and how many of them are called what.
+
+    Args:
+        contigs: columns `kind` and `call`.
+    """
+    return [
+        {"kind": kind, "contigs": len(rows)}
+        | {call: int((rows["call"] == call).sum()) for call in ("viral", "unresolved")}
+        for kind, rows in contigs.groupby("kind")
+    ]
+
+
 def found_at(rate: float, log_odds: npt.NDArray[np.float64], viral: npt.NDArray[np.int64]) -> float:
     """Return the proportion of viral contigs found at a threshold which at most this rate of cellular ones pass."""
     false, found, _ = roc_curve(viral, log_odds, drop_intermediate=False)

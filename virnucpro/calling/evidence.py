@@ -1,66 +1,64 @@
-"""What the frames of one contig tell together.
+"""What the proteins of a contig are taken as: genes as they are, frames by the reading frame that they are part of.
 
 A gene is longer than a chunk as often as not. So frames of neighbouring chunks that are read in one phase are taken as
-one group, although the codon on the border, which no frame holds, may be a stop.
+one group, although the codon on the border, which no frame holds, may be a stop. Of a chunk, the frames of the longest
+group count as evidence: the others are seldom translated. Every gene counts.
 """
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+EVIDENCE = ["sum_by_root", "mean"]  # columns that a classifier sees
+
 
 def describe_groups(proteins: pd.DataFrame) -> pd.DataFrame:
     """Return a table of proteins with what the groups of linked frames add to each.
 
-    These columns are added: `group_residues`, of all frames of its group; `frames_in_chunk`, how many are open in its
-    chunk; `relative_length`, its group's residues over those of the longest group in its chunk.
+    These columns are added: `group_residues`, of all frames of its group; `counts`, whether it is evidence.
 
     Args:
-        proteins: the table of a sample's proteins, all of them open frames.
+        proteins: the table of a sample's proteins, of contigs. A gene is a group of its own, alone in its chunk.
     """
-    by_chunk = proteins.groupby(["contig", "chunk"], sort=False)
+    chunk = proteins["chunk"].where(proteins["chunk"] > 0, -1 - proteins["group"])  # each gene as if alone in a chunk
     group_residues = proteins.groupby("group")["residues"].transform("sum")
-    longest = group_residues.groupby([proteins["contig"], proteins["chunk"]], sort=False).transform("max")
-    return proteins.assign(
-        group_residues=group_residues,
-        frames_in_chunk=by_chunk["protein"].transform("size"),
-        relative_length=group_residues / longest,
-    )
+    longest = group_residues.groupby([proteins["contig"], chunk], sort=False).transform("max")
+    return proteins.assign(group_residues=group_residues, counts=group_residues == longest)
 
 
-def group_means(embedding: npt.NDArray[np.float32], frames: pd.DataFrame) -> npt.NDArray[np.float32]:
-    """Return the mean embedding over all residues of each frame's group, float32 [frames, embed_dim].
+def group_means(embedding: npt.NDArray[np.float32], proteins: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """Return the mean embedding over all residues of each protein's group, float32 [proteins, numbers].
 
     Args:
-        embedding: float32 [frames, embed_dim].
-        frames: of `describe_groups`, all those of their contigs.
+        embedding: float32 [proteins, numbers].
+        proteins: of `describe_groups`, all those of their contigs.
     """
-    weighted = pd.DataFrame(embedding * frames["residues"].to_numpy(np.float32)[:, None])
-    total = weighted.groupby(frames["group"].to_numpy()).transform("sum").to_numpy(np.float32)
-    return np.asarray(total / frames["group_residues"].to_numpy(np.float32)[:, None])
+    if proteins["group"].is_unique:  # genes
+        return embedding
+    weighted = pd.DataFrame(embedding * proteins["residues"].to_numpy(np.float32)[:, None])
+    total = weighted.groupby(proteins["group"].to_numpy()).transform("sum").to_numpy(np.float32)
+    return np.asarray(total / proteins["group_residues"].to_numpy(np.float32)[:, None])
 
 
-def evidence_of_contigs(frames: pd.DataFrame, log_odds: npt.NDArray[np.float64]) -> pd.DataFrame:
-    """Return a row a contig, in the order of the frames, with the contig as index.
+def evidence_of_contigs(proteins: pd.DataFrame, log_odds: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """Return a row a contig, in the order of the proteins, with the contig as index.
 
-    Columns: `total`, a list, the sums of the counted frames' log-odds by each expert; `counted`, their number; `frames`
-    and `chunks`, how many frames and in how many chunks; `residues` in them; `genetic_code`. Of a chunk
-    the frames of its longest group count: the others are seldom translated.
+    Columns: of the proteins that count, `sum_by_root`, the sum of their log-odds over the square root of their number,
+    and `mean`, weighted by their residues; of all, `genes`, their number, `residues` in them, and `genetic_code`.
 
     Args:
-        frames: of `describe_groups`.
-        log_odds: float64 [frames, experts].
+        proteins: of `describe_groups`.
+        log_odds: of proteins, float64 [proteins].
     """
-    longest = (frames["relative_length"] == 1).to_numpy()
-    by_contig = frames.groupby("contig", sort=False)
-    chunks = frames.drop_duplicates(["contig", "chunk"]).groupby("contig", sort=False).size()
-    total = pd.DataFrame(log_odds[longest]).groupby(frames["contig"].to_numpy()[longest], sort=False).sum()
+    residues = proteins["residues"]
+    scored = proteins.assign(log_odds=log_odds, weighted=log_odds * residues)
+    of_counted = scored[scored["counts"]].groupby("contig", sort=False)
+    by_contig = scored.groupby("contig", sort=False)
     return pd.DataFrame(
         {
-            "total": total.to_numpy().tolist(),
-            "counted": pd.Series(longest).groupby(frames["contig"].to_numpy(), sort=False).sum(),
-            "frames": by_contig.size(),
-            "chunks": chunks,
+            "sum_by_root": of_counted["log_odds"].sum() / np.sqrt(of_counted.size()),
+            "mean": of_counted["weighted"].sum() / of_counted["residues"].sum(),
+            "genes": by_contig.size(),
             "residues": by_contig["residues"].sum(),
             "genetic_code": by_contig["genetic_code"].first(),
         }

@@ -1,39 +1,63 @@
-"""What the reading frames of a contig tell beside its proteins, the same for both of its strands."""
+"""What a classifier sees of proteins: their embeddings, after those of frames' nucleotides where it takes both."""
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.proteins.translation import ending_codons, number_codons
+from virnucpro.data.description import NUCLEOTIDES, EmbeddingDescription
+from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.data.provenance import RECORDS, FileState, checked_input
+from virnucpro.errors import UserError
 
-# The genome of an RNA virus is often one open reading frame from end to end. In viruses genes lie on one strand alone
-# more often than in cells.
-NAMES = ("longest_orf", "difference_between_strands")
-LONG = 100  # codons; an open reading frame of so many is likely to be a gene
+Rows = npt.NDArray[np.float32]
 
 
-def contig_features(contig: bytes, genetic_code: int = 1) -> npt.NDArray[np.float64]:
-    """Return the features of a contig, float64 [2], as NAMES names them; its reverse complement has the same.
+class Features:
+    """The embeddings of a sample's proteins, in the files that merge wrote.
 
-    An open reading frame is a run of codons of one frame without a stop or an ambiguous letter. The first feature is
-    the length of the longest one in all six frames. The second is the difference between the strands in the total
-    length of their open reading frames of 100 codons or more. Both are divided by the contig's length.
+    Attributes:
+        files: of the proteins and, where they are wanted, of the nucleotides.
+        inputs: the states of these files, by their paths from the sample's folder.
 
     Args:
-        contig: upper-case letters, at least one.
-        genetic_code: NCBI's number, for which codons are stops.
+        folder: the sample's.
+        proteins: ids of its proteins, in their order.
+        with_nucleotides: whether the embeddings of nucleotides are wanted as well.
+
+    Raises:
+        UserError: a file is missing, or not of these proteins.
     """
-    codon_at = number_codons(contig)
-    forward, reverse = (np.concatenate(_open_runs(ends[codon_at])) for ends in ending_codons(genetic_code))
-    codons = max(len(contig) / 3, 1)
-    longest = max(forward.max(), reverse.max())
-    difference = abs(forward[forward >= LONG].sum() - reverse[reverse >= LONG].sum())
-    return np.array([longest / codons, difference / codons])
 
+    def __init__(self, folder: Path, proteins: list[str], with_nucleotides: bool) -> None:
+        names = ["embeddings.h5"] + ([f"{NUCLEOTIDES}/embeddings.h5"] if with_nucleotides else [])
+        self.inputs: dict[str, FileState] = {
+            name: checked_input(folder / name, (folder / name).with_name(RECORDS), "merge") for name in names
+        }
+        self.files = [EmbeddingFile(folder / name) for name in names]
+        for file in self.files:
+            if file.ids != proteins:
+                raise UserError(f"{file.path}: not the embeddings of this sample's proteins; run the merge stage again")
 
-def _open_runs(ended: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
-    """Return the lengths in codons of the open reading frames in each of three frames, those of no length included."""
-    lengths = []
-    for frame in range(3):
-        stops = np.flatnonzero(ended[frame::3])
-        lengths.append(np.diff(np.concatenate([[-1], stops, [len(ended[frame::3])]])) - 1)
-    return lengths
+    @property
+    def description(self) -> EmbeddingDescription:
+        """Of the proteins' embeddings."""
+        return self.files[0].description
+
+    @property
+    def nucleotides(self) -> EmbeddingDescription | None:
+        """Of the nucleotides' embeddings, where they are wanted."""
+        return self.files[1].description if len(self.files) > 1 else None
+
+    @property
+    def width(self) -> int:
+        """Numbers of a protein."""
+        return sum(file.width for file in self.files)
+
+    def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:
+        """Return the features of the proteins with these numbers, float32 [numbers, inputs].
+
+        The nucleotides' come first, as in the original VirNucPro; several layers lie side by side.
+        """
+        files = reversed(self.files)
+        return np.column_stack([file.rows(numbers).reshape(len(numbers), file.width) for file in files])

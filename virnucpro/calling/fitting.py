@@ -1,8 +1,8 @@
-"""Fitting networks to frames and a regression to contigs, both cross-fitted: no group is scored by what has seen it.
+"""Fitting networks to proteins and a regression to contigs, both cross-fitted: no group is scored by what has seen it.
 
-Whole groups of organisms are dealt to folds. An expert is a set of networks, one a fold: each learns from all other
-folds and stops early by its own, so it gives log-odds of frames whose group it has never seen. The regression over
-contigs learns from these log-odds, and is cross-fitted by the same folds. All randomness comes from the seed.
+Whole groups of organisms are dealt to folds, and there is a network for each fold: it learns from all other folds and
+stops early by its own, so it scores proteins whose group it has never seen. The regression over contigs learns from
+these scores, and is cross-fitted by the same folds. All randomness comes from the seed.
 """
 
 import copy
@@ -23,11 +23,10 @@ from virnucpro.errors import UserError
 logger = logging.getLogger(__name__)
 
 FOLDS = 5  # at most
-HIDDEN = 64
+HIDDEN = 128
 DROPOUT = 0.4
 BATCH = 512
 MOST_EPOCHS = 40
-NEXT_TO_NOTHING = 1e-9  # weight of frames that an expert does not learn from
 PATIENCE = 5  # epochs without a lower loss on the groups held out
 REGULARISATION = 0.1  # scikit-learn's C of the regressions
 
@@ -37,51 +36,56 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class FrameFit:
-    """The networks of all experts, and cross-fitted log-odds of the frames that they were fitted to.
+class ProteinFit:
+    """The networks, and cross-fitted log-odds of the proteins that they were fitted to.
 
     Attributes:
         mean, scale: float32 [inputs], by which inputs are standardised.
-        networks: for each expert one a fold.
-        log_odds: float64 [frames, experts], each by the network that has not seen the frame's fold.
+        networks: one a fold.
+        log_odds: float64 [proteins], each by the network that has not seen the protein's fold.
     """
 
     mean: Rows
     scale: Rows
-    networks: list[list[nn.Sequential]]
+    networks: list[nn.Sequential]
     log_odds: Floats
 
 
-def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, seed: int) -> Integers:
-    """Deal whole groups to folds: those of each label the largest first, each to the fold with the fewest rows of it.
+def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, kinds: npt.NDArray[np.str_], seed: int) -> Integers:
+    """Deal whole groups to folds: those of each kind the largest first, each to the fold with the fewest rows of it.
 
-    There are as many folds as the rarer label has groups, at most 5, so that every fold holds groups of both labels.
+    Of several such folds it goes to that with the fewest rows of its label. There are as many folds as the rarer label
+    has groups, at most 5, so that every fold holds groups of both labels.
 
     Args:
-        groups: of every row.
-        labels: int64 [rows], 1 for viral and 0 for cellular.
-        seed: of the order of groups of one size.
+        groups: of every row; all rows of a group have one label and one kind.
+        labels: of every row, 0 or 1.
+        kinds: of every row.
+        seed: which of equally large groups comes first.
 
     Returns:
-        Fold of every row, int64 [rows], from 0.
+        The fold of every row, int64 [rows].
 
     Raises:
         UserError: a label has fewer than two groups.
     """
     rng = np.random.default_rng(seed)
-    by_label = [np.unique(groups[labels == label], return_counts=True) for label in (0, 1)]
-    for label, (names, _) in zip(("cellular", "viral"), by_label, strict=True):
-        if len(names) < 2:
-            raise UserError(f"training: {len(names)} {label} groups have open frames; it takes two, to hold one out")
-    count = min(FOLDS, *(len(names) for names, _ in by_label))
+    for label, name in enumerate(("cellular", "viral")):
+        if (count := len(np.unique(groups[labels == label]))) < 2:
+            raise UserError(f"training: {count} {name} groups have proteins; it takes two, to hold one out")
+    count = min(FOLDS, *(len(np.unique(groups[labels == label])) for label in (0, 1)))
     folds = np.empty(len(groups), np.int64)
-    for names, sizes in by_label:
-        order = np.lexsort((rng.random(len(names)), -sizes))
-        load = np.zeros(count)
-        for name, size in zip(names[order], sizes[order], strict=True):
-            fold = int(load.argmin())
-            folds[groups == name] = fold
-            load[fold] += size
+    of_label = np.zeros((2, count))
+    for kind in np.unique(kinds):
+        names, sizes = np.unique(groups[kinds == kind], return_counts=True)
+        of_kind = np.zeros(count)
+        for index in np.lexsort((rng.random(len(names)), -sizes)):
+            rows = groups == names[index]
+            label = labels[rows][0]
+            fold = np.lexsort((of_label[label], of_kind))[0]
+            folds[rows] = fold
+            of_kind[fold] += sizes[index]
+            of_label[label, fold] += sizes[index]
     return folds
 
 
@@ -94,29 +98,25 @@ def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
-def fit_frames(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, experts: Mask, seed: int) -> FrameFit:
-    """Fit a network for each expert and fold.
+def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, seed: int) -> ProteinFit:
+    """Fit a network for each fold.
 
     Args:
-        inputs: float32 [frames, inputs], of `frame_inputs`.
-        labels: int64 [frames], 1 for viral.
-        weights: float64 [frames].
-        folds: int64 [frames], of `deal_groups`.
-        experts: bool [frames, experts], which frames each learns from.
+        inputs: float32 [proteins, inputs], of `protein_inputs`.
+        labels: int64 [proteins], 1 for viral.
+        weights: float64 [proteins].
+        folds: int64 [proteins], of `deal_groups`.
         seed: of the networks' initial weights and of the batches.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
-    standard = torch.from_numpy(standardise(inputs, mean, scale))
-    target = torch.tensor(labels, dtype=torch.float32)
-    networks, log_odds = [], np.empty(experts.shape)
-    for expert, of_expert in enumerate(experts.T):
-        weight = torch.tensor(np.where(of_expert, weights, NEXT_TO_NOTHING), dtype=torch.float32)
-        fitted = [_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(folds.max() + 1)]
-        networks.append(fitted)
-        for fold, network in enumerate(fitted):
-            with torch.inference_mode():
-                log_odds[folds == fold, expert] = network(standard[folds == fold])[:, 0].numpy()
-    return FrameFit(mean, scale, networks, log_odds)
+    standard = torch.tensor(standardise(inputs, mean, scale))  # a copy, aligned: last digits depend on where it lies
+    target, weight = (torch.tensor(values, dtype=torch.float32) for values in (labels, weights))
+    networks = [_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(folds.max() + 1)]
+    log_odds = np.empty(len(inputs))
+    for fold, network in enumerate(networks):
+        with torch.inference_mode():
+            log_odds[folds == fold] = network(standard[folds == fold])[:, 0].numpy()
+    return ProteinFit(mean, scale, networks, log_odds)
 
 
 def _fit_network(
@@ -150,17 +150,6 @@ def _fit_network(
     return network
 
 
-def fit_frames_linear(inputs: Rows, labels: Integers, weights: Floats, folds: Integers) -> Floats:
-    """Return cross-fitted log-odds of frames by a linear model, float64 [frames, 1], to compare the networks with."""
-    standard = standardise(inputs, inputs.mean(axis=0), inputs.std(axis=0) + 1e-6)
-    log_odds = np.empty(len(inputs))
-    for train, test in _splits(folds):
-        model = LogisticRegression(C=REGULARISATION / 100, max_iter=200)
-        model.fit(standard[train], labels[train], sample_weight=weights[train])
-        log_odds[test] = model.decision_function(standard[test])
-    return log_odds[:, None]
-
-
 @dataclass(frozen=True)
 class ContigFit:
     """A regression over contigs, and cross-fitted log-odds of those that it was fitted to.
@@ -182,7 +171,7 @@ def fit_contigs(inputs: Floats, labels: Integers, weights: Floats, folds: Intege
     """Fit the regression over contigs.
 
     Args:
-        inputs: float64 [contigs, inputs], of `contig_inputs`.
+        inputs: float64 [contigs, 2], their evidence.
         labels: int64 [contigs], 1 for viral.
         weights: float64 [contigs].
         folds: int64 [contigs], of `deal_groups`.

@@ -70,7 +70,7 @@ def model_card(
 
     Args:
         classifier: what the card describes.
-        contigs: all fragments, columns `group`, `split`, `call` and `log_odds`.
+        contigs: all fragments, columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`.
         metrics: what `evaluate` found, by the name of the row.
         sheet_digest: SHA-256 of the table of labelled files.
         seed: of the training.
@@ -82,15 +82,13 @@ def model_card(
         f"| {_percent(m['unresolved'])} | {m['found_at']['0.017']:.1%} |"
         for name, m in metrics.items()
     )
-    experts, networks, hidden, inputs = classifier.hidden_weight.shape
-    learned = "one expert, which learned from all organisms"
-    if experts > 1:
-        learned = f"{experts} experts; one learned from all organisms, the others from those of one kind of host each"
+    networks, hidden, inputs = classifier.hidden_weight.shape
     embedding = requirements.embedding
-    chunks = f"chunks of {embedding.chunk_size} bp"
-    if embedding.short_chunks:
-        sizes = " or ".join(f"{size} bp" for size in embedding.short_chunks)
-        chunks += f"; those without an open frame in these, in chunks of {sizes}"
+    read_in = "genes, by pyrodigal-gv"
+    if embedding.proteins == "frame":
+        sizes = " or ".join(f"{size} bp" for size in (embedding.chunk_size, *embedding.short_chunks))
+        read_in = f"the open frames of chunks of {sizes}"
+    layers = ", ".join(map(str, embedding.layers))
     return (
         textwrap.dedent(f"""\
         # Model card
@@ -98,19 +96,16 @@ def model_card(
         A classifier of contigs, viral or cellular, made by virnucpro {__version__} with seed {seed} from the table of
         labelled files with SHA-256 `{sheet_digest}`.
 
-        - **Encoder**: {embedding.encoder}, SHA-256 `{embedding.encoder_sha256}`, layer {embedding.layers[0]},
-          {embedding.pooling} pooling. Contigs are read in {chunks}.
-        - **Frames**: {learned}.
-          An expert's log-odds of a frame are the mean of {networks} networks with {inputs} inputs and {hidden} hidden
-          units. Frames of neighbouring chunks that continue one reading frame form a group. The inputs are the mean
-          embedding of the frame's group, the logarithm of the group's residues, its length relative to the longest
-          group in the chunk, and the number of open frames in the chunk.
-        - **Contigs**: a logistic regression. Its inputs are, for each expert, the evidence of the frames in the
-          longest group of each chunk (the sum of their log-odds, divided by the square root of their number plus 4);
-          the length of the longest open reading frame; and the difference between the strands in the total length of
-          open reading frames of 100 codons or more. Both lengths are divided by the contig's.
+        - **Encoder**: {embedding.encoder}, SHA-256 `{embedding.encoder_sha256}`; layers: {layers};
+          {embedding.pooling} pooling. Contigs are read in {read_in}.
+        - **Proteins**: log-odds, the mean of {networks} networks with {inputs} inputs and {hidden} hidden units. The
+          inputs are the protein's mean embedding, of a frame that of all frames of neighbouring chunks that continue
+          one reading frame, and the logarithm of its residues.
+        - **Contigs**: a logistic regression over the sum of its proteins' log-odds, divided by the square root of their
+          number, and over their mean, weighted by residues. Of a chunk the frames of the longest reading frame count,
+          of genes all.
         - **Calls**: viral from log-odds of {requirements.viral_from}, cellular up to {requirements.cellular_to}. In
-          between, and with fewer than {requirements.fewest_residues} residues in open frames, a contig is unresolved.
+          between, and with fewer than {requirements.fewest_residues} residues in its proteins, a contig is unresolved.
           A score is the probability of being viral where viral and cellular contigs are equally frequent.
 
         ## What it reaches
@@ -124,16 +119,37 @@ def model_card(
         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
         """)
         + rows
-        + "\n\n![Curves, reliability, and log-odds by length](evaluation.svg)\n\n## By group\n\n"
-        + _by_group(contigs)
+        + "\n\n![Curves, reliability, and log-odds by length](evaluation.svg)\n\n## By kind\n\n"
+        + _calls_by(contigs, "kind")
+        + "\n## By group\n\n"
+        + _calls_by(contigs, "group")
+        + "\n## Calibration\n\nWhat share of the contigs with a score is viral, where both labels weigh the same.\n\n"
+        + _calibration(contigs)
     )
 
 
-def _by_group(contigs: pd.DataFrame) -> str:
-    lines = ["| group | split | contigs | called viral | median log-odds |", "|---|---|---:|---:|---:|"]
-    for (split, group), rows in contigs.groupby(["split", "group"]):
-        called = (rows["call"] == "viral").mean()
-        lines.append(f"| {group} | {split} | {len(rows)} | {called:.0%} | {np.median(rows['log_odds']):.1f} |")
+def _calls_by(contigs: pd.DataFrame, column: str) -> str:
+    lines = [
+        f"| {column} | split | contigs | called viral | unresolved | median log-odds |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for (split, name), rows in contigs.groupby(["split", column]):
+        viral, unresolved = ((rows["call"] == call).mean() for call in ("viral", "unresolved"))
+        middle = np.median(rows["log_odds"])
+        lines.append(f"| {name} | {split} | {len(rows)} | {viral:.0%} | {unresolved:.0%} | {middle:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _calibration(contigs: pd.DataFrame) -> str:
+    lines = ["| score | split | contigs | viral |", "|---|---|---:|---:|"]
+    for split, rows in contigs.groupby("split"):
+        weights = 1 / rows.groupby("viral")["viral"].transform("size")  # both labels weigh the same
+        tenth = np.minimum((rows["score"] * 10).astype(int), 9)
+        for number in range(10):
+            if (inside := rows[tenth == number]).empty:
+                continue
+            share = np.average(inside["viral"], weights=weights[inside.index])
+            lines.append(f"| {number / 10:.1f} to {(number + 1) / 10:.1f} | {split} | {len(inside)} | {share:.0%} |")
     return "\n".join(lines) + "\n"
 
 

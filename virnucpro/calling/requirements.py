@@ -1,19 +1,34 @@
 """What a classifier goes with, read without loading it: a mismatch is refused before any job starts."""
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.description import ALL_TOKENS, EmbeddingDescription, describe_proteins
+from virnucpro.data.files import file_digest
+from virnucpro.encoders.names import digest_with_tokenizer, local_checkpoint
 from virnucpro.errors import UserError
 
 DEFAULT = Path(__file__).with_name("classifier.safetensors")
 
-FORMAT = "virnucpro classifier 3"
+FORMAT = "virnucpro classifier 4"
 MOST_BYTES = 1_000_000  # of a header
+
+NOT_CLEAR = "not clear enough"  # the reason of contigs whose log-odds lie between the thresholds
+TOO_SHORT = "shorter than"  # how the reason of those begins that are shorter than the run asks for
+
+# The original VirNucPro's classifiers, by the ids that git gives their files: bases of the chunks they were trained on.
+PUBLISHED = {
+    "a0b5b85e7c1e44f00cde146d091beb82b2c8e855": 300,
+    "fc35d5ef9f1f4564eea7036f34f4f8ec6000d33d": 500,
+}
+ESM2_3B = "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500"  # digests of what they were trained with
+DNABERT_S = "67c4f318ad6c69a3a4e9b6479bf7fa9cf2d2f812f550e4ef3d1f38b069e293f5"
+VIRAL_FROM = 0.619  # log-odds of a weighted difference of 0.3, by the rule of `virnucpro.calling.published`
 
 
 @dataclass(frozen=True)
@@ -23,36 +38,174 @@ class Requirements:
     Attributes:
         embedding: the embeddings that it was trained on, and may be used with.
         viral_from, cellular_to: log-odds from which a contig is called viral, and up to which cellular.
-        fewest_residues: in open frames; a contig with fewer is not called.
+        fewest_residues: in its proteins; a contig with fewer is not called.
+        nucleotides: the embeddings of frames' nucleotides that it takes as well, before those of their residues; None
+            for a classifier of proteins alone.
+        is_published: whether it is one of the original VirNucPro's.
     """
 
     embedding: EmbeddingDescription
     viral_from: float
     cellular_to: float
     fewest_residues: int
+    nucleotides: EmbeddingDescription | None = None
+    is_published: bool = False
 
-    def check_config(self, config: Mapping[str, Any]) -> None:
+    @property
+    def origin(self) -> str:
+        """Which of the original VirNucPro's classifiers it is, in words."""
+        known = f"the published one for chunks of {self.embedding.chunk_size} bp"
+        return known if self.embedding.encoder_sha256 else "none of the published ones"
+
+    def decide(self, log_odds: float, residues: int, length: int, min_length: int = 0) -> tuple[str, str]:
+        """Return what to call a contig, `viral`, `cellular` or `unresolved`, and why it is unresolved.
+
+        Args:
+            log_odds: of the contig, moved by the prior.
+            residues: in its proteins.
+            length: of the contig in bases.
+            min_length: of a contig that is called.
+        """
+        if not length:
+            return "unresolved", "nothing in the record"
+        if not residues:
+            return "unresolved", "no open reading frame"
+        if residues < self.fewest_residues:
+            return "unresolved", f"fewer than {self.fewest_residues} residues"
+        if length < min_length:
+            return "unresolved", f"{TOO_SHORT} {min_length} bases"
+        if log_odds >= self.viral_from:
+            return "viral", ""
+        return ("cellular", "") if log_odds <= self.cellular_to else ("unresolved", NOT_CLEAR)
+
+    def check_config(self, config: Mapping[str, Any], read_weights: bool = True) -> None:
         """Raise a UserError if a run with this configuration makes other embeddings than the classifier takes.
 
         The digest of a model given by its path, and which layer is the last, are known only once it is loaded: the call
-        stage compares them.
+        stage compares them. For a published classifier the weights are read now: it goes with one file alone, and much
+        would be embedded in vain.
+
+        Args:
+            config: checked, with its layers settled.
+            read_weights: whether that may be done.
         """
         made = replace(
             self.embedding,
-            **{name: config[name] for name in ("chunk_size", "max_sequence_length", "long_proteins")},
-            short_chunks=tuple(config["short_chunks"]),
+            **{name: config[name] for name in ("max_sequence_length", "long_proteins")},
+            **describe_proteins({**config, "type": "contigs"}),
         )
         if not Path(config["model"]).exists() and config["model"] != self.embedding.encoder:
             made = replace(made, encoder=config["model"], encoder_sha256="")
-        if len(config["layers"]) > 1:
+        elif self.is_published and read_weights and (checkpoint := self._known_checkpoint(config["model"])):
+            made = replace(made, encoder=config["model"], encoder_sha256=file_digest(checkpoint))
+        if len(config["layers"]) > 1 or len(self.embedding.layers) > 1:
             made = replace(made, layers=tuple(config["layers"]))
         made.check_trained_for(self.embedding, "config")
+        self._check_nucleotides(config.get("nucleotide_model"), read_weights)
+
+    def _known_checkpoint(self, model: str) -> Path | None:
+        """Return the file of a model that is given by its path, if it is known which one the classifier goes with."""
+        return local_checkpoint(model) if self.embedding.encoder_sha256 else None
+
+    def _check_nucleotides(self, model: str | None, read_weights: bool) -> None:
+        if self.nucleotides is None:
+            if model:
+                raise UserError(
+                    "config: nucleotide_model is given, but the classifier was trained on proteins alone; remove "
+                    "nucleotide_model, or give a classifier that takes both"
+                )
+            return
+        if model is None:
+            raise UserError(
+                f"config: the classifier takes embeddings of nucleotides by {self.nucleotides.encoder} as well; set "
+                "nucleotide_model"
+            )
+        made = replace(self.nucleotides, encoder=model)
+        if read_weights and (checkpoint := self._known_checkpoint(model)):
+            made = replace(made, encoder_sha256=digest_with_tokenizer(file_digest(checkpoint), checkpoint))
+        elif model != self.nucleotides.encoder and not Path(model).exists():
+            made = replace(made, encoder_sha256="none")
+        made.check_trained_for(self.nucleotides, "config")
+
+
+def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
+    """Return what a classifier of the original VirNucPro goes with: ESM-2 3B and DNABERT-S over frames.
+
+    Of a file that is none of the two that were published it is not known which weights it was trained with.
+
+    Args:
+        path: the file, .pth.
+        chunk_size: bases of the chunks that it was trained on, where it is none of the published files; 0 if unknown.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"classifier {path}: {error.strerror}; give one of VirNucPro's, such as 500_model.pth"
+        ) from None
+    known = PUBLISHED.get(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest(), 0)
+    embedding = EmbeddingDescription(
+        encoder="esm2_t36_3B_UR50D",
+        encoder_sha256=ESM2_3B if known else "",
+        embed_dim=2560,
+        layers=(36,) if known else (-1,),
+        pooling="mean",
+        precision="float32",
+        proteins="frame",
+        chunk_size=known or chunk_size,
+        short_chunks=(),
+        max_sequence_length=1022,
+        long_proteins="windows",
+    )
+    nucleotides = replace(
+        embedding,
+        encoder="DNABERT-S",
+        encoder_sha256=DNABERT_S if known else "",
+        embed_dim=768,
+        layers=(12,) if known else (-1,),
+        pooling=ALL_TOKENS,
+        max_sequence_length=0,
+        long_proteins="whole",
+    )
+    return Requirements(embedding, VIRAL_FROM, -VIRAL_FROM, 1, nucleotides, is_published=True)
+
+
+def settle_layers(config: dict[str, Any], classifier: Path, kinds: Collection[str], read_weights: bool = True) -> None:
+    """Put the layers in that `layers: auto` means, and check that a run's embeddings are what the classifier takes.
+
+    Args:
+        config: checked; changed where its layers are `auto`.
+        classifier: its file; it is read only if the run calls anything.
+        kinds: of the samples, `contigs` or `proteins`.
+        read_weights: whether weights that are given by a path may be read to compare them.
+
+    Raises:
+        UserError: the file is no classifier, or one of other embeddings.
+    """
+    if "nucleotide_model" in config and "proteins" in kinds:
+        raise UserError(
+            "config: nucleotide_model takes contigs, and a sample holds proteins; run these apart, without it"
+        )
+    trained_on = read_requirements(classifier) if config["call"] and "contigs" in kinds else None
+    if config["layers"] == "auto":
+        config["layers"] = list(trained_on.embedding.layers) if trained_on else [-1]
+    if trained_on:
+        trained_on.check_config(config, read_weights)
 
 
 def as_metadata(requirements: Requirements) -> dict[str, str]:
     """Return the metadata of a classifier's file."""
+    values = asdict(requirements) | {"embedding": requirements.embedding.as_json()}
+    del values["nucleotides"], values["is_published"]  # which most classifiers do without
+    if requirements.nucleotides:
+        values["nucleotides"] = requirements.nucleotides.as_json()
+    if requirements.is_published:
+        values["is_published"] = True
     # One entry: safetensors writes several in an order that is another each time.
-    return {FORMAT: json.dumps(asdict(requirements) | {"embedding": requirements.embedding.as_json()})}
+    return {FORMAT: json.dumps(values)}
 
 
 def read_requirements(path: str | os.PathLike[str]) -> Requirements:
@@ -61,6 +214,8 @@ def read_requirements(path: str | os.PathLike[str]) -> Requirements:
     Raises:
         UserError: there is no such file, or it is none of a classifier that this version can use.
     """
+    if Path(path).suffix == ".pth":
+        return describe_published(Path(path))
     try:
         with Path(path).open("rb") as file:
             size = int.from_bytes(file.read(8), "little")  # safetensors: the length of a JSON header, and the header
@@ -68,7 +223,8 @@ def read_requirements(path: str | os.PathLike[str]) -> Requirements:
         metadata = header["__metadata__"]
         if FORMAT in metadata:
             values = json.loads(metadata[FORMAT])
-            return Requirements(**(values | {"embedding": EmbeddingDescription.from_json(values["embedding"])}))
+            described = {name: values[name] for name in ("embedding", "nucleotides") if name in values}
+            return Requirements(**values | {name: EmbeddingDescription.from_json(of) for name, of in described.items()})
     except OSError as error:
         raise UserError(f"classifier {path}: {error.strerror}; give one that a training wrote") from None
     except (ValueError, KeyError, TypeError, AttributeError):

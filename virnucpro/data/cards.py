@@ -3,22 +3,30 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 import fastjsonschema
 
-from virnucpro.data.provenance import checked_input
+from virnucpro.data.budget import ModelMemory, estimate_gated_memory, estimate_memory
+from virnucpro.data.provenance import RECORDS, checked_input
 from virnucpro.errors import UserError
+
+Architecture = Literal["ESM-2", "DNABERT-S"]
 
 
 class ModelCard(TypedDict):
-    """Which weights: a name for people, a digest (SHA-256 of the file, in hex) for comparison; and their sizes."""
+    """Which weights: a name for people, a digest in hex (`Weights.sha256`) for comparison; and their sizes.
+
+    `feed_forward` is the width of a layer's feed-forward part.
+    """
 
     name: str
     sha256: str
+    architecture: Architecture
     layers: int
     embed_dim: int
     heads: int
+    feed_forward: int
 
 
 class TokenBudget(TypedDict):
@@ -40,13 +48,15 @@ class TokenBudget(TypedDict):
 _NUMBER = {"type": "integer", "minimum": 1}
 _MODEL = {
     "type": "object",
-    "required": ["name", "sha256", "layers", "embed_dim", "heads"],
+    "required": ["name", "sha256", "architecture", "layers", "embed_dim", "heads", "feed_forward"],
     "properties": {
         "name": {"type": "string", "minLength": 1},
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "architecture": {"enum": ["ESM-2", "DNABERT-S"]},
         "layers": _NUMBER,
         "embed_dim": _NUMBER,
         "heads": _NUMBER,
+        "feed_forward": _NUMBER,
     },
 }
 _BUDGET = {
@@ -61,35 +71,39 @@ _BUDGET = {
 }
 
 
-def record_of(path: Path) -> Path:
-    """Return where the record of a run's file lies, such as model.provenance.json for model.json."""
-    return path.with_suffix(".provenance.json")
-
-
 def read_model_card(path: Path) -> ModelCard:
     """Read model.json; a UserError says that it is missing, damaged, or something else."""
-    return cast(ModelCard, _read(path, "fetch-model"))
+    return cast(ModelCard, _read(path, "fetch_model"))
+
+
+def memory_of_model(card: ModelCard, bytes_per_number: int) -> ModelMemory:
+    """Return what a model's weights and activations take on a device, estimated from its sizes."""
+    layers, embed_dim = card["layers"], card["embed_dim"]
+    if card["architecture"] == "DNABERT-S":
+        return estimate_gated_memory(layers, embed_dim, card["feed_forward"], bytes_per_number)
+    return estimate_memory(layers, embed_dim, bytes_per_number)
 
 
 def read_token_budget(path: Path) -> TokenBudget:
     """Read token_budget.json; a UserError says that it is missing, damaged, or something else."""
-    return cast(TokenBudget, _read(path, "token-budget"))
+    return cast(TokenBudget, _read(path, "token_budget"))
 
 
 def _read(path: Path, stage: str) -> Any:
+    command = stage.replace("_", "-")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         _validator(stage)(values)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the {stage} stage again") from None
+        raise UserError(f"{path}: no such file; run the {command} stage again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, fastjsonschema.JsonSchemaException) as error:
-        raise UserError(f"{path}: not what the {stage} stage writes: {error}; give that file") from None
-    checked_input(path, record_of(path))
+        raise UserError(f"{path}: not what the {command} stage writes: {error}; give that file") from None
+    checked_input(path, path.with_name(RECORDS), stage)
     return values
 
 
 @cache
 def _validator(stage: str) -> Any:
-    return fastjsonschema.compile({"fetch-model": _MODEL, "token-budget": _BUDGET}[stage])
+    return fastjsonschema.compile({"fetch_model": _MODEL, "token_budget": _BUDGET}[stage])

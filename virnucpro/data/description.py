@@ -3,12 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from virnucpro.data.cards import TokenBudget
 from virnucpro.errors import UserError
+
+NUCLEOTIDES = "nucleotides"  # folder, in a run's and in each sample's, with what is made of the nucleotides of frames
+
+ALL_TOKENS = "mean_of_all_tokens"
 
 ProteinKind = Literal["frame", "gene", "protein"]
 
@@ -18,15 +22,16 @@ class EmbeddingDescription:
     """What made embeddings; two files with equal descriptions can be merged, and classified by one classifier.
 
     Attributes:
-        encoder, encoder_sha256: name of the model and digest of its weights.
+        encoder, encoder_sha256: name of the model and digest of its weights; of DNABERT-S, of its tokenizer as well.
         embed_dim: numbers of a layer's embedding.
         layers: numbers of the layers, 0 the model's input.
-        pooling: how the embeddings of residues became one.
+        pooling: how the embeddings of tokens became one: `mean` over the residues of a protein; `mean_of_all_tokens`,
+            the special ones as well, over the nucleotides of a frame.
         precision: of the weights.
-        proteins: what was embedded: open `frame`s of chunks, `gene`s, or `protein`s of a FASTA file.
+        proteins: what was embedded: `gene`s, open `frame`s of chunks, or `protein`s of a FASTA file.
         chunk_size, short_chunks: bases of the chunks that frames lie in; 0 and none for other proteins.
-        max_sequence_length: residues that the model took at once.
-        long_proteins: what became of longer ones, `cut` or `windows`.
+        max_sequence_length: residues that the model took at once; 0 of nucleotides, for which there is no limit.
+        long_proteins: what became of longer ones, `cut` or `windows`; `whole` of nucleotides.
     """
 
     encoder: str
@@ -56,6 +61,11 @@ class EmbeddingDescription:
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
         return asdict(self) | {"layers": list(self.layers), "short_chunks": list(self.short_chunks)}
+
+    @property
+    def is_of_nucleotides(self) -> bool:
+        """Whether the nucleotides of frames were embedded, not their residues."""
+        return self.pooling == ALL_TOKENS
 
     @property
     def digest(self) -> str:
@@ -90,14 +100,22 @@ class EmbeddingDescription:
             other: what the classifier was trained on.
             where: what this describes, for the message.
         """
+        # Of a file of VirNucPro's that is none of the published ones neither the model nor the chunks are known.
+        not_known = () if other.encoder_sha256 else ("encoder_sha256", "embed_dim")
         for field in fields(self):
             made, trained = getattr(self, field.name), getattr(other, field.name)
-            if field.name in ("encoder", "precision") or made == trained:
+            if field.name in ("encoder", "precision", *not_known) or made == trained:
+                continue
+            if field.name == "layers" and not_known and len(made) == len(trained):
+                continue
+            if field.name == "chunk_size" and not_known and not trained:
                 continue
             if field.name == "short_chunks" and set(made) <= set(trained):
                 continue
             if field.name == "encoder_sha256":
                 made, trained = self.encoder, other.encoder
+            if field.name == "proteins":
+                made, trained = f"{made}s", f"{trained}s"  # as the configuration spells them
             raise UserError(
                 f"{where}: {_NAMES.get(field.name, field.name)} is {_text(made)}, but the classifier was trained with "
                 f"{_text(trained)}; change it back, give a classifier that was trained for it, or set call to false"
@@ -134,12 +152,31 @@ def describe_embeddings(
         layers=tuple(layer_numbers(layers, model["layers"])),
         pooling="mean",
         precision=device["precision"],
-        proteins="frame" if prepared["type"] == "contigs" else "protein",
-        chunk_size=prepared.get("chunk_size", 0),
-        short_chunks=tuple(prepared.get("short_chunks", ())),
         max_sequence_length=max_sequence_length,
         long_proteins=long_proteins,
+        **describe_proteins(prepared),
     )
+
+
+def describe_nucleotides(
+    device: TokenBudget, prepared: Mapping[str, Any], layers: Sequence[int] = (-1,)
+) -> EmbeddingDescription:
+    """Return what the embeddings of the nucleotides of a sample's frames will be, as VirNucPro makes them.
+
+    Args:
+        device: what token-budget found of the model for nucleotides.
+        prepared: the settings that prepare ran with.
+        layers: as in `describe_embeddings`.
+    """
+    described = describe_embeddings(device, prepared, layers, max_sequence_length=0, long_proteins="whole")
+    return replace(described, pooling=ALL_TOKENS)
+
+
+def describe_proteins(prepared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a description that tell what was embedded, from the settings of prepare."""
+    kind = prepared["proteins"].removesuffix("s") if prepared["type"] == "contigs" else "protein"
+    chunks = (prepared["chunk_size"], tuple(prepared["short_chunks"])) if kind == "frame" else (0, ())
+    return {"proteins": kind, "chunk_size": chunks[0], "short_chunks": chunks[1]}
 
 
 def packing_settings(description: EmbeddingDescription, token_budget: int, shards: int) -> dict[str, Any]:

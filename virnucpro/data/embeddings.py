@@ -128,6 +128,11 @@ class EmbeddingFile:
         if not len(self.ids) == len(self.begins) == rows:
             raise UserError(f"{path}: {len(self.ids)} ids for {rows} embeddings; delete it and run again")
 
+    @property
+    def width(self) -> int:
+        """Numbers of a sequence, of all layers."""
+        return int(np.prod(self.row_shape))
+
     def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:
         """Return the embeddings with these numbers, in this order, float32 [numbers, *row_shape]."""
         if not len(numbers):

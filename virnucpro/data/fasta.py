@@ -29,9 +29,17 @@ _NO_HEADER = "something stands before '>', a space perhaps; a header begins its 
 def read_fasta(
     path: str | os.PathLike[str], may_be_empty: bool = False, beginning: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """Yield (id, sequence) for every record, in file order; the id is the first word of the header.
+    """Yield (id, sequence) for every record, as `read_records` does."""
+    return ((name, sequence) for name, _, sequence in read_records(path, may_be_empty, beginning))
 
-    Plain text, gzip, bzip2, xz or zstd, with any line ends and any wrapping.
+
+def read_records(
+    path: str | os.PathLike[str], may_be_empty: bool = False, beginning: bool = False
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (id, description, sequence) for every record, in file order.
+
+    The id is the first word of the header, the description all that follows it. The file is plain text, gzip, bzip2, xz
+    or zstd, with any line ends and any wrapping.
 
     Args:
         path: the file.
@@ -48,7 +56,7 @@ def read_fasta(
     records = _records(path, beginning)
     while record := _next(records, path):
         header, sequence = record
-        name = header.split(None, 1)[0] if header.strip() else ""
+        name, *description = header.split(None, 1) or [""]
         # NUL and the like would be cut or refused by the formats that the id is written to later.
         if not name.isprintable() or not name or "\ufffd" in name:
             what = f"the id {name!r}, which holds unprintable characters" if name else "no id after '>'"
@@ -58,7 +66,7 @@ def read_fasta(
         if ">" in sequence:
             raise UserError(f"{locate(path, len(seen), '>')}: {_NO_HEADER}")
         seen.add(name)
-        yield name, sequence
+        yield name, "".join(description), sequence
 
 
 def check_fasta(path: Path, may_be_empty: bool = False) -> None:
@@ -113,7 +121,7 @@ def _records(path: Path, beginning: bool) -> Iterator[tuple[str, str]]:
 
     with _open_text(path) as handle:
         lines = iter(handle.readlines(BEGINNING)) if beginning else handle
-        yield from SimpleFastaParser(lines)  # type: ignore[no-untyped-call]
+        yield from SimpleFastaParser(lines)
 
 
 def _next(records: Iterator[tuple[str, str]], path: Path) -> tuple[str, str] | None:

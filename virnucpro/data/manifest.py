@@ -24,13 +24,17 @@ class WindowOf(TypedDict):
 
 
 class PackedSequence(TypedDict):
-    """A sequence of a bin, a protein or a window over one: its length and digest are those of what is embedded."""
+    """A sequence of a bin, a protein or a window over one: its length and digest are those of what is embedded.
+
+    `tokens` is there where they do not follow from the length, of nucleotides.
+    """
 
     id: str
     offset: int
     length: int
     sha256: str
     truncated: bool
+    tokens: NotRequired[int]
     window: NotRequired[WindowOf]
 
 
@@ -50,6 +54,11 @@ class Manifest(TypedDict):
     embedding: dict[str, Any]
     token_budget: int
     bins: list[Bin]
+
+
+def tokens_of(sequence: PackedSequence) -> int:
+    """Return how many tokens a sequence has, special ones included."""
+    return sequence.get("tokens", sequence["length"] + SPECIAL_TOKENS)
 
 
 def sequence_digest(sequence: bytes) -> bytes:
@@ -94,7 +103,7 @@ def _check(manifest: Manifest, path: str | os.PathLike[str]) -> None:
     except fastjsonschema.JsonSchemaException as error:
         raise UserError(f"{path}: not a valid manifest: {error}") from None
     for number, a_bin in enumerate(manifest["bins"], start=1):
-        tokens = sum(sequence["length"] + SPECIAL_TOKENS for sequence in a_bin["sequences"])
+        tokens = sum(map(tokens_of, a_bin["sequences"]))
         if tokens != a_bin["tokens"]:
             raise UserError(f"{path}: bin {number} says {a_bin['tokens']} tokens, its sequences have {tokens}")
         if tokens > manifest["token_budget"]:

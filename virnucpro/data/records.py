@@ -1,10 +1,11 @@
 """Contigs and proteins of a FASTA file, in the letters that the rest works on."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from virnucpro.data.fasta import locate, read_fasta
+from virnucpro.data.fasta import locate, read_fasta, read_records
 from virnucpro.errors import UserError
 
 NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
@@ -12,14 +13,22 @@ AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
 RESIDUES = AMINO_ACIDS + b"XUOBZ"  # those of ESM-2's alphabet; U, O, B and Z have tokens of their own there
 _UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
 _GAPS = b"-."
+# How assemblers and NCBI's tools say in a header that a contig is a circle, [topology=circular] included.
+_CIRCULAR = re.compile(r"\b(circular=(true|yes)|topology=circular)\b", re.IGNORECASE)
 
 
 class Record(NamedTuple):
-    """A contig or a protein: its id, its letters, and how many of a protein's were none of the 20 amino acids."""
+    """A contig or a protein: its id and its letters.
+
+    Attributes:
+        odd: how many letters of a protein were none of the 20 amino acids.
+        circular: whether a contig's header says that its end goes on at its beginning.
+    """
 
     name: bytes
     letters: bytes
     odd: int = 0
+    circular: bool = False
 
 
 def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
@@ -32,12 +41,12 @@ def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     Raises:
         UserError: the file cannot be read as FASTA of nucleotides with unique ids.
     """
-    for number, (name, sequence) in enumerate(read_fasta(fasta, beginning=beginning)):
+    for number, (name, description, sequence) in enumerate(read_records(fasta, beginning=beginning)):
         letters = sequence.encode("ascii", "replace").upper()
         if odd := letters.translate(None, NUCLEOTIDES):
             hint = "; a table of samples says type proteins for proteins" if odd[:1] in RESIDUES else ""
             raise _no_letter_of(fasta, number, name, sequence, odd, "IUPAC nucleotide", hint)
-        yield Record(name.encode(), letters.replace(b"U", b"T"))
+        yield Record(name.encode(), letters.replace(b"U", b"T"), circular=bool(_CIRCULAR.search(description)))
 
 
 def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:

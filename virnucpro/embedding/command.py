@@ -21,7 +21,7 @@ from virnucpro.config import DEFAULTS
     "--layers",
     type=int,
     multiple=True,
-    default=DEFAULTS["layers"],
+    default=(-1,),
     metavar="N...",
     help="layers wanted; -1 is the last",
 )

@@ -13,7 +13,7 @@ from virnucpro.data.budget import token_budget, useful_budget
 from virnucpro.data.description import EmbeddingDescription, layer_numbers
 from virnucpro.embedding.store import Store
 from virnucpro.embedding.work import Work
-from virnucpro.encoders.checkpoint import load_esm2, read_checkpoint
+from virnucpro.encoders.checkpoint import load_encoder, read_checkpoint
 from virnucpro.encoders.devices import DTYPES, lease_device, resolve_precision
 from virnucpro.encoders.memory import device_memory
 from virnucpro.encoders.runner import AsyncInferenceRunner
@@ -144,7 +144,7 @@ class _Worker:
     def __enter__(self) -> "_Worker":
         engine = self._engine
         device = self._stack.enter_context(lease_device(engine.device))
-        model = load_esm2(engine.checkpoint, device, DTYPES[engine.description.precision])
+        model = load_encoder(engine.checkpoint, device, DTYPES[engine.description.precision])
         self._runner = AsyncInferenceRunner(model, engine.description.layers, engine.per_residue)
         return self
 

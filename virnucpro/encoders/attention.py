@@ -50,17 +50,49 @@ def padded_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBat
     """
     rotated = rotate(qkv, rotation)
     attended = torch.empty_like(qkv[:, 0])
-    starts, ends = batch.cu_seqlens.long()[:-1, None], batch.cu_seqlens.long()[1:, None]
-    for first, last in near_lengths(batch.lengths):
-        longest = max(batch.lengths[first:last])
-        position = starts[first:last] + torch.arange(longest, device=qkv.device)
-        inside = position < ends[first:last]
-        # A shorter sequence repeats its last token: as a key that is masked, as a query it attends to the same again.
-        token = torch.where(inside, position, ends[first:last] - 1)
+    for token, inside in _padded(batch):
         q, k, v = rotated[token].permute(2, 0, 3, 1, 4)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=inside[:, None, None])
         attended[token] = found.transpose(1, 2)
     return attended
+
+
+def attend_with_bias(qkv: torch.Tensor, slopes: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """Attention whose scores fall with the distance of two tokens (ALiBi, Press et al. 2022, arXiv 2108.12409).
+
+    By torch's scaled_dot_product_attention over neighbours of near lengths, padded and masked, always in FP32, in which
+    large distances are exact; any device.
+
+    Args:
+        qkv: queries, keys and values [tokens, 3, heads, head_dim].
+        slopes: of the heads, by which scores fall with every token of distance, FP32 [heads].
+        batch: the batch that runs.
+
+    Returns:
+        The attended values [tokens, heads, head_dim], in the precision of `qkv`.
+    """
+    attended = torch.empty_like(qkv[:, 0])
+    for token, inside in _padded(batch):
+        position = torch.arange(token.shape[1], device=qkv.device)
+        bias = -slopes[:, None, None] * (position - position[:, None]).abs()
+        mask = bias.where(inside[:, None, None], -math.inf)
+        q, k, v = qkv[token].float().permute(2, 0, 3, 1, 4)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended[token] = found.transpose(1, 2).to(attended.dtype)
+    return attended
+
+
+def _padded(batch: PackedBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield, for neighbours of near lengths, which token stands where, int64 [sequences, longest], and where one does.
+
+    Where a sequence is shorter it repeats its last token: as a key that is masked, as a query it attends to the same.
+    """
+    starts, ends = batch.cu_seqlens.long()[:-1, None], batch.cu_seqlens.long()[1:, None]
+    for first, last in near_lengths(batch.lengths):
+        longest = max(batch.lengths[first:last])
+        position = starts[first:last] + torch.arange(longest, device=starts.device)
+        inside = position < ends[first:last]
+        yield torch.where(inside, position, ends[first:last] - 1), inside
 
 
 def near_lengths(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:

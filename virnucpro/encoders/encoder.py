@@ -73,6 +73,10 @@ class Encoder(Protocol):
         """Where it runs."""
 
     @property
+    def attention_name(self) -> str:
+        """What its attention is called in records."""
+
+    @property
     def capturable(self) -> bool:
         """Whether its forward is the same for all batches of one shape, so that one CUDA graph serves them all."""
 

@@ -7,12 +7,13 @@ in FP32: an angle computed in half precision is off by 0.25 rad at position 1,02
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from virnucpro.data.budget import ModelMemory, estimate_memory
+from virnucpro.data.cards import Architecture
 from virnucpro.data.collation import PackedBatch
 from virnucpro.encoders.alphabet import VOCABULARY, ESM2Tokenizer
 from virnucpro.encoders.attention import Attention, flash_attention, varlen_attention
@@ -27,9 +28,16 @@ UNMASKED_SCALE = 1 - 0.15 * 0.8
 class ESM2Config:
     """Sizes of an ESM-2 model."""
 
+    architecture: ClassVar[Architecture] = "ESM-2"
+
     layers: int
     embed_dim: int
     heads: int
+
+    @property
+    def feed_forward(self) -> int:
+        """Width of the feed-forward part."""
+        return 4 * self.embed_dim
 
     @property
     def head_dim(self) -> int:
@@ -52,8 +60,8 @@ class Layer(nn.Module):
         self.qkv = Linear(d, 3 * d)  # its rows are in such an order that numbers rotated together are neighbours
         self.out = Linear(d, d)
         self.ffn_norm = nn.LayerNorm(d)
-        self.fc1 = Linear(d, 4 * d)
-        self.fc2 = Linear(4 * d, d)
+        self.fc1 = Linear(d, config.feed_forward)
+        self.fc2 = Linear(config.feed_forward, d)
 
     def attend(
         self, x: Tensor, rotation: Tensor, attention: Attention, batch: PackedBatch, vocabulary: Tensor | None = None
@@ -111,6 +119,11 @@ class ESM2(nn.Module):
     def device(self) -> torch.device:
         """Where it runs."""
         return self.inv_freq.device
+
+    @property
+    def attention_name(self) -> str:
+        """What the backend of its attention is called in records."""
+        return self.attention.__name__
 
     @property
     def capturable(self) -> bool:

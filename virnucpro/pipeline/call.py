@@ -1,24 +1,26 @@
-"""call: which contigs are viral, from the embeddings of their frames."""
+"""call: which contigs are viral, from the embeddings of their proteins."""
 
-import gzip
+import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from virnucpro.calling import CALL_FILES
-from virnucpro.calling.classifier import Classifier, Floats, contig_inputs, frame_inputs, load_classifier, probability
-from virnucpro.calling.evidence import describe_groups, evidence_of_contigs
-from virnucpro.calling.features import contig_features
-from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.calling import CALL_FILES, PREDICTION_FILES, REGION_FILES
+from virnucpro.calling.calls import decide_contigs, judge_sample
+from virnucpro.calling.classifier import Classifier, load_classifier, probability
+from virnucpro.calling.evidence import describe_groups
+from virnucpro.calling.features import Features
+from virnucpro.calling.published import VirNucPro, load_published, write_chunks, write_predictions
+from virnucpro.calling.region_files import RegionWriter
+from virnucpro.calling.regions import Region, find_regions, genes_of_contigs
+from virnucpro.calling.requirements import read_requirements
 from virnucpro.data.files import atomic_path
 from virnucpro.data.provenance import (
+    RECORDS,
     FileState,
     begin_writing,
     checked_input,
@@ -26,117 +28,132 @@ from virnucpro.data.provenance import (
     read_provenance,
     write_provenance,
 )
-from virnucpro.data.records import Record, read_contigs
-from virnucpro.data.tables import write_table
+from virnucpro.data.records import read_contigs
+from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
+from virnucpro.proteins.scored import ScoredProteins
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 10_000  # frames scored at once
-LINE = 60
-
-_CONTIGS_HEAD = "contig\tlength\tcall\tscore\tlog_odds\tchunks\tframes\tgenetic_code\treason\n"
+_PLACE = ["start", "end", "strand", "kind", "genetic_code", "partial"]
+_GENES = ["protein", "contig", *_PLACE, "score", "log_odds"]
 
 
-def call(fasta: Path, folder: Path, classifier: Path) -> None:
+def call(
+    fasta: Path,
+    folder: Path,
+    classifier: Path,
+    prior: float = 0.5,
+    min_length: int = 0,
+    chunk_scores: bool = False,
+) -> None:
     """Call the contigs of a sample.
 
-    Writes into the sample's folder: contigs.tsv, a row a contig in input order; frames.tsv, a row a frame;
-    viral.fasta.gz, the contigs called viral; contigs.provenance.json.
+    Writes into the sample's folder: contigs.tsv, a row a contig in input order; genes.tsv, genes.faa and genes.gff3,
+    their proteins with scores; regions.tsv, regions.gff3, regions.bed, viral.fasta.gz and viral.gbk, the contigs called
+    viral and the proviruses in others. A classifier of the original VirNucPro adds prediction_results.txt and
+    prediction_results_highestscore.csv, of frames and of chunks, as the original does.
 
     Args:
         fasta: the contigs.
         folder: the sample's, with what prepare and merge wrote.
         classifier: its file.
+        prior: share of contigs that is expected to be viral, between 0 and 1.
+        min_length: bases of the shortest contig that is called.
+        chunk_scores: whether prediction_results_highestscore.csv has the best scores of a chunk, as in VirNucPro's GPU
+            refactor.
 
     Raises:
         UserError: the classifier was trained for other embeddings, or the files do not belong together.
     """
-    *outputs, record = (folder / name for name in CALL_FILES)
-    prepared = folder / "prepared" / "provenance.json"
-    embeddings = EmbeddingFile(folder / "embeddings.h5")
+    published = read_requirements(classifier).is_published
+    judge = load_published(classifier) if published else load_classifier(classifier)
+    requirements = judge.requirements
+    if published:
+        logger.info("call: the classifier %s: %s", classifier.name, requirements.origin)
+    names = (*CALL_FILES, *PREDICTION_FILES) if published else CALL_FILES
+    outputs = [folder / name for name in names]
+    records, prepared = folder / RECORDS, folder / "prepared"
     inputs = {
-        "fasta": _checked_fasta(fasta, prepared),
-        "proteins.tsv": checked_input(prepared.with_name("proteins.tsv"), prepared),
-        "embeddings.h5": checked_input(embeddings.path, folder / "embeddings.provenance.json"),
+        "fasta": _checked_fasta(fasta, records),
+        "records.tsv": checked_input(prepared / "records.tsv", records, "prepare"),
+        "proteins.tsv": checked_input(prepared / "proteins.tsv", records, "prepare"),
+        "proteins.faa": checked_input(prepared / "proteins.faa", records, "prepare"),
         "classifier": file_state(classifier),
     }
-    judge = load_classifier(classifier)
-    embeddings.description.check_trained_for(judge.requirements.embedding, str(embeddings.path))
-    frames = describe_groups(read_proteins(prepared.parent))
-    log_odds_of_frames = _score_frames(judge, frames, embeddings)
-    table_of_evidence = evidence_of_contigs(frames, log_odds_of_frames)
-    evidence = {str(name): known for name, known in table_of_evidence.to_dict("index").items()}
-    experts = len(judge.hidden_weight)
-    nothing = {"total": [0.0] * experts, "counted": 0, "frames": 0, "chunks": 0, "residues": 0, "genetic_code": 1}
-    calls: Counter[str] = Counter()
-    begin_writing(record, outputs)
+    proteins = describe_groups(read_proteins(prepared))
+    features = Features(folder, proteins["protein"].tolist(), requirements.nucleotides is not None)
+    inputs |= features.inputs
+    _check_trained_on(judge, features)
+    judged = judge_sample(judge, proteins, features)
+    lengths = read_table(prepared / "records.tsv", "record").set_index("record")["length"]
+    contigs = decide_contigs(requirements, lengths, judged.contigs, prior, min_length)
+    regions = find_regions(contigs, genes_of_contigs(proteins, judged.log_odds))
+    counts = [_count_proviruses(regions.get(name, [])) for name in contigs["contig"]]
+    contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
+    begin_writing(records, "call", [folder / name for name in (*CALL_FILES, *PREDICTION_FILES)])
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
-        _write_frames(frames, log_odds_of_frames[:, 0], paths[1])
-        table = stack.enter_context(paths[0].open("w"))
-        table.write(_CONTIGS_HEAD)
-        packed = stack.enter_context(paths[2].open("wb"))
-        # Without a name and a time in its header: the same calls are the same bytes.
-        viral = stack.enter_context(gzip.GzipFile("", "wb", fileobj=packed, mtime=0))
-        for contig in read_contigs(fasta):
-            name = contig.name.decode()
-            known: Mapping[Any, Any] = evidence.get(name, nothing)
-            log_odds = _log_odds(judge, contig.letters, known)
-            called, reason = judge.decide(log_odds, known["residues"], len(contig.letters))
-            calls[called] += 1
-            score = f"{probability(log_odds):.4f}" if contig.letters else ""
-            row = (name, len(contig.letters), called, score, f"{log_odds:.3f}" if contig.letters else "")
-            counts = (known[column] for column in ("chunks", "frames", "genetic_code"))
-            table.write("\t".join(map(str, (*row, *counts, reason))) + "\n")
-            if called == "viral":
-                viral.writelines(_fasta(contig, score))
-    write_provenance(record, "call", {}, inputs, outputs)
+        path_of = dict(zip(names, paths, strict=True))
+        scored = proteins.assign(score=probability(judged.log_odds).round(4), log_odds=judged.log_odds.round(3))
+        write_table(scored[_GENES], path_of["genes.tsv"])
+        write_table(contigs, path_of["contigs.tsv"])
+        if judged.scores is not None and judged.chunks is not None:
+            write_predictions(path_of[PREDICTION_FILES[0]], proteins["protein"], judged.scores)
+            write_chunks(path_of[PREDICTION_FILES[1]], judged.chunks, chunk_scores)
+        genes_faa, genes_gff3 = (stack.enter_context(path_of[name].open("wb")) for name in ("genes.faa", "genes.gff3"))
+        in_order, for_regions = (stack.enter_context((prepared / "proteins.faa").open("rb")) for _ in range(2))
+        scored_proteins = ScoredProteins(in_order, genes_faa, genes_gff3)
+        writer = RegionWriter(stack, [path_of[name] for name in REGION_FILES], for_regions)
+        rows = scored.itertuples(index=False)
+        for contig, genes in zip(read_contigs(fasta), contigs["genes"].tolist(), strict=True):
+            of_contig = list(islice(rows, genes))
+            scored_proteins.write(contig, of_contig)
+            writer.write(contig, regions.get(contig.name.decode(), []), of_contig)
+    for name in set(PREDICTION_FILES) - set(names):  # the sample may have been called by one of the original before
+        (folder / name).unlink(missing_ok=True)
+    settings = {"prior": prior, "min_length": min_length, "chunk_scores": chunk_scores}
+    write_provenance(records, "call", settings, inputs, outputs, _about(judge, features, classifier))
+    calls = Counter(contigs["call"])
     logger.info(
-        "call: %s: %d contigs viral, %d cellular, %d unresolved",
-        *(folder.name, calls["viral"], calls["cellular"], calls["unresolved"]),
+        "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses",
+        *(folder.name, calls["viral"], calls["cellular"], calls["unresolved"], contigs["proviruses"].sum()),
     )
 
 
-def _checked_fasta(fasta: Path, prepared: Path) -> FileState:
-    state, source = file_state(fasta), read_provenance(prepared).inputs["fasta"]
+def _checked_fasta(fasta: Path, records: Path) -> FileState:
+    state, source = file_state(fasta), read_provenance(records, "prepare").inputs["fasta"]
     if state.sha256 != source.sha256:
-        raise UserError(f"{fasta}: not the file that {prepared.parent} was made from; run the prepare stage again")
+        raise UserError(
+            f"{fasta}: not the file that {records.with_name('prepared')} was made from; run the prepare stage again"
+        )
     return state
 
 
-def _score_frames(judge: Classifier, frames: pd.DataFrame, embeddings: EmbeddingFile) -> Floats:
-    if embeddings.ids != frames["protein"].tolist():
-        raise UserError(f"{embeddings.path}: not the embeddings of this sample's frames; run the merge stage again")
-    of_blocks = (
-        judge.frame_log_odds(frame_inputs(embeddings.rows(rows), frames.iloc[rows])) for rows in _blocks(frames)
-    )
-    return np.concatenate(list(of_blocks))
+def _check_trained_on(judge: Classifier | VirNucPro, features: Features) -> None:
+    requirements = judge.requirements
+    if isinstance(judge, VirNucPro) and judge.hidden_weight.shape[1] != features.width:
+        raise UserError(
+            f"{features.files[0].path}: the classifier takes {judge.hidden_weight.shape[1]} numbers of a frame, and "
+            f"{' + '.join(str(file.width) for file in reversed(features.files))} were embedded; give the model that it "
+            "was trained with"
+        )
+    features.description.check_trained_for(requirements.embedding, str(features.files[0].path))
+    if features.nucleotides and requirements.nucleotides:
+        features.nucleotides.check_trained_for(requirements.nucleotides, str(features.files[1].path))
 
 
-def _blocks(frames: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
-    """Return the rows of whole contigs, some 10,000 at a time."""
-    starts = np.flatnonzero(frames["contig"] != frames["contig"].shift())
-    cuts = starts[1:][np.diff(starts // BLOCK) > 0]
-    return np.split(np.arange(len(frames)), cuts)
+def _count_proviruses(regions: Sequence[Region]) -> int:
+    return sum(region.kind == "provirus" for region in regions)
 
 
-def _write_frames(frames: pd.DataFrame, log_odds: Floats, path: Path) -> None:
-    columns = ["protein", "contig", "start", "end", "strand", "genetic_code"]
-    scored = frames[columns].assign(score=probability(log_odds).round(4), log_odds=log_odds.round(3))
-    write_table(scored, path)
-
-
-def _log_odds(judge: Classifier, letters: bytes, known: Mapping[Any, Any]) -> float:
-    if not letters:
-        return 0.0
-    features = contig_features(letters, known["genetic_code"])
-    inputs = contig_inputs(np.array([known["total"]]), [known["counted"]], features[None])
-    return float(judge.contig_log_odds(inputs)[0])
-
-
-def _fasta(contig: Record, score: str) -> Iterator[bytes]:
-    yield b">%b score=%b\n" % (contig.name, score.encode())
-    for begin in range(0, len(contig.letters), LINE):
-        yield contig.letters[begin : begin + LINE] + b"\n"
+def _about(judge: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:
+    """Return what the page of a run says of the classifier: where its calls begin, and what was measured of it."""
+    measured = path.with_name("metrics.json")
+    limits = {name: getattr(judge.requirements, name) for name in ("viral_from", "cellular_to", "fewest_residues")}
+    return limits | {
+        "is_published": judge.requirements.is_published,
+        "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
+        "measured": json.loads(measured.read_text()) if measured.exists() else {},
+    }

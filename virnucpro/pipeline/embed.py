@@ -1,4 +1,4 @@
-"""embed: the bins of one manifest through ESM-2."""
+"""embed: the bins of one manifest through ESM-2, or through DNABERT-S."""
 
 import logging
 import time
@@ -14,13 +14,13 @@ import torch
 from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import Rows, new_embedding_file
-from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest
-from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
-from virnucpro.encoders.checkpoint import load_esm2
+from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest, tokens_of
+from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, write_provenance
+from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
-from virnucpro.encoders.esm2 import ESM2
+from virnucpro.encoders.encoder import Encoder
 from virnucpro.encoders.runner import MOST_SEQUENCES, AsyncInferenceRunner
-from virnucpro.encoders.weights import find_weights
+from virnucpro.encoders.weights import find_nucleotide_weights, find_weights
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -49,14 +49,14 @@ def embed(
     threads: int | None = None,
     compiled: bool = False,
 ) -> None:
-    """Embed every sequence of a manifest: the mean over its residues.
+    """Embed every sequence of a manifest: the mean over its residues; of nucleotides, over all tokens.
 
     Writes `output`, HDF5 with a row a sequence in the order of `proteins`, and beside it, ending in .json, the record
     of what it was made from, what it ran on and how fast.
 
     Args:
         manifest_path: the shard's manifest.
-        proteins: proteins.faa, whose residues the manifest points at.
+        proteins: proteins.faa, or nucleotides.fna, whose letters the manifest points at.
         model: name or path of the manifest's model.
         output: the HDF5 file.
         per_residue: whether to write the residues' embeddings beside their means.
@@ -68,28 +68,28 @@ def embed(
         UserError: the manifest, the proteins and the weights do not belong together.
     """
     record = output.with_suffix(".json")
-    source = checked_input(manifest_path, manifest_path.absolute().parent.with_suffix(".provenance.json"))
+    source = checked_input(manifest_path, manifest_path.absolute().parent.parent / RECORDS, "pack")
     manifest = read_manifest(manifest_path)
     description = EmbeddingDescription.from_json(manifest["embedding"])
     sequences = _read_sequences(manifest, proteins)
     residues = [_pooled(sequence) for sequence in sequences.values()] if per_residue else None
     ids, begins = [name for name, _ in sequences], [begin for _, begin in sequences]
-    begin_writing(record, [output])
+    begin_writing(record, "embed", [output])
     new_file = new_embedding_file(output, ids, description, residues, begins)
     if sequences:
         weights = _find_weights(model, description, manifest_path)
         if threads:
             torch.set_num_threads(threads)
         with lease_device(device) as leased:
-            esm2 = load_esm2(weights, leased, DTYPES[description.precision])
-            shapes = _shapes_of_bins(manifest, esm2) if compiled else []
-            runner = AsyncInferenceRunner(esm2, description.layers, per_residue, shapes)
-            where = _describe(esm2, leased, manifest)
+            encoder = load_encoder(weights, leased, DTYPES[description.precision])
+            shapes = _shapes_of_bins(manifest, encoder) if compiled else []
+            runner = AsyncInferenceRunner(encoder, description.layers, per_residue, shapes)
+            where = _describe(encoder, leased, manifest)
             logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
             progress = _Progress(manifest)
             with new_file as file:
                 _run(runner, manifest, sequences, file, progress)
-            ran = {"device": describe_device(leased), "attention": esm2.attention.__name__}
+            ran = {"device": describe_device(leased), "attention": encoder.attention_name}
         details = {**ran, "compiled": runner.compiled, **progress.totals()}
     else:
         details = _NOTHING
@@ -99,7 +99,7 @@ def embed(
 
 
 def _find_weights(model: str, description: EmbeddingDescription, manifest: Path) -> Path:
-    weights = find_weights(model)
+    weights = find_nucleotide_weights(model) if description.is_of_nucleotides else find_weights(model)
     if weights.sha256 != description.encoder_sha256:
         raise UserError(
             f"{weights.path}: SHA-256 {weights.sha256}, but {manifest} was packed for "
@@ -130,13 +130,12 @@ def _run(
     file["embedding"][...] = means
 
 
-def _shapes_of_bins(manifest: Manifest, model: ESM2) -> list[BatchShape]:
+def _shapes_of_bins(manifest: Manifest, model: Encoder) -> list[BatchShape]:
     """Return the shapes of a compiled forward's batches, or none with a warning where it cannot be compiled."""
     if not model.capturable:
         logger.warning("compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled")
         return []
-    special = model.tokenizer.special_tokens
-    tokens = [[s["length"] + special for s in a_bin["sequences"]] for a_bin in manifest["bins"]]
+    tokens = [list(map(tokens_of, a_bin["sequences"])) for a_bin in manifest["bins"]]
     shapes = batch_shapes(tokens, manifest["token_budget"])
     if (most := max(shape.sequences for shape in shapes)) > MOST_SEQUENCES:
         logger.warning("compile: bins of up to %d sequences, too many for one batch: uncompiled", most)
@@ -144,13 +143,13 @@ def _shapes_of_bins(manifest: Manifest, model: ESM2) -> list[BatchShape]:
     return shapes
 
 
-def _describe(model: ESM2, device: torch.device, manifest: Manifest) -> str:
+def _describe(model: Encoder, device: torch.device, manifest: Manifest) -> str:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         room = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
     else:
         room = f"{torch.get_num_threads()} threads"
-    return f"{describe_device(device)} ({room}), {manifest['embedding']['precision']}, {model.attention.__name__}"
+    return f"{describe_device(device)} ({room}), {manifest['embedding']['precision']}, {model.attention_name}"
 
 
 def _read_sequences(manifest: Manifest, proteins: Path) -> dict[Place, dict[str, Any]]:
@@ -166,9 +165,10 @@ def _read_sequences(manifest: Manifest, proteins: Path) -> dict[Place, dict[str,
                 if sequence_digest(residues).hex() != packed["sha256"]:
                     raise UserError(f"{proteins}: {packed['id']} is not what was packed; run the prepare stage again")
                 begin = _place(packed)[1]
-                window = packed.get("window", WindowOf(begin=0, pool_begin=0, pool_end=packed["length"]))
-                pool = (window["pool_begin"] - begin, window["pool_end"] - begin)
-                sequences[_place(packed)] = {"id": packed["id"], "sequence": residues.decode(), "pool": pool}
+                sequence = sequences[_place(packed)] = {"id": packed["id"], "sequence": residues.decode()}
+                if "tokens" not in packed:  # of nucleotides all tokens are pooled
+                    window = packed.get("window", WindowOf(begin=0, pool_begin=0, pool_end=packed["length"]))
+                    sequence["pool"] = (window["pool_begin"] - begin, window["pool_end"] - begin)
     except FileNotFoundError:
         raise UserError(f"{proteins}: no such file; run the prepare stage again") from None
     return sequences

@@ -5,40 +5,52 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from virnucpro.data.cards import ModelCard, record_of
+from virnucpro.data.cards import ModelCard
 from virnucpro.data.description import layer_numbers
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import begin_writing, file_state, write_provenance
+from virnucpro.data.provenance import RECORDS, begin_writing, file_state, write_provenance
 from virnucpro.encoders.checkpoint import read_checkpoint
-from virnucpro.encoders.weights import find_weights
+from virnucpro.encoders.dnabert import DNABERTConfig
+from virnucpro.encoders.names import TOKENIZER
+from virnucpro.encoders.weights import find_nucleotide_weights, find_weights
+from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
-def fetch_model(model: str, layers: Sequence[int], output: Path | None = None) -> None:
+def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, for_nucleotides: bool = False) -> None:
     """Fetch a model where it is not at hand, read it, and write its name, digest and sizes as JSON.
 
     Args:
         model: a name, or the path of a checkpoint or of a folder with one.
         layers: numbers of the layers that will be wanted of it.
         output: the JSON file, or None to only fetch.
+        for_nucleotides: whether it is to be a DNABERT-S; else it is to be an ESM-2.
 
     Raises:
-        UserError: it cannot be found, fetched or read, or has no such layers.
+        UserError: it cannot be found, fetched or read, is another model, or has no such layers.
     """
-    weights = find_weights(model)
+    weights = find_nucleotide_weights(model) if for_nucleotides else find_weights(model)
     config, _ = read_checkpoint(weights.path)
+    if isinstance(config, DNABERTConfig) != for_nucleotides:
+        wanted = "nucleotide_model takes a DNABERT-S" if for_nucleotides else "model takes an ESM-2"
+        raise UserError(f"{model}: a model of the kind {config.architecture}, but {wanted}; give another")
     layer_numbers(layers, config.layers)  # now, not when everything is packed and a GPU was waited for
     card = ModelCard(
         name=weights.name,
         sha256=weights.sha256,
+        architecture=config.architecture,
         layers=config.layers,
         embed_dim=config.embed_dim,
         heads=config.heads,
+        feed_forward=config.feed_forward,
     )
     logger.info("model: %s, %d layers of %d, SHA-256 %s", card["name"], config.layers, config.embed_dim, card["sha256"])
     if output:
-        begin_writing(record_of(output), [output])
+        records = output.with_name(RECORDS)
+        begin_writing(records, "fetch_model", [output])
         write_text(output, json.dumps(card, indent=1) + "\n")
-        inputs = {"weights": file_state(weights.path, weights.sha256)}
-        write_provenance(record_of(output), "fetch-model", {"model": weights.name}, inputs, [output], card)
+        inputs = {"weights": file_state(weights.path, None if for_nucleotides else weights.sha256)}
+        if for_nucleotides:
+            inputs["tokenizer"] = file_state(weights.path.with_name(TOKENIZER))
+        write_provenance(records, "fetch_model", {"model": weights.name}, inputs, [output], card)

@@ -15,14 +15,14 @@ from virnucpro.calling.evaluation import SHORTEST
 from virnucpro.config import read_training
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import atomic_path
-from virnucpro.data.provenance import begin_writing, file_state, write_provenance
+from virnucpro.data.provenance import RECORDS, begin_writing, file_state, write_provenance
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 LONGEST = 40_000  # bases
-TEST_DIVISOR = 5  # so many times fewer bases of a group for testing than of one for training
+TEST_DIVISOR = 2  # so many times fewer bases of a group for testing than of one for training
 
 
 def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> None:
@@ -30,14 +30,14 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
 
     Lengths are log-uniform from 1,500 to 40,000 bases; a shorter record is one fragment. Fragments of a record do not
     overlap. They are drawn in rounds, in each of which every record of the group gives one. Writes the fragments as
-    FASTA (gzip), named fragment_1 and so on, and a table: fragment, fasta, record, label, group, host, split, start and
-    end (half-open, from 0); and fragments.provenance.json beside them.
+    FASTA (gzip), named fragment_1 and so on, and a table: fragment, fasta, record, label, group, kind, split, start and
+    end (half-open, from 0); and their record beside them.
 
     Args:
         sheet: table with a row for each labelled file or record, as config/README.md describes it.
         fasta: FASTA to write.
         table: TSV to write.
-        bases: to draw of each group for training, about; of a group for testing a fifth of it.
+        bases: to draw of each group for training, about; of a group for testing half of it.
         seed: of the random choice.
 
     Raises:
@@ -45,9 +45,9 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
         fragment of some label for
             training is long enough for its call to be evaluated.
     """
-    record = fasta.with_name("fragments.provenance.json")
+    records = fasta.with_name(RECORDS)
     labelled = read_training(sheet)
-    begin_writing(record, [fasta, table])
+    begin_writing(records, "fragment", [fasta, table])
     inputs = {str(path): file_state(Path(path)) for path in sorted(set(labelled["fasta"]))}
     rng = np.random.default_rng(seed)
     chosen = []
@@ -71,7 +71,7 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
             file.write(f">{name}\n{sequence}\n".encode())
     write_table(fragments.drop(columns="sequence"), table)
     inputs["sheet"] = file_state(sheet)
-    write_provenance(record, "fragment", {"bases": bases, "seed": seed}, inputs, [fasta, table])
+    write_provenance(records, "fragment", {"bases": bases, "seed": seed}, inputs, [fasta, table])
 
 
 def _check_lengths(trained: pd.DataFrame) -> None:

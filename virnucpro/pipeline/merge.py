@@ -16,9 +16,17 @@ import pandas as pd
 
 from virnucpro import __version__
 from virnucpro.calling import CALL_FILES
-from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.description import NUCLEOTIDES, EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
-from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import (
+    RECORDS,
+    Provenance,
+    begin_writing,
+    checked_input,
+    delete_outputs,
+    read_provenance,
+    write_provenance,
+)
 from virnucpro.data.tables import read_table
 from virnucpro.data.windows import overlapping_windows
 from virnucpro.errors import UserError
@@ -30,40 +38,42 @@ BLOCK_BYTES = 64_000_000
 PACKAGES = ("torch", "numpy", "biopython", "h5py")
 
 
-def merge(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+def merge(folder: Path, settings: Mapping[str, Any] | None = None, nucleotides: bool = False) -> None:
     """Write one file with an embedding for every protein of a sample, in input order.
 
-    Writes embeddings.h5 and embeddings.provenance.json into the sample's folder. Calls that were made from other
+    Writes embeddings.h5 into the sample's folder, or into the folder nucleotides in it. Calls that were made from other
     embeddings are deleted.
 
     Args:
         folder: the sample's, with what prepare, pack and embed wrote.
         settings: the configuration, for the provenance.
+        nucleotides: whether to merge the embeddings of the nucleotides of its frames, not those of its proteins.
 
     Raises:
         UserError: a file is not what the stages before wrote, an id is missing, there twice or not finite, or the
             shards were embedded in different ways.
     """
-    output, record = folder / "embeddings.h5", folder / "embeddings.provenance.json"
-    prepared, packing = folder / "prepared" / "provenance.json", folder / "manifests.provenance.json"
-    packed = read_provenance(packing)
+    sample, folder = folder, folder / NUCLEOTIDES if nucleotides else folder
+    records, output = folder / RECORDS, folder / "embeddings.h5"
+    prepared, duplicates = sample / "prepared", folder / "duplicates.tsv"
+    packed = read_provenance(records, "pack")
     inputs = {
-        "proteins.tsv": checked_input(prepared.with_name("proteins.tsv"), prepared),
-        "duplicates.tsv": checked_input(packing.with_name("duplicates.tsv"), packing),
+        "proteins.tsv": checked_input(prepared / "proteins.tsv", sample / RECORDS, "prepare"),
+        "duplicates.tsv": checked_input(duplicates, records, "pack"),
     }
     shards = [folder / "shards" / f"{shard['shard']}.h5" for shard in packed.details["shards"]]
     runs = [_checked_run(path, packed) for path in shards]
-    inputs |= {path.name: checked_input(path, path.with_suffix(".json")) for path in shards}
+    inputs |= {path.name: checked_input(path, path.with_suffix(".json"), "embed") for path in shards}
     files = [EmbeddingFile(path) for path in shards]
     description = EmbeddingDescription.from_json(packed.settings["embedding"])
     _check_source(files, description)
 
-    parts = _Parts(read_proteins(prepared.parent, "protein", "residues"), description)
+    parts = _Parts(read_proteins(prepared, "protein", "residues"), description)
     parts.find(files)
-    parts.share(read_table(packing.with_name("duplicates.tsv"), "protein", "same_as"), folder)
-    parts.check_complete(prepared.parent)
+    parts.share(read_table(duplicates, "protein", "same_as"), folder)
+    parts.check_complete(prepared)
     residues = parts.residues(files) if files[0].has_residues else None
-    begin_writing(record, [output])
+    begin_writing(records, "merge", [output])
     with new_embedding_file(output, parts.ids, description, residues) as merged:
         written = 0
         for block in parts.blocks(files):
@@ -71,27 +81,26 @@ def merge(folder: Path, settings: Mapping[str, Any] | None = None) -> None:
             written += len(block)
         if residues is not None:
             _copy_residues(parts, files, merged["residue_embedding"])
-    details = _details(read_provenance(prepared), description, runs, settings or {})
-    write_provenance(record, "merge", {}, inputs, [output], details)
-    _delete_other_calls(folder)
+    details = _details(read_provenance(sample / RECORDS, "prepare"), description, runs, settings or {})
+    write_provenance(records, "merge", {}, inputs, [output], details)
+    _delete_other_calls(sample, output)
     logger.info("merge: %s: %d embeddings from %d shards", output, len(parts.ids), len(files))
 
 
-def _delete_other_calls(folder: Path) -> None:
-    """Delete calls that were made from other embeddings than those that are there now."""
-    made = read_provenance(folder / "embeddings.provenance.json").outputs["embeddings.h5"]
+def _delete_other_calls(sample: Path, embeddings: Path) -> None:
+    """Delete calls of a sample that were made from other embeddings than those that are in a file now."""
+    made = read_provenance(embeddings.with_name(RECORDS), "merge").outputs[embeddings.name]
     try:
-        called_from = read_provenance(folder / "contigs.provenance.json").inputs["embeddings.h5"].sha256
+        called_from = read_provenance(sample / RECORDS, "call").inputs[str(embeddings.relative_to(sample))].sha256
     except (UserError, KeyError):
         called_from = ""
     if called_from != made.sha256:
-        for name in CALL_FILES:
-            (folder / name).unlink(missing_ok=True)
+        delete_outputs(sample / RECORDS, "call", CALL_FILES)
 
 
 def _checked_run(shard: Path, packed: Provenance) -> Provenance:
     """Return the record of a shard's embedding, which must be that of the manifest as it is now."""
-    run = read_provenance(shard.with_suffix(".json"))
+    run = read_provenance(shard.with_suffix(".json"), "embed")
     manifest = packed.outputs.get(f"manifests/{shard.stem}.json")
     made_from = run.inputs.get("manifest")
     if manifest is None or made_from is None or made_from.sha256 != manifest.sha256:
@@ -120,7 +129,7 @@ def _details(
         "settings": settings,
         "devices": sorted({run["device"] for run in ran}),
         "attention": sorted({run["attention"] for run in ran}),
-        "seconds": round(sum(run["seconds"] for run in ran), 1),
+        "seconds": round(sum(run["seconds"] for run in ran), 3),  # so that no rate is infinite
         "versions": {"virnucpro": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
         "command": os.environ.get("VIRNUCPRO_COMMAND"),  # how the workflow was started, which a stage cannot see

@@ -1,9 +1,10 @@
-"""pack: proteins to manifests of bins."""
+"""pack: proteins, or the nucleotides of frames, to manifests of bins."""
 
 import logging
 import mmap
 import shutil
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from virnucpro.data.cards import read_token_budget
-from virnucpro.data.description import describe_embeddings, packing_settings
+from virnucpro.data.description import NUCLEOTIDES, describe_embeddings, describe_nucleotides, packing_settings
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, sequence_digest, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, first_fit_decreasing, warn_truncated
-from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.windows import overlapping_windows
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
+BLOCK = 50_000  # frames whose nucleotides are tokenised at once
 FAR_OFF = 2  # times as many tokens in a shard as were wanted, from which a warning is given
 
 
@@ -35,22 +37,28 @@ def pack(
     long_proteins: str,
     shards: int,
     shard_tokens: int,
+    nucleotides: str | None = None,
 ) -> None:
     """Pack the proteins of a sample into bins, and deal the bins to shards.
 
     Proteins that are identical (as far as they are embedded) are packed once, under the id that comes first. Writes
     into the folder: manifests/SHARD.json for every shard, 0001 and so on; duplicates.tsv, which proteins share the
-    embedding of which; manifests.provenance.json. Manifests and embeddings of shards that are no more are deleted.
+    embedding of which. Manifests and embeddings of shards that are no more are deleted.
+
+    The nucleotides of frames are packed whole, under the ids of their proteins, into a folder of that name in the
+    sample's.
 
     Args:
         folder: the sample's, with what prepare wrote.
-        token_budget: JSON that the token-budget stage wrote.
+        token_budget: JSON that the token-budget stage wrote, of the model that is to embed.
         sample: its name.
         layers: numbers of the layers wanted; negative ones count from the end.
         max_sequence_length: residues that the model takes at once.
         long_proteins: what becomes of longer ones: `cut` to the N-terminal part, or `windows` that overlap.
         shards: how many there are to be; those that get no bin are empty.
         shard_tokens: tokens a shard should have, about; for a message where they are far more.
+        nucleotides: name or path of the model for nucleotides, whose nucleotides of frames are to be packed; None to
+            pack proteins.
 
     Raises:
         UserError: a file is not what the stages before wrote, the model has no such layer, or the budget is below one
@@ -58,13 +66,18 @@ def pack(
     """
     device = read_token_budget(token_budget)
     budget = device["token_budget"]
-    prepared, manifests = folder / "prepared", folder / "manifests"
-    record = prepared / "provenance.json"
-    settings = read_provenance(record).settings
-    description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
-    inputs = {name: checked_input(prepared / name, record) for name in ("proteins.tsv", "proteins.faa")}
-    provenance = folder / "manifests.provenance.json"
-    proteins = _read(prepared, max_sequence_length, long_proteins == "windows")
+    prepared = folder / "prepared"
+    settings = read_provenance(folder / RECORDS, "prepare").settings
+    read = ("proteins.tsv", "proteins.faa" if nucleotides is None else "nucleotides.fna")
+    inputs = {name: checked_input(prepared / name, folder / RECORDS, "prepare") for name in read}
+    if nucleotides is None:
+        description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
+        proteins = _read(prepared, max_sequence_length, long_proteins == "windows")
+    else:
+        folder = folder / NUCLEOTIDES
+        description = describe_nucleotides(device, settings, layers)
+        proteins = _read_nucleotides(prepared, nucleotides)
+    manifests, records = folder / "manifests", folder / RECORDS
 
     _, first, group = np.unique(proteins.keys.view("S32").ravel(), return_index=True, return_inverse=True)
     original = first[group]
@@ -72,7 +85,7 @@ def pack(
 
     # Every array below has an entry for each distinct sequence, in the order of ids, which breaks ties of length.
     kept = np.array(sorted(first.tolist(), key=proteins.place), np.int64)
-    tokens = proteins.lengths[kept] + SPECIAL_TOKENS
+    tokens = proteins.tokens[kept]
     if tokens.max(initial=0) > budget:
         raise UserError(
             f"token_budget {budget} is smaller than sequence {proteins.place(kept[tokens.argmax()])[0]} with its "
@@ -87,7 +100,7 @@ def pack(
     counts: list[dict[str, Any]] = []
     paths = [manifests / f"{number:04d}.json" for number in range(1, shards + 1)]
     table = folder / "duplicates.tsv"
-    begin_writing(provenance, [*paths, table])
+    begin_writing(records, "pack", [*paths, table])
     for number, path in enumerate(paths):
         bins = [
             Bin(tokens=int(bin_tokens[index]), sequences=[proteins.packed(i) for i in members[index].tolist()])
@@ -129,7 +142,7 @@ def pack(
         "embedding": description.digest,
     }
     settings = packing_settings(description, budget, shards)
-    write_provenance(provenance, "pack", settings, inputs, [*paths, table], details)
+    write_provenance(records, "pack", settings, inputs, [*paths, table], details)
     logger.info(
         "pack: %s: %d proteins (%d duplicates, %d truncated) in %d bins of %d tokens, %.1f %% full, %d shards",
         *(sample, len(proteins.ids), len(duplicates), truncated, len(bin_tokens), budget),
@@ -148,11 +161,41 @@ def _read(prepared: Path, longest: int, windows: bool) -> "_Sequences":
     if not windows:
         for name, residues in table.loc[table["residues"] > longest, ["protein", "residues"]].itertuples(index=False):
             warn_truncated(name, residues, longest)
-    with (prepared / "proteins.faa").open("rb") as file:
+    return _of_file(table, prepared / "proteins.faa", longest, windows)
+
+
+def _read_nucleotides(prepared: Path, model: str) -> "_Sequences":
+    from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer  # here: with these comes torch
+    from virnucpro.encoders.weights import find_nucleotide_weights
+
+    tokenizer = DNABERTTokenizer.beside(find_nucleotide_weights(model).path)
+    fasta = prepared / "nucleotides.fna"
+    names: list[str] = []
+    bases, offsets, tokens = [], [], []
+    offset = 0
+    with fasta.open("rb") as file:
+        while lines := list(islice(file, 2 * BLOCK)):  # a record has a line for its name and one for its letters
+            letters = [line[:-1].decode() for line in lines[1::2]]
+            names += [line[1:-1].decode() for line in lines[::2]]
+            tokens += tokenizer(names[-len(letters) :], letters)[1]
+            for head, line in zip(lines[::2], lines[1::2], strict=True):
+                offsets.append(offset + len(head))
+                bases.append(len(line) - 1)
+                offset += len(head) + len(line)
+    if names != read_proteins(prepared, "protein")["protein"].tolist():
+        raise UserError(f"{fasta}: not the frames of the proteins beside it; run the prepare stage again")
+    table = pd.DataFrame({"protein": names, "residues": bases, "offset": offsets})
+    return _of_file(table, fasta, max(bases, default=0), False, np.array(tokens, np.int64))
+
+
+def _of_file(
+    table: pd.DataFrame, letters: Path, longest: int, windows: bool, tokens: npt.NDArray[np.int64] | None = None
+) -> "_Sequences":
+    with letters.open("rb") as file:
         if table.empty:
-            return _Sequences(table, b"", longest, windows)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as residues_of:
-            return _Sequences(table, residues_of, longest, windows)
+            return _Sequences(table, b"", longest, windows, tokens)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return _Sequences(table, mapped, longest, windows, tokens)
 
 
 class _Sequences:
@@ -165,15 +208,26 @@ class _Sequences:
         offsets: byte of proteins.faa at which it begins, int64 [sequences].
         truncated: whether it is what is left of a longer protein, bool [sequences].
         pools: of a window, the span of its residues that count, in the protein; int64 [sequences, 2], -1 for others.
+        tokens: of it, special ones included, int64 [sequences].
+        of_letters: whether its tokens are its letters and two more.
         digests: SHA-256 of its residues, uint8 [sequences, 32].
         keys: equal for sequences that have the same embedding, uint8 [sequences, 32].
     """
 
-    def __init__(self, proteins: pd.DataFrame, residues_of: mmap.mmap | bytes, longest: int, windows: bool) -> None:
+    def __init__(
+        self,
+        proteins: pd.DataFrame,
+        residues_of: mmap.mmap | bytes,
+        longest: int,
+        windows: bool,
+        tokens: npt.NDArray[np.int64] | None,
+    ) -> None:
         self.ids: list[str] = proteins["protein"].tolist()
         residues, starts = (proteins[name].to_numpy(np.int64) for name in ("residues", "offset"))
         self.protein, self.begin, self.lengths, self.pools = _parts(residues, longest, windows)
         self.offsets = starts[self.protein] + self.begin
+        self.of_letters = tokens is None
+        self.tokens = self.lengths + SPECIAL_TOKENS if tokens is None else tokens
         whole = residues[self.protein]
         self.truncated = (self.lengths < whole) & (self.pools[:, 0] < 0)
         digests, keys = bytearray(), bytearray()
@@ -200,6 +254,8 @@ class _Sequences:
             sha256=self.digests[index].tobytes().hex(),
             truncated=bool(self.truncated[index]),
         )
+        if not self.of_letters:
+            sequence["tokens"] = int(self.tokens[index])
         pool_begin, pool_end = self.pools[index].tolist()
         if pool_begin >= 0:
             sequence["window"] = WindowOf(begin=begin, pool_begin=pool_begin, pool_end=pool_end)

@@ -1,4 +1,4 @@
-"""prepare: contigs to open frames, or proteins to the letters that the model knows, and the table of both."""
+"""prepare: contigs to genes or open frames, or proteins to the letters that the model knows, and the table of them."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,11 +9,12 @@ from typing import BinaryIO
 
 from virnucpro.data.fasta import check_fasta
 from virnucpro.data.files import atomic_path
-from virnucpro.data.provenance import begin_writing, file_state, write_provenance
+from virnucpro.data.provenance import RECORDS, begin_writing, file_state, write_provenance
 from virnucpro.data.records import Record, read_contigs, read_proteins
 from virnucpro.errors import UserError
-from virnucpro.proteins.frames import ChunkedContig, chunk_contigs
-from virnucpro.proteins.table import HEAD, Row
+from virnucpro.proteins.frames import chunk_contigs, link_frames
+from virnucpro.proteins.genes import find_genes
+from virnucpro.proteins.table import ProteinWriter
 from virnucpro.proteins.translation import reverse_complement
 
 logger = logging.getLogger(__name__)
@@ -21,14 +22,54 @@ logger = logging.getLogger(__name__)
 BLOCK_BASES = 4_000_000  # contigs are worked on in blocks of about this size, which bounds the memory
 LINE = 60  # letters a line of chunks.fna, as in the original
 
-OF_CONTIGS = ("chunks.fna", "nucleotides.fna", "proteins.faa", "proteins.tsv", "records.tsv")
-OF_PROTEINS = ("proteins.faa", "proteins.tsv", "records.tsv")
+OUTPUTS = ("proteins.faa", "proteins.tsv", "records.tsv")
+OF_FRAMES = ("chunks.fna", "nucleotides.fna")  # are written beside them
 
 _RECORDS_HEAD = b"record\tlength\tchunks\tproteins\tambiguous\n"
 _RECORDS_ROW = b"%b\t%d\t%d\t%d\t%d\n"
 
 
-def prepare_contigs(
+def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
+    """Find the genes of contigs.
+
+    Writes into `output_dir`: proteins.faa, of every gene, and of every open reading frame of contigs without any;
+    proteins.tsv, the table of them (`virnucpro.proteins.table`); records.tsv with length, proteins and codons with
+    ambiguous letters in these of every contig, in input order. Its record goes into provenance.json beside the folder.
+
+    Args:
+        fasta: contigs. Lower case counts as upper case and U as T.
+        output_dir: folder for these files.
+        threads: that find genes at once.
+
+    Raises:
+        UserError: the input cannot be read as FASTA of nucleotides with unique ids.
+    """
+    settings: dict[str, object] = {"type": "contigs", "proteins": "genes"}
+    contigs = proteins = genes = 0
+    with _written(fasta, output_dir, OUTPUTS, settings) as (proteins_faa, table, records):
+        writer = ProteinWriter(proteins_faa, table)
+        for block in _blocks(read_contigs(fasta)):
+            contigs += len(block)
+            for contig, found in zip(block, find_genes(block, threads), strict=True):
+                for number, gene in enumerate(found, start=1):
+                    row = gene._asdict()
+                    name, residues = b"%b_%d" % (contig.name, number), row.pop("protein")
+                    writer.write(name, residues, contig=contig.name, group=proteins, **row)
+                    proteins += 1
+                    genes += gene.kind == b"gene"
+                if not contig.letters:
+                    _warn_empty(fasta, contig)
+                unknown = sum(gene.protein.count(b"X") for gene in found)
+                records.write(_RECORDS_ROW % (contig.name, len(contig.letters), 0, len(found), unknown))
+    logger.info(
+        "prepare: %s: %d contigs, %d genes, %d open reading frames of contigs without any",
+        *(fasta, contigs, genes, proteins - genes),
+    )
+    if not proteins:
+        logger.warning("%s: no open reading frame in any contig: the result is empty", fasta)
+
+
+def prepare_frames(
     fasta: Path,
     output_dir: Path,
     chunk_size: int,
@@ -40,7 +81,7 @@ def prepare_contigs(
 
     Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; proteins.tsv, the table
     of them (`virnucpro.proteins.table`); records.tsv with length, chunks, open frames and codons dropped from these of
-    every contig, in input order; provenance.json.
+    every contig, in input order. Its record goes into provenance.json beside the folder.
 
     Args:
         fasta: contigs. Lower case counts as upper case and U as T.
@@ -57,30 +98,47 @@ def prepare_contigs(
     """
     settings = {
         "type": "contigs",
+        "proteins": "frames",
         "chunk_size": chunk_size,
         "short_chunks": list(short_chunks),
         "genetic_codes": list(genetic_codes),
         "orientation": orientation,
     }
-    contigs = frames = dropped = 0
-    with _written(fasta, output_dir, OF_CONTIGS, settings) as files:
+    contigs = frames = groups = dropped = 0
+    with _written(fasta, output_dir, (*OF_FRAMES, *OUTPUTS), settings) as files:
         chunks_fna, nucleotides_fna, proteins_faa, table, records = files
-        writer = _FrameWriter(nucleotides_fna, proteins_faa, table)
-        records.write(_RECORDS_HEAD)
+        writer = ProteinWriter(proteins_faa, table)
         for block in _blocks(read_contigs(fasta)):
             contigs += len(block)
             oriented = [_orient(contig.letters, orientation) for contig in block]
             chunked = chunk_contigs([letters for letters, _ in oriented], chunk_size, short_chunks, genetic_codes)
             for contig, (letters, reversed_), found in zip(block, oriented, chunked, strict=True):
+                length = len(letters)
                 chunk_name = _chunk_name(contig.name, found.chunk_size, chunk_size)
                 for number, (begin, end) in enumerate(found.spans.tolist(), start=1):
                     chunks_fna.write(b">%b\n%b\n" % (chunk_name % number, _wrap(letters[begin:end])))
-                writer.write(contig, chunk_name, found, reversed_)
+                linked = link_frames(found.frames)
+                for frame, group in zip(found.frames, linked, strict=True):
+                    name = chunk_name % (frame.chunk + 1) + frame.name.encode()
+                    nucleotides_fna.write(b">%b\n%b\n" % (name, frame.nucleotides))
+                    writer.write(
+                        name,
+                        frame.protein,
+                        contig=contig.name,
+                        start=length - frame.end if reversed_ else frame.start,
+                        end=length - frame.start if reversed_ else frame.end,
+                        strand=b"+" if (frame.name[0] == "F") != reversed_ else b"-",
+                        kind=b"frame",
+                        genetic_code=found.genetic_code,
+                        partial=b"both",
+                        group=groups + group,
+                        chunk=frame.chunk + 1,
+                    )
+                groups += max(linked, default=-1) + 1
                 if not letters:
                     _warn_empty(fasta, contig)
                 lost = sum(frame.dropped_codons for frame in found.frames)
-                row = (contig.name, len(letters), len(found.spans), len(found.frames), lost)
-                records.write(_RECORDS_ROW % row)
+                records.write(_RECORDS_ROW % (contig.name, length, len(found.spans), len(found.frames), lost))
                 frames += len(found.frames)
                 dropped += lost
     logger.info(
@@ -92,7 +150,7 @@ def prepare_contigs(
 
 
 def prepare_proteins(fasta: Path, output_dir: Path) -> None:
-    """Write proteins in the letters that ESM-2 knows: proteins.faa, proteins.tsv, records.tsv and provenance.json.
+    """Write proteins in the letters that ESM-2 knows: proteins.faa, proteins.tsv and records.tsv.
 
     Letters other than the 20 amino acids are counted; `read_proteins` says what becomes of them.
 
@@ -103,74 +161,19 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
     Raises:
         UserError: the input cannot be read as FASTA of proteins with unique ids.
     """
-    proteins = others = offset = 0
-    with _written(fasta, output_dir, OF_PROTEINS, {"type": "proteins"}) as (proteins_faa, table, records):
-        records.write(_RECORDS_HEAD)
-        for name, residues, odd in read_proteins(fasta):
-            length = len(residues)
-            records.write(_RECORDS_ROW % (name, length, length > 0, length > 0, odd))
-            others += odd
-            if not length:
-                _warn_empty(fasta, Record(name, residues))
-                continue
-            proteins_faa.write(b">%b\n%b\n" % (name, residues))
-            offset += len(name) + 2
-            table.write(Row(name, b"", 0, 0, b".", b"protein", 0, length, b"no", proteins, 0, offset).line())
-            offset += length + 1
-            proteins += 1
-    for of_contigs in set(OF_CONTIGS) - set(OF_PROTEINS):  # if the sample held contigs before
-        (output_dir / of_contigs).unlink(missing_ok=True)
+    proteins = others = 0
+    with _written(fasta, output_dir, OUTPUTS, {"type": "proteins"}) as (proteins_faa, table, records):
+        writer = ProteinWriter(proteins_faa, table)
+        for protein in read_proteins(fasta):
+            length = len(protein.letters)
+            records.write(_RECORDS_ROW % (protein.name, length, length > 0, length > 0, protein.odd))
+            others += protein.odd
+            if length:
+                writer.write(protein.name, protein.letters, group=proteins)
+                proteins += 1
+            else:
+                _warn_empty(fasta, protein)
     logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
-
-
-class _FrameWriter:
-    """Writes the open frames of contigs: their nucleotides, their proteins, and the table."""
-
-    def __init__(self, nucleotides_fna: BinaryIO, proteins_faa: BinaryIO, table: BinaryIO) -> None:
-        self.nucleotides_fna, self.proteins_faa, self.table = nucleotides_fna, proteins_faa, table
-        self.offset = 0  # bytes of proteins.faa that are written
-        self.groups = 0  # of linked frames
-
-    def write(self, contig: Record, chunk_name: bytes, chunked: ChunkedContig, reversed_: bool) -> None:
-        """Write the frames of a contig.
-
-        Args:
-            contig: as it was given.
-            chunk_name: of its chunks, with %d for their numbers.
-            chunked: its chunks and frames, those of the reverse complement if it is `reversed_`.
-            reversed_: whether positions are to be turned into those of the given contig.
-        """
-        linked: dict[tuple[bool, int], tuple[int, int]] = {}  # by strand and phase: the last chunk and its group
-        for frame in chunked.frames:
-            name = chunk_name % (frame.chunk + 1) + frame.name.encode()
-            self.nucleotides_fna.write(b">%b\n%b\n" % (name, frame.nucleotides))
-            self.proteins_faa.write(b">%b\n%b\n" % (name, frame.protein))
-            forward = frame.name[0] == "F"
-            phase = (forward, (frame.start if forward else frame.end) % 3)
-            chunk, group = linked.get(phase, (-2, -1))
-            if chunk != frame.chunk - 1:
-                group = self.groups
-                self.groups += 1
-            linked[phase] = (frame.chunk, group)
-            start, end = frame.start, frame.end
-            if reversed_:
-                start, end = len(contig.letters) - end, len(contig.letters) - start
-            row = Row(
-                protein=name,
-                contig=contig.name,
-                start=start,
-                end=end,
-                strand=b"+" if forward != reversed_ else b"-",
-                kind=b"frame",
-                genetic_code=chunked.genetic_code,
-                residues=len(frame.protein),
-                partial=b"both",
-                group=group,
-                chunk=frame.chunk + 1,
-                offset=self.offset + len(name) + 2,
-            )
-            self.table.write(row.line())
-            self.offset += len(name) + len(frame.protein) + 3
 
 
 def _chunk_name(contig: bytes, chunk_size: int, usual: int) -> bytes:
@@ -197,16 +200,18 @@ def _written(fasta: Path, folder: Path, names: Sequence[str], settings: dict[str
     check_fasta(fasta)
     source = file_state(fasta)
     outputs = [folder / name for name in names]
-    provenance = folder / "provenance.json"
-    begin_writing(provenance, [folder / name for name in OF_CONTIGS])  # of all: it may have held contigs before
+    records = folder.parent / RECORDS
+    begin_writing(records, "prepare", [folder / name for name in (*OF_FRAMES, *OUTPUTS)])
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
         files: list[BinaryIO] = [stack.enter_context(path.open("wb")) for path in paths]
-        files[names.index("proteins.tsv")].write(HEAD)
+        files[names.index("records.tsv")].write(_RECORDS_HEAD)
         yield files
+    for name in set(OF_FRAMES) - set(names):  # the sample may have been read in frames before
+        (folder / name).unlink(missing_ok=True)
     if not source.holds(fasta):
         raise UserError(f"{fasta}: it changed while it was read; run the prepare stage again")
-    write_provenance(provenance, "prepare", settings, {"fasta": source}, outputs, {"fasta": str(fasta)})
+    write_provenance(records, "prepare", settings, {"fasta": source}, outputs, {"fasta": str(fasta)})
 
 
 def _wrap(sequence: bytes) -> bytes:

@@ -10,14 +10,17 @@ import pandas as pd
 from virnucpro.calling import CALL_FILES
 from virnucpro.data.files import atomic_path, write_text
 from virnucpro.data.provenance import (
+    RECORDS,
     FileState,
     Provenance,
     begin_writing,
     checked_input,
+    delete_outputs,
     read_provenance,
     write_provenance,
 )
 from virnucpro.data.tables import append_table, read_table, write_table
+from virnucpro.report.multiqc import describe_for_multiqc
 from virnucpro.report.packing import draw_packing
 
 logger = logging.getLogger(__name__)
@@ -29,7 +32,7 @@ CALLS = ("viral", "cellular", "unresolved")
 
 def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()) -> None:
     """Write what a run made: summary.tsv, a row a sample; left_out.tsv, every record without an embedding and why;
-    packing.svg, a picture of the bins; summary.txt, a few lines for the terminal; and summary.provenance.json.
+    packing.svg, a picture of the bins; summary.txt, a few lines for the terminal; virnucpro_*_mqc.json for MultiQC.
 
     Calls of samples that are not called any more are deleted.
 
@@ -39,20 +42,22 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         called: those among them whose contigs were called.
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
-    record = output_dir / "summary.provenance.json"
+    for_multiqc = ("virnucpro_stats_mqc.json", "virnucpro_mqc.json")
+    records_of_run = output_dir / RECORDS
     inputs: dict[str, FileState] = {}
     for sample in samples:
         read = _inputs(output_dir / sample, sample in called)
         inputs |= {f"{sample}/{name}": state for name, state in read.items()}
-    begin_writing(record, outputs)
+    begin_writing(records_of_run, "summary", [*outputs, *(output_dir / name for name in for_multiqc)])
+    for name in ("report.html", *for_multiqc):  # of the run as it was; where it is wanted it is written anew
+        (output_dir / name).unlink(missing_ok=True)
     rows, manifests, sequences, calls = [], [], 0, []
     reasons: Counter[str] = Counter()
     with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
         for sample in samples:
             folder = output_dir / sample
             records = read_table(folder / "prepared" / "records.tsv", "record")
-            packed = read_provenance(folder / "manifests.provenance.json")
-            merged = read_provenance(folder / "embeddings.provenance.json")
+            packed, merged = (read_provenance(folder / RECORDS, stage) for stage in ("pack", "merge"))
             without = records[records["proteins"] == 0]
             missed = pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)})
             append_table(missed, path)
@@ -63,32 +68,35 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
             if sample in called:
                 contigs = read_table(folder / "contigs.tsv", "contig", "call")
                 rows[-1] |= {call: int((contigs["call"] == call).sum()) for call in CALLS}
+                rows[-1]["proviruses"] = int(contigs["proviruses"].sum())
                 calls.append(contigs.head(SHOWN_CONTIGS + 1).assign(sample=sample))
             else:
-                for name in CALL_FILES:
-                    (folder / name).unlink(missing_ok=True)
+                delete_outputs(folder / RECORDS, "call", CALL_FILES)
     table = pd.DataFrame(rows)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
-    table["tokens_per_second"] = (table["tokens"] / table["seconds"]).fillna(0).round(1)
-    for call in CALLS if called else ():
-        table[call] = table[call].astype("Int64")  # empty for samples that were not called
+    table["tokens_per_second"] = (table["tokens"] / table["seconds"].clip(lower=0.001)).round(1)
+    for count in (*CALLS, "proviruses") if called else ():
+        table[count] = table[count].astype("Int64")  # empty for samples that were not called
     draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
     shown = _show_calls(pd.concat(calls)) if calls else ""
     write_text(output_dir / "summary.txt", shown + _describe(table, reasons, output_dir))
+    for name, text in describe_for_multiqc(table, called).items():
+        outputs.append(output_dir / name)
+        write_text(outputs[-1], text)
     settings = {"samples": list(samples), "called": list(called)}
-    write_provenance(record, "summary", settings, inputs, outputs)
+    write_provenance(records_of_run, "summary", settings, inputs, outputs)
 
 
 def _inputs(folder: Path, is_called: bool) -> dict[str, FileState]:
     """Return the files of a sample that are read, or that are too large to be read but for what their records say."""
-    prepared = folder / "prepared" / "provenance.json"
-    inputs = {"records.tsv": checked_input(prepared.with_name("records.tsv"), prepared)}
-    packed = read_provenance(folder / "manifests.provenance.json")
+    records = folder / RECORDS
+    inputs = {"records.tsv": checked_input(folder / "prepared" / "records.tsv", records, "prepare")}
+    packed = read_provenance(records, "pack")
     inputs |= {name: state for name, state in packed.outputs.items() if name.startswith("manifests/")}
-    inputs["embeddings.h5"] = read_provenance(folder / "embeddings.provenance.json").outputs["embeddings.h5"]
+    inputs["embeddings.h5"] = read_provenance(records, "merge").outputs["embeddings.h5"]
     if is_called:
-        inputs["contigs.tsv"] = checked_input(folder / "contigs.tsv", folder / "contigs.provenance.json")
+        inputs["contigs.tsv"] = checked_input(folder / "contigs.tsv", records, "call")
     return inputs
 
 
@@ -118,7 +126,7 @@ def _count_packing(packed: Provenance, merged: Provenance) -> dict[str, int | fl
 
 
 def _reasons(records: pd.DataFrame) -> "pd.Series[str]":
-    reasons = pd.Series("no open frame", index=records.index)
+    reasons = pd.Series("no open reading frame", index=records.index)
     reasons[records["length"] < 3] = "less than a codon"
     reasons[records["length"] == 0] = "nothing in the record"
     return reasons
@@ -143,7 +151,8 @@ def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> s
     }
     if "viral" in table:
         counts = ", ".join(f"{total[call]:,.0f} {call}" for call in CALLS)
-        lines = {"calls": f"{counts}; contigs.tsv, frames.tsv and viral.fasta.gz of each sample"} | lines
+        counts += f", {total['proviruses']:,.0f} proviruses"
+        lines = {"calls": f"{counts}; contigs.tsv, regions.tsv and viral.fasta.gz of each sample"} | lines
     return "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
 
 
@@ -151,6 +160,7 @@ def _show_calls(contigs: pd.DataFrame) -> str:
     """Return every call as a table, the likeliest viruses first, or nothing where they are too many."""
     if not 0 < len(contigs) <= SHOWN_CONTIGS:
         return ""
-    columns = ["sample", "contig", "length", "chunks", "score", "call"]
-    shown = contigs.sort_values("log_odds", ascending=False, kind="stable")
+    columns = ["sample", "contig", "length", "genes", "score", "call"]
+    log_odds = pd.to_numeric(contigs["log_odds"], errors="coerce")  # empty for an empty record
+    shown = contigs.assign(log_odds=log_odds).sort_values("log_odds", ascending=False, kind="stable")
     return shown[columns].to_string(index=False) + "\n\n"

@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 
 from virnucpro.data.budget import MARGIN, token_budget, useful_budget
-from virnucpro.data.cards import TokenBudget, read_model_card, record_of
+from virnucpro.data.cards import TokenBudget, memory_of_model, read_model_card
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
+from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, write_provenance
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
-from virnucpro.encoders.esm2 import ESM2Config
 from virnucpro.encoders.memory import device_memory
 
 logger = logging.getLogger(__name__)
@@ -19,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 def probe_token_budget(
     model_json: Path,
-    model: str,
     precision: str,
     requested: int | None,
     output: Path,
@@ -29,7 +27,6 @@ def probe_token_budget(
 
     Args:
         model_json: what fetch-model wrote; the sizes in it are enough.
-        model: name or path of that model.
         precision: auto, float32, bfloat16 or float16.
         requested: a budget to take instead, or None.
         output: the JSON file, a `TokenBudget`.
@@ -39,10 +36,10 @@ def probe_token_budget(
         UserError: the model leaves no room on the device.
     """
     card = read_model_card(model_json)
-    source = checked_input(model_json, record_of(model_json))
-    begin_writing(record_of(output), [output])
+    source = checked_input(model_json, model_json.with_name(RECORDS), "fetch_model")
+    records = output.with_name(RECORDS)
+    begin_writing(records, "token_budget", [output])
     wanted = {"precision": precision, "token_budget": requested or "auto", "device": device}
-    sizes = ESM2Config(card["layers"], card["embed_dim"], card["heads"])
     if device != "cpu" and not torch.cuda.is_available():
         logger.warning("no CUDA device: the CPU does the work")
     with lease_device(device) as leased:
@@ -51,10 +48,10 @@ def probe_token_budget(
         total, free = device_memory(leased)
         capability = list(torch.cuda.get_device_capability(leased)) if on_gpu else None
         name = describe_device(leased)
-    memory = sizes.memory(DTYPES[precision].itemsize)
+    memory = memory_of_model(card, DTYPES[precision].itemsize)
     if requested is None:
         fits = token_budget(total, memory)
-        budget = useful_budget(fits, sizes.embed_dim, on_gpu)
+        budget = useful_budget(fits, card["embed_dim"], on_gpu)
         # A power of two: where twice as many would fit, it is not the memory that limits it.
         limit = "larger bins are no faster" if 2 * budget <= fits else "twice as many would not fit beside the model"
         reason = f"{limit}; {fits} tokens would fit, estimated from the sizes of the model"
@@ -75,5 +72,5 @@ def probe_token_budget(
     )
     write_text(output, json.dumps(found, indent=1) + "\n")
     details = {"device": name, "precision": precision, "token_budget": budget}
-    write_provenance(record_of(output), "token-budget", wanted, {"model": source}, [output], details)
+    write_provenance(records, "token_budget", wanted, {"model": source}, [output], details)
     logger.info("token budget: %d on %s in %s (%s)", budget, name, precision, reason)

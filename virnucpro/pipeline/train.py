@@ -8,16 +8,14 @@ import numpy as np
 import pandas as pd
 
 from virnucpro.calling.classifier import save_classifier
-from virnucpro.calling.evaluation import SHORTEST, evaluate
+from virnucpro.calling.evaluation import SHORTEST, count_by_kind, evaluate
 from virnucpro.calling.evidence import describe_groups
-from virnucpro.calling.features import contig_features
+from virnucpro.calling.features import Features
 from virnucpro.calling.model_card import describe, draw_evaluation, model_card
 from virnucpro.calling.requirements import Requirements
-from virnucpro.calling.training import fit, label_fragments, score_by_linear, score_fragments, thresholds
-from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.calling.training import fit, label_fragments, score_fragments, thresholds
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import FileState, begin_writing, checked_input, file_state, write_provenance
-from virnucpro.data.records import read_contigs
+from virnucpro.data.provenance import RECORDS, FileState, begin_writing, checked_input, file_state, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
@@ -25,45 +23,43 @@ from virnucpro.proteins.table import read_proteins
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("classifier.safetensors", "metrics.json", "scores.tsv", "evaluation.svg", "model_card.md")
-FEWEST_RESIDUES = 50  # one frame of 150 bp
+FEWEST_RESIDUES = 50
+LENGTHS = {"1.5 to 3 kb": (SHORTEST, 3_000), "3 to 10 kb": (3_000, 10_000), "from 10 kb": (10_000, np.inf)}
 
 
-def train(training: Path, sheet: Path, output_dir: Path, seed: int) -> None:
+def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides: bool = False) -> None:
     """Train a classifier on labelled fragments, and evaluate it in cross-validation and on the groups for testing.
 
     Writes into `output_dir`: classifier.safetensors; metrics.json; scores.tsv, log-odds and call of every fragment;
     evaluation.svg; model_card.md; provenance.json. Fragments for training are scored by networks and a regression that
-    have not seen their group. A group for training without any open frame is left out, with a warning.
+    have not seen their group. A group for training without any protein is left out, with a warning.
 
     Args:
         training: folder with fragments.fna.gz and fragments.tsv, and what prepare and merge made of them.
         sheet: the table of labelled files.
         output_dir: folder for the results.
         seed: of all that is random.
+        nucleotides: whether to train on the embeddings of the frames' nucleotides as well.
 
     Raises:
-        UserError: the embeddings are of several layers, or not those of the fragments; or a label has fewer than two
-            groups for training.
+        UserError: the embeddings are not those of the fragments, or a label has fewer than two groups for training.
     """
     outputs = [output_dir / name for name in OUTPUTS]
-    record = output_dir / "provenance.json"
+    records = output_dir / RECORDS
     inputs = _checked_inputs(training) | {"sheet": file_state(sheet)}
-    begin_writing(record, outputs)
-    embeddings = EmbeddingFile(training / "embeddings.h5")
-    if len(embeddings.row_shape) > 1:
-        raise UserError(f"{embeddings.path}: embeddings of several layers; set layers to one to train a classifier")
-    frames = describe_groups(read_proteins(training / "prepared"))
-    fragments = _read_fragments(training / "fragments.tsv", frames)
-    if embeddings.ids != frames["protein"].tolist():
-        raise UserError(f"{embeddings.path}: not the embeddings of the frames beside it; run the merge stage again")
-    features = read_features(training / "fragments.fna.gz", frames).loc[fragments.index].to_numpy()
-    labelled = label_fragments(fragments, features, frames, embeddings.rows(np.arange(len(frames))), seed)
+    proteins = describe_groups(read_proteins(training / "prepared"))
+    features = Features(training, proteins["protein"].tolist(), nucleotides)
+    inputs |= features.inputs
+    begin_writing(records, "train", outputs)
+    fragments = _read_fragments(training / "fragments.tsv", proteins)
+    labelled = label_fragments(fragments, proteins, features.rows(np.arange(len(proteins))), seed)
 
     fitted = fit(labelled, seed)
     viral = labelled.fragments.loc[labelled.trained, "viral"].to_numpy(np.int64)
     viral_from, cellular_to = thresholds(fitted.contigs.log_odds, viral)
     requirements = Requirements(
-        embedding=embeddings.description,
+        embedding=features.description,
+        nucleotides=features.nucleotides,
         viral_from=round(viral_from, 3),
         cellular_to=round(cellular_to, 3),
         fewest_residues=FEWEST_RESIDUES,
@@ -73,51 +69,47 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int) -> None:
     scores = score_fragments(labelled, fitted, classifier)
     judged = {
         "cross-validation": scores[labelled.trained],
-        "cross-validation, frames by a linear model": score_by_linear(labelled, fitted),
         "test": scores[~labelled.trained],
     }
     judged = {name: rows[rows["length"] >= SHORTEST] for name, rows in judged.items()}
+    judged |= {
+        f"{name}, {lengths}": rows[rows["length"].between(*LENGTHS[lengths], inclusive="left")]
+        for name, rows in judged.items()
+        for lengths in LENGTHS
+    }
     metrics = {name: evaluate(rows, seed) for name, rows in judged.items() if rows["viral"].nunique() == 2}
     shown = "test" if "test" in metrics else "cross-validation"
 
     save_classifier(classifier, output_dir / "classifier.safetensors")
-    write_text(output_dir / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-    write_table(
-        scores.drop(columns=["host", "viral", "fold"]).round({"log_odds": 3, "score": 4}), output_dir / "scores.tsv"
+    write_text(
+        output_dir / "metrics.json", json.dumps(metrics | {"kinds": count_by_kind(judged[shown])}, indent=1) + "\n"
     )
+    write_table(scores.drop(columns=["viral", "fold"]).round({"log_odds": 3, "score": 4}), output_dir / "scores.tsv")
     draw_evaluation(judged[shown], output_dir / "evaluation.svg")
     write_text(output_dir / "model_card.md", model_card(classifier, scores, metrics, inputs["sheet"].sha256, seed))
-    write_provenance(record, "train", {"seed": seed}, inputs, outputs)
+    write_provenance(records, "train", {"seed": seed}, inputs, outputs)
     logger.info("train: %s: %s", shown, describe(metrics[shown]))
 
 
 def _checked_inputs(training: Path) -> dict[str, FileState]:
     """Return the states of the files that the stages before wrote."""
     made = {
-        "fragments.fna.gz": training / "fragments.provenance.json",
-        "fragments.tsv": training / "fragments.provenance.json",
-        "prepared/proteins.tsv": training / "prepared" / "provenance.json",
-        "embeddings.h5": training / "embeddings.provenance.json",
+        "fragments.fna.gz": "fragment",
+        "fragments.tsv": "fragment",
+        "prepared/proteins.tsv": "prepare",
     }
-    return {Path(name).name: checked_input(training / name, record) for name, record in made.items()}
+    records = training / RECORDS
+    return {Path(name).name: checked_input(training / name, records, stage) for name, stage in made.items()}
 
 
-def _read_fragments(path: Path, frames: pd.DataFrame) -> pd.DataFrame:
+def _read_fragments(path: Path, proteins: pd.DataFrame) -> pd.DataFrame:
     """Return the fragments by name with their `length`, without those of groups that have nothing to learn from."""
-    fragments = read_table(path, "fragment", "fasta", "record", "label", "group", "host", "split")
+    fragments = read_table(path, "fragment", "fasta", "record", "label", "group", "kind", "split")
     fragments = fragments.set_index("fragment", drop=False)
-    if not set(frames["contig"]) <= set(fragments.index):
-        raise UserError(f"{path}: not the fragments whose frames were prepared; run the stages before again")
-    learnable = fragments["group"].isin(fragments.loc[frames["contig"].unique(), "group"])
+    if not set(proteins["contig"]) <= set(fragments.index):
+        raise UserError(f"{path}: not the fragments whose proteins were prepared; run the stages before again")
+    learnable = fragments["group"].isin(fragments.loc[proteins["contig"].unique(), "group"])
     unused = (fragments["split"] == "train") & ~learnable
     for group in fragments.loc[unused, "group"].unique():
-        logger.warning("train: group %s is left out: none of its fragments has an open frame", group)
+        logger.warning("train: group %s is left out: none of its fragments has a protein", group)
     return fragments[~unused].assign(length=fragments["end"] - fragments["start"])
-
-
-def read_features(fasta: Path, frames: pd.DataFrame) -> pd.DataFrame:
-    """Return the features of all fragments by name, in the genetic code that each one's frames were read in."""
-    codes = frames.groupby("contig")["genetic_code"].first()
-    contigs = ((contig.name.decode(), contig.letters) for contig in read_contigs(fasta))
-    features = {name: contig_features(letters, codes.get(name, 1)) for name, letters in contigs}
-    return pd.DataFrame.from_dict(features, orient="index")

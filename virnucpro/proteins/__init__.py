@@ -1,1 +1,1 @@
-"""From contigs to proteins: chunks, open frames and the table that describes them."""
+"""From contigs to proteins: genes, open frames and the table that describes them."""

@@ -59,6 +59,25 @@ def chunk_contigs(
     return chunked
 
 
+def link_frames(frames: Sequence[Frame]) -> list[int]:
+    """Return the group that each frame of a contig is in, by numbers from 0 in the order of the frames.
+
+    Frames of neighbouring chunks that are read in one phase are one group.
+    """
+    linked: dict[tuple[bool, int], tuple[int, int]] = {}  # by strand and phase: the last chunk and its group
+    groups, last = [], -1
+    for frame in frames:
+        forward = frame.name[0] == "F"
+        phase = (forward, (frame.start if forward else frame.end) % 3)
+        chunk, group = linked.get(phase, (-2, -1))
+        if chunk != frame.chunk - 1:
+            last += 1
+            group = last
+        linked[phase] = (frame.chunk, group)
+        groups.append(group)
+    return groups
+
+
 def _chunk(contigs: Sequence[bytes], chunk_size: int, genetic_code: int) -> list[ChunkedContig]:
     """Divide contigs into chunks and translate them as one array, which is faster than one by one."""
     begins = np.cumsum([0, *map(len, contigs)])

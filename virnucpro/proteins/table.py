@@ -2,48 +2,64 @@
 
 protein       its id, opaque and unique in the sample
 contig        the contig it lies on; empty for the proteins of a FASTA file
-start, end    of its codons on the contig, from 0, half-open, whichever the strand
+start, end    of its codons on the contig, from 0, half-open, whichever the strand; with the stop codon that ends a gene
+              or an orf. Where a gene of a circular contig spans the origin, end lies beyond the contig's length
 strand        + or -; . for the proteins of a FASTA file
-kind          frame, gene or protein
+kind          frame: open all through a chunk; gene: found by pyrodigal-gv; orf: open reading frame between two stops;
+              protein: of a FASTA file
 genetic_code  NCBI's number of the translation table; 0 for the proteins of a FASTA file
 residues      how many it has
 partial       where it goes on beyond what was translated: no, start, end or both
-group         number of the group of frames that are linked: those of neighbouring chunks in one phase; each gene and
-              each protein of a FASTA file is a group of its own
+group         number of the group of frames that are linked: those of neighbouring chunks in one phase; each gene, each
+              orf and each protein of a FASTA file is a group of its own
 chunk         number of the frame's chunk in its contig, from 1; 0 for what does not lie in a chunk
 offset        byte of proteins.faa, beside the table, at which its residues begin; they take one line
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO
 
 import pandas as pd
 
 from virnucpro.data.tables import read_table
 
-HEAD = b"protein\tcontig\tstart\tend\tstrand\tkind\tgenetic_code\tresidues\tpartial\tgroup\tchunk\toffset\n"
+_HEAD = b"protein\tcontig\tstart\tend\tstrand\tkind\tgenetic_code\tresidues\tpartial\tgroup\tchunk\toffset\n"
 _ROW = b"%b\t%b\t%d\t%d\t%b\t%b\t%d\t%d\t%b\t%d\t%d\t%d\n"
 
 
-class Row(NamedTuple):
-    """A row of the table."""
+class ProteinWriter:
+    """Writes proteins.faa and the table of the proteins in it.
 
-    protein: bytes
-    contig: bytes
-    start: int
-    end: int
-    strand: bytes
-    kind: bytes
-    genetic_code: int
-    residues: int
-    partial: bytes
-    group: int
-    chunk: int
-    offset: int
+    Args:
+        proteins_faa, table: both open for writing, at their beginning.
+    """
 
-    def line(self) -> bytes:
-        """Return the row as a line of the table."""
-        return _ROW % self
+    def __init__(self, proteins_faa: BinaryIO, table: BinaryIO) -> None:
+        self._proteins_faa, self._table = proteins_faa, table
+        self._offset = 0  # bytes of proteins.faa that are written
+        table.write(_HEAD)
+
+    def write(
+        self,
+        name: bytes,
+        residues: bytes,
+        *,
+        contig: bytes = b"",
+        start: int = 0,
+        end: int = 0,
+        strand: bytes = b".",
+        kind: bytes = b"protein",
+        genetic_code: int = 0,
+        partial: bytes = b"no",
+        group: int,
+        chunk: int = 0,
+    ) -> None:
+        """Write a protein; the columns of its row are as the table has them."""
+        self._proteins_faa.write(b">%b\n%b\n" % (name, residues))
+        offset = self._offset + len(name) + 2
+        place = (name, contig, start, end, strand, kind, genetic_code, len(residues), partial, group, chunk, offset)
+        self._table.write(_ROW % place)
+        self._offset = offset + len(residues) + 1
 
 
 def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:

@@ -71,6 +71,16 @@ def number_codons(bases: bytes) -> npt.NDArray[np.uint8]:
     return digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
 
 
+def translate_everywhere(bases: bytes, genetic_code: int) -> tuple[bytes, bytes]:
+    """Return the residue of the codon that starts at each base, and of the same three bases on the opposite strand.
+
+    Both have a letter for each base but the last two: `*` for a stop, NUL for a codon with an ambiguous letter.
+    """
+    forward, reverse, _ = _codon_tables(genetic_code)
+    codons = number_codons(bases)
+    return forward[codons].tobytes(), reverse[codons].tobytes()
+
+
 class Frame(NamedTuple):
     """An open frame of a chunk: where its codons lie, its protein, its nucleotides and the codons dropped from it."""
 

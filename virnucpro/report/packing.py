@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from virnucpro.data.files import atomic_path
-from virnucpro.data.manifest import read_manifest
+from virnucpro.data.manifest import read_manifest, tokens_of
 from virnucpro.data.packing import SPECIAL_TOKENS
 
 SHOWN = 40  # bins at most; thinner rows could not be told apart
@@ -55,8 +55,7 @@ def draw_packing(manifests: Sequence[Path], output: Path, sequences: int = 0) ->
         manifest = read_manifest(path)
         budget = manifest["token_budget"]
         for a_bin in manifest["bins"]:
-            lengths = [sequence["length"] for sequence in a_bin["sequences"]]
-            bins_of[manifest["sample"]].append(np.array(lengths, np.int32) + SPECIAL_TOKENS)
+            bins_of[manifest["sample"]].append(np.array(list(map(tokens_of, a_bin["sequences"])), np.int32))
     with mpl.rc_context(_STYLE):
         some = f"of {len(manifests):,} of {_count(shards, 'shard')}" if len(manifests) < shards else ""
         figure = _draw_run(bins_of, budget, some) if any(bins_of.values()) else _draw_nothing()
@@ -161,5 +160,5 @@ def _count(number: int, noun: str) -> str:
 
 def _draw_nothing() -> Figure:
     figure = Figure(figsize=(_WIDTH, 1))
-    figure.text(0.5, 0.5, "no bins: no contig has an open frame", ha="center", va="center")
+    figure.text(0.5, 0.5, "no bins: no contig has an open reading frame", ha="center", va="center")
     return figure

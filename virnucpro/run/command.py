@@ -12,7 +12,7 @@ NATURAL = click.IntRange(min=0)
 EXAMPLES = """\b
 examples:
 virnucpro run assembly.fna.gz
-virnucpro run 'assemblies/*.fna.gz' --outdir phages --genetic-codes 1,4
+virnucpro run 'assemblies/*.fna.gz' --outdir phages --gpus 4
 virnucpro run --samples table.tsv --no-call --model esm2_t36_3B_UR50D --slurm
 """
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from virnucpro.data.provenance import VERSION, FileState, Provenance, read_provenance
-from virnucpro.errors import UserError
+from virnucpro.data.provenance import VERSION, FileState, Provenance, intact_records
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,9 @@ class Step:
     """A stage of a run, for one sample, or for one shard of it.
 
     Attributes:
-        name: of the stage, for messages.
-        record: where it says what it ran with.
+        name: of the stage.
+        records: file in which it says what it ran with.
+        known_by: those of the files it writes by which Snakemake knows it.
         differs: returns in words what it ran with instead of what it should run with, or an empty text.
         outside: files from outside of the run that it reads, by their names in the record.
         made: files of the run that it reads, likewise.
@@ -37,7 +37,8 @@ class Step:
     """
 
     name: str
-    record: Path
+    records: Path
+    known_by: Sequence[Path]
     differs: Callable[[Provenance], str]
     outside: Mapping[str, Path] = field(default_factory=dict)
     made: Mapping[str, Made] = field(default_factory=dict)
@@ -59,7 +60,7 @@ class Freshness:
         self._lost: set[Step] = set()  # an output is missing or damaged and must be written again
         self._reasons: dict[Step, str] = {}  # of all these; an empty text where a step before it must run
         self._found: list[tuple[Step, str]] = []  # what must run, of which nobody was told yet
-        self._records: dict[Step, Provenance | None] = {}
+        self._records: dict[Path, dict[str, Provenance]] = {}
         self._contents: dict[tuple[Path, FileState], bool] = {}
 
     def add(self, steps: Iterable[Step]) -> None:
@@ -97,12 +98,9 @@ class Freshness:
 
     def record(self, step: Step) -> Provenance | None:
         """Return the record of a step, or None where there is none to be used."""
-        if step not in self._records:
-            try:
-                self._records[step] = read_provenance(step.record)
-            except UserError:
-                self._records[step] = None
-        return self._records[step]
+        if step.records not in self._records:
+            self._records[step.records] = intact_records(step.records)
+        return self._records[step.records].get(step.name)
 
     def _note(self, where: set[Step], step: Step, reason: str) -> None:
         where.add(step)
@@ -122,7 +120,7 @@ class Freshness:
 
     def _is_asked_for(self, step: Step) -> bool:
         asked_for, record = self._asked_for(), self.record(step)
-        files = [step.record, *(step.record.parent / name for name in (record.outputs if record else ()))]
+        files = [*step.known_by, *(step.records.parent / name for name in (record.outputs if record else ()))]
         return step.name in asked_for or not {str(file) for file in files}.isdisjoint(asked_for)
 
     def _why_stale(self, step: Step) -> str:
@@ -146,15 +144,15 @@ class Freshness:
         record = self.record(step)
         if step.is_result and record is not None:
             for name, state in record.outputs.items():
-                if not self._holds(step.record.parent / name, state):
-                    return f"{step.record.parent / name} is missing or damaged"
+                if not self._holds(step.records.parent / name, state):
+                    return f"{step.records.parent / name} is missing or damaged"
         return ""
 
     def _state(self, made: Made) -> FileState | None:
         record = self.record(made.by)
         if record is None:
             return None
-        folder = made.by.record.parent
+        folder = made.by.records.parent
         return next((state for name, state in record.outputs.items() if folder / name == made.path), None)
 
     def _is_intact(self, made: Made) -> bool:

@@ -15,6 +15,7 @@ from virnucpro.config import (
     PROPERTIES,
     check_beginning,
     check_config,
+    is_image_file,
     literal_path,
     read_samples,
     read_schema,
@@ -56,8 +57,9 @@ def read_config(configfile: Path | None, pairs: Iterable[str], options: Mapping[
         config[key] = value
     config |= {key: value for key, value in options.items() if value is not None}
     for key, value in config.items():
-        is_list = PROPERTIES.get(key, {}).get("type") == "array"
-        if is_list and isinstance(value, str) and not value.startswith("["):
+        rules = PROPERTIES.get(key, {})
+        is_list = any(rule.get("type") == "array" for rule in (rules, *rules.get("anyOf", [])))
+        if is_list and isinstance(value, str) and value != "auto" and not value.startswith("["):
             config[key] = f"[{value}]"  # --layers 24,36
     return config
 
@@ -100,8 +102,11 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     """
     config = {"samples": "samples.tsv"} | config  # which will be written
     check_config(config)
-    if local_checkpoint(config["model"]):
-        config["model"] = _absolute(config["model"])
+    for key in ("model", "nucleotide_model"):
+        if key in config and local_checkpoint(config[key]):
+            config[key] = _absolute(config[key])
+    if is_image_file(config):
+        config["container"] = _absolute(config["container"])
     if config["classifier"] != "default":
         config["classifier"] = _absolute(config["classifier"])
     config["outdir"] = str(Path(config["outdir"]).absolute())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.data.cards import read_token_budget
-from virnucpro.data.provenance import read_provenance
+from virnucpro.data.provenance import RECORDS, read_provenance
 from virnucpro.errors import UserError
 from virnucpro.run.jobs import Job, Stage
 from virnucpro.run.plan import Plan
@@ -15,7 +15,10 @@ from virnucpro.run.shards import guess_tokens
 from virnucpro.run.snakemake import Event
 
 # The order in which a sample goes through the stages, which are Snakemake's rules.
-ORDER = ["fetch_model", "token_budget", "fragment", "prepare", "pack", "embed", "merge", "train", "call", "summary"]
+ORDER = [
+    *("fetch_model", "token_budget", "fetch_nucleotide_model", "nucleotide_token_budget", "fragment", "prepare"),
+    *("embed", "embed_nucleotides", "merge", "train", "call", "summary", "report"),
+]
 
 # FLOP/s of a core and of a GPU, until jobs say how fast they are.
 CPU_FLOPS = 1e11
@@ -71,7 +74,7 @@ class Progress:
         elif kind == "job_error":
             self._fail(event["jobid"])
         elif event["message"] and not self._snakemake.error:
-            self._snakemake.error = event["message"]
+            self._snakemake.error = " ".join(event["message"].split())
 
     def read_logs(self) -> None:
         """Take in what the jobs that run have written since the last time."""
@@ -139,9 +142,9 @@ class Progress:
     def _plan(self, jobs: dict[str, int]) -> None:
         self.stages = {name: Stage(name, jobs[name]) for name in sorted(jobs.keys() - {"all", "total"}, key=_order)}
         self._guess_rate()
-        for sample, (fasta, kind) in self.plan.samples.items() if "embed" in jobs else ():
-            if self.plan.must_run("pack", sample):
-                self._guesses[sample] = guess_tokens(fasta, kind)
+        for sample, (fasta, _) in self.plan.samples.items() if "embed" in jobs else ():
+            if self.plan.must_run("prepare", sample):
+                self._guesses[sample] = guess_tokens(fasta, self.plan.proteins(sample))
             else:
                 shards = self._read_shards(sample)
                 self._tokens |= {key: shards[key] for key in shards if self.plan.must_run("embed", *key)}
@@ -154,7 +157,7 @@ class Progress:
 
     def _read_shards(self, sample: str) -> dict[tuple[str, str], int]:
         """Return the tokens of a sample's shards."""
-        record = read_provenance(self.plan.outdir / sample / "manifests.provenance.json")
+        record = read_provenance(self.plan.outdir / sample / RECORDS, "pack")
         return {(sample, shard["shard"]): shard["tokens"] for shard in record.details["shards"]}
 
     def _start(self, event: Event) -> None:
@@ -191,13 +194,17 @@ class Progress:
             self._guess_rate()
         elif job.rule == "embed":
             self._tokens_done += self._tokens[job.sample, job.shard]
-        elif job.rule == "pack":
-            shards = self._read_shards(job.sample)
-            self._tokens |= shards
-            if job.sample in self._guesses:
-                kind = self.plan.samples[job.sample][1]
-                self._guessed[kind] += self._guesses.pop(job.sample)
-                self._packed[kind] += sum(shards.values())
+        elif job.rule == "prepare":
+            with suppress(UserError):  # a shared file system may not show the record yet
+                self._note_packed(job.sample)
+
+    def _note_packed(self, sample: str) -> None:
+        shards = self._read_shards(sample)
+        self._tokens |= shards
+        if sample in self._guesses:
+            kind = self.plan.samples[sample][1]
+            self._guessed[kind] += self._guesses.pop(sample)
+            self._packed[kind] += sum(shards.values())
 
     def _fail(self, number: int) -> None:
         job = self._jobs.pop(number, None)

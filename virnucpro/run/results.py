@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 SHOWN = 10  # contigs, the likeliest viruses
 SHOWN_SAMPLES = 5  # whose files are named one by one
-OF_SAMPLE = ["contigs.tsv", "frames.tsv", "viral.fasta.gz", "embeddings.h5"]
+OF_SAMPLE = ["contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", "regions.tsv", "viral.fasta.gz", "embeddings.h5"]
 OF_RUN = ["report.html", "summary.tsv", "left_out.tsv", "packing.svg"]
 
 
@@ -23,7 +23,7 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -
         samples: names of the run's.
     """
     called = [sample for sample in samples if (folder / sample / "contigs.tsv").exists()]
-    calls: Counter[str] = Counter()
+    calls: Counter[str] = Counter()  # and proviruses
     viral = heapq.nlargest(SHOWN, _viral(folder, called, calls), key=lambda row: float(row["log_odds"]))
     lines = []
     if viral:
@@ -36,7 +36,10 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -
         lines.append("")
     if called:
         counts = ", ".join(f"{calls[call]:,} {call}" for call in ("viral", "cellular", "unresolved"))
+        proviruses = calls.pop("provirus", 0)
         lines.append(f"{counts} of {calls.total():,} contigs in {_number(len(called), 'sample')}")
+        if proviruses:
+            lines.append(f"proviruses within contigs that are not called viral: {proviruses:,}")
     for sample in samples[:SHOWN_SAMPLES]:
         lines += _files(folder / sample, shown_folder / sample, OF_SAMPLE)
     if len(samples) > SHOWN_SAMPLES:
@@ -46,11 +49,12 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -
 
 
 def _viral(folder: Path, samples: Sequence[str], calls: Counter[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of the contigs called viral, and count all calls."""
+    """Yield the rows of the contigs called viral, and count all calls and proviruses."""
     for sample in samples:
         with (folder / sample / "contigs.tsv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
                 calls[row["call"]] += 1
+                calls["provirus"] += int(row["proviruses"])
                 if row["call"] == "viral":
                     yield row | {"sample": sample}
 

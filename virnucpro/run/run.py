@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from virnucpro.calling.requirements import DEFAULT
+from virnucpro.calling.requirements import DEFAULT, settle_layers
 from virnucpro.errors import UserError
 from virnucpro.run.inputs import complete, find_samples, read_config, read_table, write_inputs
 from virnucpro.run.lock import Lock, locked, unlock_snakemake
@@ -73,9 +73,12 @@ def run(
         raise UserError("no samples: give FASTA files, or a table of them with --samples; virnucpro run --help")
     completed = complete(chosen)
     classifier = DEFAULT if completed["classifier"] == "default" else Path(completed["classifier"])
+    settle_layers(completed, classifier, {kind for _, _, kind in samples})
     plan = Plan(completed, {name: (Path(path), kind) for name, path, kind in samples}, classifier)
     folder, shown_folder = Path(completed["outdir"]), Path(chosen.get("outdir", "results"))
     shared = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete"]
+    if "container" in completed:
+        shared += ["--software-deployment-method", "apptainer"]
     with tempfile.TemporaryDirectory(prefix="virnucpro-") as created:
         temporary = Path(created)
         shared += _where(cores, gpus, slurm, workflow_profile, temporary)

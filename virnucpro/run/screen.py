@@ -19,7 +19,9 @@ from virnucpro.run.progress import Message, Progress
 
 WIDTH = 78  # what is narrower than the terminal is not wrapped when the user makes that narrower
 BAR = 20
-UNITS = {"embed": "shards"} | dict.fromkeys(("fetch_model", "token_budget", "fragment", "train", "summary"), "")
+OF_MODELS = ("fetch_model", "token_budget", "fetch_nucleotide_model", "nucleotide_token_budget")
+OF_RUN = (*OF_MODELS, "fragment", "train", "summary", "report")  # stages that run once
+UNITS = {"embed": "shards", "embed_nucleotides": "shards"} | dict.fromkeys(OF_RUN, "")
 FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on a stage that goes on
 

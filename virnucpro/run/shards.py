@@ -6,9 +6,9 @@ from pathlib import Path
 from virnucpro.data.fasta import is_compressed
 
 # Tokens that a letter of a FASTA file becomes; contigs of phages and bacteria have 0.15 to 0.25 in frames of 500 bp.
-TOKENS_PER_LETTER = {"contigs": 0.2, "proteins": 1.0}
+TOKENS_PER_LETTER = {"genes": 0.3, "frames": 0.2, "proteins": 1.0, "nucleotides": 0.13}
 # Letters that a byte of a compressed file holds; two bits a base are four.
-LETTERS_PER_BYTE = {"contigs": 3.6, "proteins": 1.7}
+LETTERS_PER_BYTE = {"genes": 3.6, "frames": 3.6, "proteins": 1.7, "nucleotides": 3.6}
 
 
 def count_shards(fasta: Path, kind: str, shard_tokens: int) -> int:
@@ -18,7 +18,7 @@ def count_shards(fasta: Path, kind: str, shard_tokens: int) -> int:
 
     Args:
         fasta: the sample's file.
-        kind: contigs or proteins.
+        kind: what it becomes: the genes, the frames or their nucleotides of contigs, or the proteins that it holds.
         shard_tokens: tokens a shard should have, about.
     """
     return shards_of_tokens(guess_tokens(fasta, kind), shard_tokens)

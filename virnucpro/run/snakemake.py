@@ -67,6 +67,8 @@ def run_snakemake(
                     deadline = time.monotonic() + STOP_SECONDS
                 if deadline and (len(caught) > 1 or time.monotonic() > deadline):
                     os.killpg(child.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # its stream ends a moment before it does
+                child.wait(STOP_SECONDS)
         finally:
             with suppress(ProcessLookupError):  # none of the jobs outlived it
                 os.killpg(child.pid, signal.SIGKILL)

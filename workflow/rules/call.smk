@@ -1,23 +1,31 @@
 rule call:
     input:
-        reads(
-            "call",
-            "{sample}/embeddings.h5",
-            "{sample}/embeddings.provenance.json",
-            "{sample}/prepared/proteins.tsv",
-            "{sample}/prepared/provenance.json",
-            "{sample}/manifests.provenance.json",
-            records_before,
+        unpack(
+            inputs(
+                "call",
+                embeddings="{sample}/embeddings.h5",
+                nucleotides=of_nucleotides("embeddings.h5"),
+                packed="{sample}/duplicates.tsv",
+                fasta=fasta_of,
+                classifier=lambda wildcards: [CLASSIFIER],
+            )
         ),
-        fasta=fasta_of("call"),
-        classifier=outside("call", CLASSIFIER),
     output:
-        contigs=f"{OUT}/{{sample}}/contigs.tsv",
-        frames=f"{OUT}/{{sample}}/frames.tsv",
+        contigs=report(
+            f"{OUT}/{{sample}}/contigs.tsv",
+            caption="../report/contigs.rst",
+            category="Calls",
+            labels={"sample": "{sample}"},
+        ),
+        genes=f"{OUT}/{{sample}}/genes.tsv",
+        proteins=f"{OUT}/{{sample}}/genes.faa",
+        features=f"{OUT}/{{sample}}/genes.gff3",
+        regions=f"{OUT}/{{sample}}/regions.tsv",
         viral=f"{OUT}/{{sample}}/viral.fasta.gz",
-        provenance=f"{OUT}/{{sample}}/contigs.provenance.json",
     log:
         f"{LOGS}/{{sample}}/call.log",
+    group:
+        group_of("merge")
     conda:
         "../../envs/virnucpro.yaml"
     resources:
@@ -25,6 +33,10 @@ rule call:
         runtime=growing(30, 0.1),
     params:
         folder=subpath(output.contigs, parent=True),
+        prior=config["prior"],
+        min_length=config["min_length"],
+        chunk_scores="--chunk-scores" if config["chunk_scores"] else "",
     shell:
         "python -m virnucpro call {input.fasta:q} {params.folder:q} --classifier {input.classifier:q}"
+        " --prior {params.prior} --min-length {params.min_length} {params.chunk_scores}"
         " --sample {wildcards.sample} 2>&1 | tee {log:q} >&2"

@@ -1,18 +1,13 @@
 rule summary:
     input:
-        reads(
-            "summary",
-            *of_samples(
-                samples["sample"],
-                "prepared/records.tsv",
-                "prepared/provenance.json",
-                "manifests",
-                "manifests.provenance.json",
-                "embeddings.h5",
-                "embeddings.provenance.json",
-            ),
-            *of_samples(called_samples(), "contigs.tsv", "contigs.provenance.json"),
-            records_before,
+        unpack(
+            inputs(
+                "summary",
+                samples=of_samples(
+                    samples["sample"], "duplicates.tsv", "embeddings.h5"
+                ),
+                calls=of_samples(called_samples(), "contigs.tsv"),
+            )
         ),
     output:
         samples=report(
@@ -25,7 +20,6 @@ rule summary:
             f"{OUT}/packing.svg", caption="../report/packing.rst", category="Run"
         ),
         text=f"{OUT}/summary.txt",
-        provenance=f"{OUT}/summary.provenance.json",
     log:
         f"{LOGS}/summary.log",
     localrule: True

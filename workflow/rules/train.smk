@@ -1,11 +1,15 @@
 rule fragment:
     input:
-        sheet=outside("fragment", config["training"]),
-        fasta=outside("fragment", *sorted(set(training["fasta"]))),
+        unpack(
+            inputs(
+                "fragment",
+                sheet=lambda wildcards: [config["training"]],
+                fasta=lambda wildcards: sorted(set(training["fasta"])),
+            )
+        ),
     output:
         fasta=f"{OUT}/training/fragments.fna.gz",
         table=f"{OUT}/training/fragments.tsv",
-        provenance=f"{OUT}/training/fragments.provenance.json",
     log:
         f"{LOGS}/training/fragment.log",
     conda:
@@ -23,22 +27,20 @@ rule fragment:
 
 rule train:
     input:
-        reads(
-            "train",
-            *of_samples(
-                ["training"],
-                "fragments.fna.gz",
-                "fragments.tsv",
-                "fragments.provenance.json",
-                "prepared/proteins.tsv",
-                "prepared/provenance.json",
-                "manifests.provenance.json",
-                "embeddings.h5",
-                "embeddings.provenance.json",
-            ),
-            records_before,
+        unpack(
+            inputs(
+                "train",
+                fragments="training/fragments.fna.gz",
+                packed="training/duplicates.tsv",
+                embeddings="training/embeddings.h5",
+                nucleotides=lambda wildcards: (
+                    [f"{OUT}/training/{NUCLEOTIDES}/embeddings.h5"]
+                    if "nucleotide_model" in config
+                    else []
+                ),
+                sheet=lambda wildcards: [config["training"]],
+            )
         ),
-        sheet=outside("train", config["training"]),
     output:
         classifier=f"{OUT}/training/classifier/classifier.safetensors",
         card=report(
@@ -53,7 +55,6 @@ rule train:
         ),
         metrics=f"{OUT}/training/classifier/metrics.json",
         scores=f"{OUT}/training/classifier/scores.tsv",
-        provenance=f"{OUT}/training/classifier/provenance.json",
     log:
         f"{LOGS}/training/train.log",
     conda:
@@ -65,6 +66,7 @@ rule train:
         folder=f"{OUT}/training",
         output=subpath(output.classifier, parent=True),
         seed=config["seed"],
+        nucleotides="--nucleotides" if "nucleotide_model" in config else "",
     shell:
-        "python -m virnucpro train {params.folder:q} {input.sheet:q} {params.output:q} --seed {params.seed}"
+        "python -m virnucpro train {params.folder:q} {input.sheet:q} {params.output:q} --seed {params.seed} {params.nucleotides}"
         " 2>&1 | tee {log:q} >&2"

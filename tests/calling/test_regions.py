@@ -1,0 +1,227 @@
+"""Proviruses: the segmentation against all ways to divide a contig, and the files against other programs."""
+
+import gzip
+import itertools
+import math
+import random
+import shutil
+import subprocess
+from contextlib import ExitStack
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from Bio import SeqIO
+from Bio.Seq import Seq
+
+from virnucpro.calling import REGION_FILES
+from virnucpro.calling.evidence import describe_groups
+from virnucpro.calling.region_files import RegionWriter
+from virnucpro.calling.regions import (
+    BOUND,
+    CHAIN,
+    LEAST_BASES,
+    Region,
+    evidence_of_genes,
+    find_regions,
+    genes_of_contigs,
+    viral_posterior,
+)
+from virnucpro.data.records import Record
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_posterior_is_that_over_all_ways_to_divide(seed: int) -> None:
+    evidence = np.random.default_rng(seed).normal(0, 3, 9)
+    change = {(0, 0): 1.0, (1, 1): 1.0, (0, 1): CHAIN.enter, (1, 0): CHAIN.leave}
+    weights, viral = 0.0, np.zeros(len(evidence))
+    for states in itertools.product((0, 1), repeat=len(evidence)):
+        weight = math.exp(np.dot(states, evidence)) * math.prod(change[pair] for pair in itertools.pairwise(states))
+        weights += weight
+        viral += weight * np.array(states)
+    np.testing.assert_allclose(viral_posterior(evidence.tolist()), viral / weights, rtol=1e-9)
+
+
+def test_the_posterior_of_one_gene_and_of_none() -> None:
+    np.testing.assert_allclose(viral_posterior([2.0]), [1 / (1 + math.exp(-2))])
+    assert len(viral_posterior([])) == 0
+
+
+def test_one_gene_of_any_log_odds_makes_no_region() -> None:
+    evidence = evidence_of_genes(np.array([-4.0] * 20 + [1e9] + [-4.0] * 20))
+    assert evidence.max() == evidence_of_genes(np.array([BOUND]))[0]
+    assert (viral_posterior(evidence.tolist()) < 0.5).all()
+
+
+def contig(name: str, *parts: tuple[int, float], gene: int = 900) -> tuple[pd.DataFrame, int]:
+    """Genes of 900 bases, end to end, so many with these log-odds, one part after another; and their bases."""
+    log_odds = [value for count, value in parts for _ in range(count)]
+    starts = np.arange(len(log_odds)) * gene
+    table = pd.DataFrame({"contig": name, "start": starts, "end": starts + gene, "log_odds": log_odds})
+    return table, len(log_odds) * gene
+
+
+def regions(call: str, *parts: tuple[int, float]) -> list[Region]:
+    genes, length = contig("c", *parts)
+    calls = pd.DataFrame(
+        {"contig": ["c"], "length": [length], "call": [call], "genes": [len(genes)], "score": ["0.9876"]}
+    )
+    return find_regions(calls, genes).get("c", [])
+
+
+def test_a_provirus_is_cut_out_from_gene_to_gene() -> None:
+    (found,) = regions("cellular", (50, -4), (40, 2.5), (60, -4))
+    assert found[:4] == ("c", 50 * 900, 90 * 900, 40)
+    assert found.kind == "provirus"
+    assert found.name == "c|provirus_45001_81000"
+    assert 0.5 < found.score < 1
+
+
+def test_more_genes_are_better_evidence() -> None:
+    (few,) = regions("cellular", (50, -4), (20, 1), (60, -4))
+    (many,) = regions("cellular", (50, -4), (60, 1), (60, -4))
+    assert few.score < many.score
+
+
+def test_two_proviruses_and_genes_of_the_host_in_one() -> None:
+    first, second = regions("unresolved", (50, -4), (20, 1.5), (2, -3), (20, 1.5), (40, -4), (30, 2), (9, -4))
+    assert (first.start, first.end) == (50 * 900, 92 * 900)
+    assert (second.start, second.end) == (132 * 900, 162 * 900)
+
+
+def test_a_provirus_at_the_end_of_a_contig() -> None:
+    (found,) = regions("cellular", (60, -4), (40, 2.5))
+    assert (found.start, found.end) == (60 * 900, 100 * 900)
+
+
+def test_what_is_no_provirus() -> None:
+    assert regions("cellular", (50, -4), (5, 1), (60, -4)) == []  # too weak
+    assert regions("unresolved", (30, 1)) == []  # the whole contig, which its call speaks of
+    assert regions("cellular", (100, -4)) == []
+    assert LEAST_BASES > 4 * 900
+    assert regions("cellular", (50, -4), (4, 4), (60, -4)) == []
+
+
+def test_a_viral_contig_is_one_region() -> None:
+    (found,) = regions("viral", (5, -4), (40, 1))
+    assert found == Region("c", 0, 45 * 900, 45, 0.9876, "whole")
+    assert found.name == "c"
+
+
+def test_a_genome_of_ten_megabases() -> None:
+    (found,) = regions("cellular", (6000, -4), (50, 2.5), (5500, -4))
+    assert (found.start, found.end) == (6000 * 900, 6050 * 900)
+
+
+def test_frames_are_taken_by_chunks() -> None:
+    """Of a chunk the frames that count; from the left end, whichever end its chunks were counted from."""
+    rows = []
+    for number in range(100):  # chunks counted from the right
+        place = 500 * (99 - number)
+        viral = 30 <= 99 - number < 70
+        rows.append(
+            (f"c_chunk_{number + 1}F1", "c", place, place + 498, 166, number, number + 1, 3.0 if viral else -4.0)
+        )
+        if number % 3 == 0:  # a shorter frame beside it, which does not count
+            rows.append((f"c_chunk_{number + 1}R1", "c", place, place + 300, 100, 200 + number, number + 1, 9.0))
+    columns = ["protein", "contig", "start", "end", "residues", "group", "chunk", "log_odds"]
+    table = pd.DataFrame(rows, columns=columns)
+    units = genes_of_contigs(describe_groups(table), table["log_odds"].to_numpy())
+    assert units["start"].tolist() == [500 * number for number in range(100)]
+    assert set(units["log_odds"]) == {3.0, -4.0}
+    calls = pd.DataFrame({"contig": ["c"], "length": [50_000], "call": ["cellular"], "genes": [134], "score": ["0.1"]})
+    (found,) = find_regions(calls, units)["c"]
+    assert (found.start, found.end, found.genes) == (15_000, 34_998, 40)
+
+
+HOSTILE = 'a;b=c%,&"x"|>é'
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """Three contigs, written: with a provirus, whole and circular, and with nothing; their names are hostile."""
+    rng = random.Random(0)
+    residues = [("".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=299))) for _ in range(40)]
+    faa, offsets = b"", []
+    for number, protein in enumerate(residues):
+        head = f">g{number}\n".encode()
+        offsets.append(len(faa) + len(head))
+        faa += head + protein.encode() + b"\n"
+    (tmp_path / "proteins.faa").write_bytes(faa)
+    contigs = [Record(name.encode(), "".join(rng.choices("ACGT", k=20_000)).encode()) for name in (HOSTILE, "none")]
+    contigs.insert(1, Record(b"circle", "".join(rng.choices("ACGT", k=9_000)).encode(), circular=True))
+
+    def gene(number: int, start: int, strand: str, partial: str = "no") -> SimpleNamespace:
+        place = {"start": start, "end": start + 900, "strand": strand, "partial": partial}
+        scores = {"score": 0.75, "log_odds": 1.099, "kind": "gene", "genetic_code": 11}
+        return SimpleNamespace(protein=f"g{number}", residues=299, offset=offsets[number], **place, **scores)
+
+    genes = [[gene(number, 1000 * number, "+-"[number % 2]) for number in range(20)], [], []]
+    genes[1] = [gene(20, 100, "-"), gene(21, 1200, "+", "start"), gene(22, 8500, "+"), gene(23, 8600, "-")]
+    found = [
+        [Region(HOSTILE, 5000, 11_900, 7, 0.8, "provirus"), Region(HOSTILE, 14_000, 19_900, 6, 0.25, "provirus")],
+        [Region("circle", 0, 9000, 4, 1.0, "whole")],
+        [],
+    ]
+    with (tmp_path / "contigs.fa").open("wb") as file:
+        for one in contigs:
+            file.write(b">%b\n%b\n" % (one.name, one.letters))
+    with ExitStack() as stack:
+        faa_file = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
+        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa_file)
+        for one, of_one, its_genes in zip(contigs, found, genes, strict=True):
+            writer.write(one, of_one, its_genes)
+    return tmp_path
+
+
+def test_the_table_counts_from_one(written: Path) -> None:
+    table = pd.read_csv(written / "regions.tsv", sep="\t", quoting=3)
+    assert table.columns.tolist() == ["contig", "start", "end", "genes", "score", "kind"]
+    assert table[["start", "end", "kind"]].to_numpy().tolist() == [
+        [5001, 11900, "provirus"],
+        [14001, 19900, "provirus"],
+        [1, 9000, "whole"],
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("gt"), reason="needs gt: apt-get install genometools")
+def test_genometools_takes_the_gff3(written: Path) -> None:
+    done = subprocess.run(["gt", "gff3validator", "-strict", written / "regions.gff3"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "input is valid GFF3"
+
+
+@pytest.mark.skipif(not shutil.which("bedtools"), reason="needs bedtools: apt-get install bedtools")
+def test_bedtools_cuts_out_what_the_fasta_holds(written: Path) -> None:
+    command = ["bedtools", "getfasta", "-nameOnly", "-fi", written / "contigs.fa", "-bed", written / "regions.bed"]
+    cut = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    expected = {record.id: str(record.seq) for record in SeqIO.parse(StringIO(cut), "fasta")}
+    with gzip.open(written / "viral.fasta.gz", "rt") as file:
+        found = {record.id: str(record.seq) for record in SeqIO.parse(file, "fasta")}
+    assert found == expected
+    assert list(found) == [f"{HOSTILE}|provirus_5001_11900", f"{HOSTILE}|provirus_14001_19900", "circle"]
+
+
+def test_biopython_reads_the_genbank_file(written: Path) -> None:
+    letters = {record.id: record.seq for record in SeqIO.parse(written / "contigs.fa", "fasta")}
+    first, second, circle = SeqIO.parse(written / "viral.gbk", "genbank")
+    assert str(first.seq) == str(letters[HOSTILE][5000:11_900])
+    assert [feature.qualifiers["locus_tag"][0] for feature in first.features] == [f"g{n}" for n in range(5, 12)]
+    assert len(second.features) == 6
+    assert circle.annotations["topology"] == "circular"
+    proteins = {record.id: str(record.seq) for record in SeqIO.parse(written / "proteins.faa", "fasta")}
+    for record in (first, second, circle):
+        for feature in record.features:
+            assert feature.type == "CDS"
+            assert feature.qualifiers["translation"] == [proteins[feature.qualifiers["locus_tag"][0]]]
+            assert feature.qualifiers["note"] == ["virnucpro score 0.7500, log-odds 1.099"]
+    across = {feature.qualifiers["locus_tag"][0]: feature.extract(circle.seq) for feature in circle.features}
+    doubled = letters["circle"] * 2
+    assert across["g22"] == doubled[8500:9400]
+    assert across["g23"] == Seq(str(doubled[8600:9500])).reverse_complement()
+    partial = circle.features[1].location
+    assert type(partial.start).__name__ == "BeforePosition"
+    assert type(partial.end).__name__ == "ExactPosition"

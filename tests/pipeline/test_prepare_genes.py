@@ -1,0 +1,106 @@
+"""prepare where contigs are read as genes: the files that it writes."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from virnucpro.data.records import read_contigs
+from virnucpro.pipeline import prepare as stage
+from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
+from virnucpro.proteins.genes import find_genes
+from virnucpro.proteins.table import read_proteins
+
+DEMO = ROOT / "config" / "demo.fna.gz"
+
+
+def test_the_files_hold_every_gene_of_every_contig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "BLOCK_BASES", 100_000)
+    prepared = tmp_path / "prepared"
+    prepare_genes(DEMO, prepared, threads=2)
+    contigs = list(read_contigs(DEMO))
+    expected = [(c, f"{c.name.decode()}_{k}", g) for c in contigs for k, g in enumerate(*find_genes([c]), start=1)]
+    table = read_proteins(prepared)
+    text = (prepared / "proteins.faa").read_text()
+    assert text == "".join(f">{name}\n{gene.protein.decode()}\n" for _, name, gene in expected)
+    assert len(table) == len(expected) > 300
+    for number, (row, (contig, name, gene)) in enumerate(zip(table.itertuples(), expected, strict=True)):
+        assert (row.protein, row.contig, row.start, row.end) == (name, contig.name.decode(), gene.start, gene.end)
+        assert (row.strand, row.kind, row.partial) == tuple(b.decode() for b in (gene.strand, gene.kind, gene.partial))
+        assert (row.genetic_code, row.group, row.chunk) == (11, number, 0)
+        assert text[row.offset : row.offset + row.residues] == gene.protein.decode()
+    assert (prepared / "records.tsv").read_text().splitlines()[:3] == [
+        "record\tlength\tchunks\tproteins\tambiguous",
+        "lambda_NC_001416.1\t48502\t0\t62\t0",
+        "T7_NC_001604.1\t39937\t0\t49\t0",
+    ]
+    record = json.loads((prepared.parent / "provenance.json").read_text())["prepare"]
+    assert record["settings"] == {"type": "contigs", "proteins": "genes"}
+
+
+def test_files_are_the_same_bytes_whatever_the_threads(
+    tmp_path: Path, write_fasta: Callable[..., Path], rng: random.Random
+) -> None:
+    (_, t7, *_) = read_contigs(DEMO)
+    genome = t7.letters.decode()
+    begins = [rng.randrange(len(genome) - 3000) for _ in range(30)]
+    fasta = write_fasta({f"c{begin}": genome[begin : begin + rng.randint(50, 3000)] for begin in begins})
+    prepare_genes(fasta, tmp_path / "one")
+    prepare_genes(fasta, tmp_path / "more", threads=4)
+    for name in stage.OUTPUTS:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "more" / name).read_bytes()
+
+
+def test_headers_say_what_is_circular(tmp_path: Path, write_fasta: Callable[..., Path]) -> None:
+    """T7's longest gene lies across the origin: in one piece where the contig is a circle, in two where not."""
+    (_, t7, *_) = read_contigs(DEMO)
+    genome = t7.letters.decode()
+    origin = 32_000
+    rotated = genome[origin:] + genome[:origin]
+    headers = ["line", "a circular=true", "b circular=yes x=1", "c [topology=circular]", "d Topology=Circular"]
+    headers += ["e circular=false", "f topology=linear circular", "circular=true"]
+    prepare_genes(write_fasta(dict.fromkeys(headers, rotated)), tmp_path / "out", threads=2)
+    table = read_proteins(tmp_path / "out")
+    circles = set(table.loc[table["end"] > len(genome), "contig"])
+    assert circles == set("abcd")
+    assert set(table.loc[table["contig"].isin(circles), "partial"]) == {"no"}
+
+
+def test_contigs_too_short_or_empty_are_counted(
+    tmp_path: Path, write_fasta: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences = {"short": "GCC" * 30, "closed": "TAATTAGTTAATTAG" * 10, "one": "A", "empty": ""}
+    prepare_genes(write_fasta(sequences), tmp_path / "out")
+    records = [line.split("\t") for line in (tmp_path / "out" / "records.tsv").read_text().splitlines()[1:]]
+    assert [(name, int(length), int(proteins) > 0) for name, length, _, proteins, _ in records] == [
+        ("short", 90, True),
+        ("closed", 150, False),
+        ("one", 1, False),
+        ("empty", 0, False),
+    ]
+    assert "record empty is empty and is left out" in caplog.text
+    assert "no open reading frame" not in caplog.text
+    prepare_genes(write_fasta({"closed": sequences["closed"]}), tmp_path / "out")
+    assert (tmp_path / "out" / "proteins.faa").read_bytes() == b""
+    assert "no open reading frame in any contig: the result is empty" in caplog.text
+
+
+def test_contigs_that_were_read_in_frames_leave_no_chunks(tmp_path: Path, write_fasta: Callable[..., Path]) -> None:
+    fasta = write_fasta({"a": "GCC" * 50})
+    prepared = tmp_path / "prepared"
+    prepare_frames(fasta, prepared, 500)
+    prepare_genes(fasta, prepared)
+    assert {path.name for path in prepared.iterdir()} == set(stage.OUTPUTS)
+
+
+def test_ambiguous_codons_are_counted(tmp_path: Path, write_fasta: Callable[..., Path]) -> None:
+    (_, t7, *_) = read_contigs(DEMO)
+    genome = t7.letters.decode()
+    prepare_genes(write_fasta({"a": genome[30_000:31_000] + "NNRYKM" + genome[31_006:34_000]}), tmp_path / "out")
+    proteins = (tmp_path / "out" / "proteins.faa").read_text()
+    found = int((tmp_path / "out" / "records.tsv").read_text().split()[-1])
+    assert found == sum(line.count("X") for line in proteins.splitlines()[1::2])
+    assert 2 <= found <= 3

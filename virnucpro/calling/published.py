@@ -1,0 +1,283 @@
+"""The classifiers of the original VirNucPro: reading their files safely, scores of frames, and calls of contigs.
+
+A file such as 500_model.pth is a pickle of a whole torch module, which would run code if it were loaded as the original
+does. Here torch's restricted unpickler reads it: it makes tensors, inert stand-ins for the classes that such a file
+names, and nothing else.
+"""
+
+import csv
+import os
+import pickle
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from virnucpro.calling.requirements import Requirements, as_metadata, describe_published, read_requirements
+from virnucpro.data.files import atomic_path
+from virnucpro.errors import UserError
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+
+CHUNK_COLUMNS = ["tier", "chunks", "viral_chunks", "other_chunks", "unclear_chunks"]  # of contigs.tsv
+
+# Of the rule for contigs, which is that of broadinstitute/viral-ngs (pull request 1078, classify/virnucpro.py).
+CONFIDENT, OPPOSED, UNCLEAR = 0.8, 0.3, 0.7  # scores of a chunk
+SURE = 0.6  # weighted difference from which a call is of high confidence
+LEAST_SHARE = 0.1  # of the chunks that must be confident for a call of moderate or high confidence
+FEW_CHUNKS = 5  # with fewer a call is one tier lower
+TIERS = ["review", "low_confidence", "moderate_confidence", "high_confidence"]
+
+_MODULES = ("linear.Linear", "batchnorm.BatchNorm1d", "dropout.Dropout", "activation.ReLU")
+_TENSORS = {
+    "hidden_weight": "hidden_layer.weight",
+    "hidden_bias": "hidden_layer.bias",
+    "norm_mean": "bn1.running_mean",
+    "norm_variance": "bn1.running_var",
+    "norm_weight": "bn1.weight",
+    "norm_bias": "bn1.bias",
+    "output_weight": "output_layer.weight",
+    "output_bias": "output_layer.bias",
+}
+EPSILON = 1e-5  # of torch's BatchNorm1d
+
+
+@dataclass(frozen=True)
+class VirNucPro:
+    """A classifier of the original: a hidden layer, normalised, and two outputs, others and virus; arrays are float32.
+
+    Attributes:
+        hidden_weight, hidden_bias: [hidden, inputs] and [hidden].
+        norm_mean, norm_variance, norm_weight, norm_bias: [hidden], of the normalisation of a batch.
+        output_weight, output_bias: [2, hidden] and [2].
+        requirements: what it may be used with.
+    """
+
+    hidden_weight: Rows
+    hidden_bias: Rows
+    norm_mean: Rows
+    norm_variance: Rows
+    norm_weight: Rows
+    norm_bias: Rows
+    output_weight: Rows
+    output_bias: Rows
+    requirements: Requirements
+
+    def scores(self, features: Rows) -> Rows:
+        """Return the scores of frames for others and for virus, which add up to 1, float32 [frames, 2].
+
+        Args:
+            features: float32 [frames, inputs], of a frame's nucleotides and then of its residues.
+        """
+        hidden = features @ self.hidden_weight.T + self.hidden_bias
+        hidden = (hidden - self.norm_mean) / np.sqrt(self.norm_variance + np.float32(EPSILON))
+        hidden = np.maximum(hidden * self.norm_weight + self.norm_bias, 0)
+        output = hidden @ self.output_weight.T + self.output_bias
+        exponentials = np.exp(output - output.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+
+
+def log_odds_of(scores: Rows) -> Floats:
+    """Return the log-odds of frames for virus, float64 [frames], from their scores, float32 [frames, 2]."""
+    virus = np.clip(scores[:, 1].astype(np.float64), 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(virus / (1 - virus)))
+
+
+def chunk_scores(proteins: pd.DataFrame, scores: Rows) -> pd.DataFrame:
+    """Return a row for each chunk with an open frame, in the order of the frames: its best scores over these.
+
+    Columns: `contig`, `chunk`, the id of the chunk; `max_score_0` and `max_score_1`, for others and virus; `is_virus`.
+
+    Args:
+        proteins: the table of a sample's frames.
+        scores: float32 [frames, 2].
+    """
+    frames = pd.DataFrame(
+        {
+            "contig": proteins["contig"],
+            "chunk": proteins["protein"].str[:-2],  # an id ends in the name of a frame, such as F1
+            "max_score_0": scores[:, 0],
+            "max_score_1": scores[:, 1],
+        }
+    )
+    best = frames.groupby(["contig", "chunk"], sort=False, as_index=False).max()
+    return best.assign(is_virus=best["max_score_1"] >= best["max_score_0"])
+
+
+def write_predictions(path: Path, frames: "pd.Series[str]", scores: Rows) -> None:
+    """Write the scores of frames as the original does, in its prediction_results.txt.
+
+    Args:
+        path: the file.
+        frames: their ids.
+        scores: float32 [frames, 2].
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write("Sequence_ID\tPrediction\tscore1\tscore2\n")
+        for name, (others, virus) in zip(frames, scores, strict=True):
+            prediction = "virus" if virus > others else "others"
+            file.write("\t".join((name, prediction, str(others), str(virus))) + "\n")  # the digits of single precision
+
+
+def write_chunks(path: Path, chunks: pd.DataFrame, with_scores: bool) -> None:
+    """Write which chunks are viral as the original does, in its prediction_results_highestscore.csv, tabs between.
+
+    Args:
+        path: the file.
+        chunks: of `chunk_scores`.
+        with_scores: whether to add the columns max_score_0 and max_score_1, as the GPU refactor does.
+    """
+    columns = {"chunk": "Modified_ID", "is_virus": "Is_Virus"}
+    if with_scores:
+        columns |= {name: name for name in ("max_score_0", "max_score_1")}
+    written = chunks[list(columns)].rename(columns=columns)
+    for name in written.columns.intersection(["max_score_0", "max_score_1"]):
+        written[name] = [str(score) for score in written[name].to_numpy()]  # the digits of single precision
+    written.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
+
+
+def judge_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
+    """Return the calls of contigs from their chunks, with the contig as index: `log_odds` and `CHUNK_COLUMNS`.
+
+    A chunk's difference is its score for virus less that for others, and weighs as the root of its size. The mean of a
+    contig's differences, d from -1 to 1, is written as log-odds, ln((1 + d) / (1 - d)): a contig is viral from d = 0.3
+    on, cellular up to -0.3, and of high confidence beyond 0.6. It is of low confidence where no tenth of the chunks, or
+    none, has a score over 0.8 for this and below 0.3 for the other; with fewer than five chunks one tier lower.
+
+    Args:
+        chunks: of `chunk_scores`.
+    """
+    virus, others = (chunks[name].to_numpy(np.float64) for name in ("max_score_1", "max_score_0"))
+    difference = virus - others
+    weight = np.sqrt(np.abs(difference))
+    counted = pd.DataFrame(
+        {
+            "contig": chunks["contig"],
+            "chunks": 1,
+            "viral_chunks": (virus > CONFIDENT) & (others < OPPOSED),
+            "other_chunks": (others > CONFIDENT) & (virus < OPPOSED),
+            "unclear_chunks": (virus > UNCLEAR) & (others > UNCLEAR),
+            "weight": weight,
+            "weighted": weight * difference,
+        }
+    )
+    contigs = counted.groupby("contig", sort=False).sum()
+    mean = (contigs["weighted"] / contigs["weight"]).where(contigs["weight"] > 0, 0.0)
+    confident = contigs["viral_chunks"].where(mean > 0, contigs["other_chunks"])
+    share = confident / (contigs["chunks"] - contigs["unclear_chunks"]).clip(lower=1)
+    called = mean.abs() > OPPOSED
+    tier = called.astype(int)
+    tier += called & (confident >= 1) & (share >= LEAST_SHARE)
+    tier += (tier == 2) & (mean.abs() > SURE)
+    lower = (tier - 1).clip(0, 1).where(tier > 1, 0)  # high and moderate become low, low becomes review
+    tier = tier.where(contigs["chunks"] >= FEW_CHUNKS, lower)
+    bounded = mean.clip(-1 + 1e-7, 1 - 1e-7)
+    return contigs.assign(
+        log_odds=np.log((1 + bounded) / (1 - bounded)), tier=[TIERS[number] for number in tier.tolist()]
+    )[["log_odds", *CHUNK_COLUMNS]]
+
+
+def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
+    """Read a classifier as the original saves it, the whole module or its tensors alone.
+
+    Args:
+        path: the file.
+        chunk_size: bases of the chunks that it was trained on, where it is none of the published files.
+
+    Raises:
+        UserError: it names a class that no such file needs, or is something else.
+    """
+    import torch
+
+    allowed: list[Any] = [
+        (_StandIn, "__main__.MLPClassifier"),
+        *((_StandIn, f"torch.nn.modules.{name}") for name in _MODULES),
+    ]
+    try:
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
+            if zipfile.is_zipfile(path):
+                unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+                if unsafe:
+                    raise UserError(f"{path}: not loaded: it names {unsafe[0]}, which no classifier of VirNucPro needs")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"classifier {path}: {error.strerror or error}") from None
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
+        name = _named(str(error))
+        why = f"it names {name}, which no classifier of VirNucPro needs" if name else "it is damaged or no classifier"
+        raise UserError(f"{path}: not loaded: {why}; give another file") from None
+    found = _tensors(loaded)
+    arrays = {}
+    for name, key in _TENSORS.items():
+        tensor = found.get(key)
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+            raise UserError(f"{path}: not a classifier of VirNucPro: it has no {key}; give another file")
+        arrays[name] = tensor.detach().to(torch.float32).numpy()
+    _check_shapes(arrays, path)
+    return VirNucPro(**arrays, requirements=describe_published(path, chunk_size))
+
+
+class _StandIn:
+    """In place of a module: what the file says of it, and no code."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def _tensors(loaded: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the parameters and buffers of a module that was read as stand-ins, or those of a dictionary of tensors."""
+    if isinstance(loaded, dict):
+        return {f"{prefix}{name}": value for name, value in loaded.items()}
+    found: dict[str, Any] = {}
+    state = loaded.__dict__ if isinstance(loaded, _StandIn) else {}
+    for part in ("_parameters", "_buffers"):
+        found |= {f"{prefix}{name}": value for name, value in (state.get(part) or {}).items()}
+    for name, module in (state.get("_modules") or {}).items():
+        found |= _tensors(module, f"{prefix}{name}.")
+    return found
+
+
+def _check_shapes(arrays: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
+    hidden = len(arrays["hidden_bias"]) if arrays["hidden_bias"].ndim == 1 else -1
+    inputs = arrays["hidden_weight"].shape[-1]
+    for name, array in arrays.items():
+        shape = {"hidden_weight": (hidden, inputs), "output_weight": (2, hidden), "output_bias": (2,)}
+        if array.shape != shape.get(name, (hidden,)):
+            raise UserError(f"{path}: not a classifier of VirNucPro: {_TENSORS[name]} has shape {array.shape}")
+
+
+def _named(message: str) -> str:
+    """Return the class or function that torch's message says it did not let in, or an empty text."""
+    return message.partition("GLOBAL ")[2].partition(" ")[0]
+
+
+def save_published(classifier: VirNucPro, path: str | os.PathLike[str]) -> None:
+    """Write a classifier of the original as safetensors, its requirements in the metadata."""
+    arrays = {name: getattr(classifier, name) for name in _TENSORS}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(arrays, as_metadata(classifier.requirements)))
+
+
+def load_published(path: Path) -> VirNucPro:
+    """Read a classifier of the original: its .pth, or what was written of it as safetensors.
+
+    Raises:
+        UserError: there is none, or it is damaged or something else.
+    """
+    if path.suffix == ".pth":
+        return read_pth(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in _TENSORS}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
+    _check_shapes(arrays, path)
+    return VirNucPro(**arrays, requirements=read_requirements(path))

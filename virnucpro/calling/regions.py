@@ -1,0 +1,161 @@
+"""Proviruses: viral stretches within contigs, by a segmentation of the log-odds of their genes.
+
+Each gene is viral or of the host. A linear chain of two states says which: a hidden Markov model, fitted as a
+conditional random field (Lafferty et al. 2001). A gene's log-odds, cut to +-4 and scaled, speak for one state, and each
+change of the state along the contig costs. A provirus is a run of genes that are more likely viral than not, by the
+forward and backward sums over all ways to divide the contig, from its first gene to its last. The four numbers of the
+chain, and the two that make a probability of a region's evidence, were fitted to curated prophages (docs/regions.md).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+BOUND = 4.0  # log-odds of a gene beyond it are cut, so that no gene makes a region by itself
+LEAST_GENES = 5  # of a provirus
+LEAST_BASES = 5_000
+LEAST_SCORE = 0.5
+
+
+class Chain(NamedTuple):
+    """The numbers of the segmentation.
+
+    Attributes:
+        weight, bias: of a gene's log-odds in its evidence.
+        enter, leave: weights of the change from the host to a virus and back, beside 1 for no change.
+    """
+
+    weight: float
+    bias: float
+    enter: float
+    leave: float
+
+
+CHAIN = Chain(0.325, 0.093, math.exp(-5.216), math.exp(-5.095))
+SCORE_WEIGHT, SCORE_BIAS = 0.312, -1.75  # of a region's evidence in its log-odds
+
+
+class Region(NamedTuple):
+    """Part of a contig that is viral, or a whole viral contig.
+
+    Attributes:
+        contig: its name.
+        start, end: in bases of the contig, from 0, half-open.
+        genes: how many it holds; of frames, chunks with an open frame.
+        score: probability of being viral.
+        kind: `provirus` within a contig or `whole`.
+    """
+
+    contig: str
+    start: int
+    end: int
+    genes: int
+    score: float
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """What its sequence is called: the contig, or CONTIG|provirus_START_END with positions from 1."""
+        return self.contig if self.kind == "whole" else f"{self.contig}|provirus_{self.start + 1}_{self.end}"
+
+
+def evidence_of_genes(log_odds: Floats, chain: Chain = CHAIN) -> Floats:
+    """Return what genes say for a virus, float64 [genes], from their log-odds."""
+    return chain.weight * np.clip(log_odds, -BOUND, BOUND) + chain.bias
+
+
+def viral_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
+    """Return the probability of each gene of a contig to lie in a virus, float64 [genes].
+
+    By the forward-backward algorithm (Rabiner 1989, doi 10.1109/5.18626) on log-odds, which two states allow.
+
+    Args:
+        evidence: of the genes in their order along the contig.
+        chain: what changes cost.
+    """
+    forward: list[float] = []
+    backward: list[float] = []
+    odds = 0.0
+    for one in evidence:
+        odds = one + (_change(odds, chain.enter, chain.leave) if forward else 0.0)
+        forward.append(odds)
+    odds = 0.0
+    for one in reversed(evidence):
+        backward.append(odds)
+        odds = _change(odds + one, chain.leave, chain.enter)
+    return np.asarray(1 / (1 + np.exp(-(np.array(forward) + np.array(backward[::-1])))), np.float64)
+
+
+def _change(odds: float, to_virus: float, to_host: float) -> float:
+    """Return log-odds of the state next to one with these log-odds."""
+    viral = math.exp(min(odds, 700.0))
+    return math.log((to_virus + viral) / (1 + viral * to_host))
+
+
+def find_regions(
+    contigs: pd.DataFrame, genes: pd.DataFrame, chain: Chain = CHAIN, least_score: float = LEAST_SCORE
+) -> dict[str, list[Region]]:
+    """Return the regions of the contigs that have any: the whole of those that are called viral, proviruses of others.
+
+    Args:
+        contigs: the table of calls.
+        genes: of `genes_of_contigs`.
+        chain: of the segmentation.
+        least_score: of a provirus.
+    """
+    starts = np.flatnonzero(genes["contig"] != genes["contig"].shift())
+    spans = dict(zip(genes["contig"].iloc[starts], zip(starts, [*starts[1:], len(genes)], strict=True), strict=True))
+    found = {}
+    rows = zip(*(contigs[name].tolist() for name in ("contig", "length", "call", "genes", "score")), strict=True)
+    for name, length, call, count, score in rows:
+        if call == "viral":
+            found[name] = [Region(name, 0, length, count, float(score), "whole")]
+        elif name in spans and length > LEAST_BASES:
+            proviruses = _proviruses(name, length, genes.iloc[slice(*spans[name])], chain)
+            found[name] = [region for region in proviruses if region.score >= least_score]
+    return {contig: regions for contig, regions in found.items() if regions}
+
+
+def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain) -> Iterator[Region]:
+    """Yield the proviruses of a contig, from its beginning to its end; none that holds all its genes."""
+    evidence = evidence_of_genes(genes["log_odds"].to_numpy(np.float64), chain)
+    viral = viral_posterior(evidence.tolist(), chain) > 0.5
+    starts, ends = genes["start"].to_numpy(np.int64), genes["end"].to_numpy(np.int64)
+    borders = np.flatnonzero(np.diff(viral, prepend=False, append=False))
+    for first, last in borders.reshape(-1, 2).tolist():
+        start, end = int(starts[first]), min(length, int(ends[first:last].max()))
+        if last - first < LEAST_GENES or end - start < LEAST_BASES or last - first == len(viral):
+            continue
+        score = 1 / (1 + math.exp(-SCORE_WEIGHT * float(evidence[first:last].sum()) - SCORE_BIAS))
+        yield Region(contig, start, end, last - first, score, "provirus")
+
+
+def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
+    """Return what a contig is divided by: its genes, or its chunks with an open frame, a row each, in their order.
+
+    Columns: `contig`, `start`, `end` and `log_odds`, of a chunk the mean over the residues of the frames that count.
+
+    Args:
+        proteins: of `describe_groups`.
+        log_odds: of proteins, float64 [proteins].
+    """
+    scored = proteins.assign(log_odds=log_odds)
+    if not (scored["chunk"] > 0).any():
+        return scored[["contig", "start", "end", "log_odds"]]
+    counted = scored[scored["counts"]]
+    counted = counted.assign(weighted=counted["log_odds"] * counted["residues"])
+    grouped = counted.groupby(["contig", "chunk"], sort=False)
+    chunks = grouped.agg(
+        start=("start", "min"), end=("end", "max"), weighted=("weighted", "sum"), residues=("residues", "sum")
+    )
+    chunks = chunks.assign(log_odds=chunks["weighted"] / chunks["residues"]).reset_index()
+    order = chunks.groupby("contig", sort=False).ngroup()  # chunks may be counted from the other end
+    return chunks.assign(order=order).sort_values(["order", "start"], kind="stable")[
+        ["contig", "start", "end", "log_odds"]
+    ]

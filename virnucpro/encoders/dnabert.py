@@ -1,0 +1,136 @@
+"""DNABERT-S (Zhou et al. 2024, arXiv 2402.08777) over packed sequences, without its pooler.
+
+A BERT with post-norm layers, gated feed-forward parts (Portes et al. 2023, arXiv 2312.17482) and, in place of
+embeddings of positions, attention that falls off with the distance between two tokens (ALiBi, Press et al. 2022, arXiv
+2108.12409). Sequences lie end to end in one [tokens, embed_dim] array, as in `virnucpro.encoders.esm2`. Weights may be
+in half precision; the residual stream, the norms and the attention are always in FP32.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from virnucpro.data.budget import ModelMemory, estimate_gated_memory
+from virnucpro.data.cards import Architecture
+from virnucpro.data.collation import PackedBatch
+from virnucpro.encoders.attention import attend_with_bias
+from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer
+from virnucpro.encoders.linear import Linear
+
+EPSILON = 1e-12  # of all norms
+
+
+@dataclass(frozen=True)
+class DNABERTConfig:
+    """Sizes of a DNABERT-S model."""
+
+    architecture: ClassVar[Architecture] = "DNABERT-S"
+
+    layers: int
+    embed_dim: int
+    heads: int
+    feed_forward: int
+    vocabulary: int
+
+    def memory(self, bytes_per_number: int) -> ModelMemory:
+        """Return what the weights and the activations take on a device, estimated."""
+        return estimate_gated_memory(self.layers, self.embed_dim, self.feed_forward, bytes_per_number)
+
+
+class Layer(nn.Module):
+    """A post-norm transformer layer with a gated feed-forward part."""
+
+    def __init__(self, config: DNABERTConfig) -> None:
+        super().__init__()
+        d = config.embed_dim
+        self.heads = config.heads
+        self.qkv = Linear(d, 3 * d)
+        self.out = Linear(d, d)
+        self.attention_norm = nn.LayerNorm(d, EPSILON)
+        self.gated = Linear(d, 2 * config.feed_forward, bias=False)
+        self.fc2 = Linear(config.feed_forward, d)
+        self.ffn_norm = nn.LayerNorm(d, EPSILON)
+
+    def forward(self, x: Tensor, slopes: Tensor, batch: PackedBatch) -> Tensor:
+        """Return the residual stream after the layer from that before it, both FP32 [tokens, embed_dim].
+
+        Args:
+            x: the residual stream.
+            slopes: of the heads, FP32 [heads].
+            batch: the batch that runs.
+        """
+        dtype = self.qkv.weight.dtype
+        qkv = self.qkv(x.to(dtype)).view(len(x), 3, self.heads, -1)
+        attended = attend_with_bias(qkv, slopes, batch).flatten(1)
+        del qkv  # before more is made
+        x = self.attention_norm(self.out.add(x, attended))
+        gate, up = self.gated(x.to(dtype)).chunk(2, dim=-1)
+        return cast(Tensor, self.ffn_norm(self.fc2.add(x, F.gelu(gate).mul_(up))))
+
+
+class DNABERT(nn.Module):
+    """The encoder of DNABERT-S.
+
+    Args:
+        config: its sizes.
+        tokenizer: makes its tokens; without one, tokens alone can run.
+    """
+
+    capturable = False  # its attention takes the lengths of the sequences, which a CUDA graph cannot read
+
+    def __init__(self, config: DNABERTConfig, tokenizer: DNABERTTokenizer | None) -> None:
+        super().__init__()
+        self.config = config
+        self._tokenizer = tokenizer
+        d = config.embed_dim
+        self.embed_tokens = nn.Embedding(config.vocabulary, d, _weight=torch.empty(config.vocabulary, d))
+        self.token_type = nn.Embedding(1, d, _weight=torch.empty(1, d))
+        self.embedding_norm = nn.LayerNorm(d, EPSILON)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+
+    @property
+    def tokenizer(self) -> DNABERTTokenizer:
+        """What makes the tokens it was trained with."""
+        assert self._tokenizer  # noqa: S101 (mypy)
+        return self._tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.embed_tokens.weight.device
+
+    @property
+    def attention_name(self) -> str:
+        """What its attention is called in records."""
+        return attend_with_bias.__name__
+
+    def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
+        """Return the representations of some layers by number, 0 the input: FP32 [tokens, embed_dim] each."""
+        embedded = self.embed_tokens.weight.float()[batch.input_ids] + self.token_type.weight.float()
+        x = self.embedding_norm(embedded)
+        slopes = torch.tensor(alibi_slopes(self.config.heads), device=x.device)
+        found = {0: x} if 0 in wanted else {}
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, slopes, batch)
+            if number in wanted:
+                found[number] = x
+        return found
+
+    def compile_layers(self) -> None:
+        """Do nothing: its forward is not compiled, as it is not captured."""
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """Return by how much each head's scores fall with every token of distance.
+
+    For a power of two of heads, n, they are 2^(-8/n), 2^(-16/n), ..., 2^-8; for another number, those of the next lower
+    power of two, and every other of the next higher one's. Source: Press et al. 2022 and its published code.
+    """
+    lower = 2 ** int(math.log2(heads))
+    slopes = [2 ** (-8 * number / lower) for number in range(1, lower + 1)]
+    return slopes + [2 ** (-4 * number / lower) for number in range(1, 2 * lower, 2)][: heads - lower]

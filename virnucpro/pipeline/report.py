@@ -1,0 +1,203 @@
+"""report: one page for people, with every contig of a run."""
+
+import base64
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from virnucpro import __version__
+from virnucpro.data.files import write_text
+from virnucpro.data.provenance import (
+    RECORDS,
+    FileState,
+    begin_writing,
+    checked_input,
+    read_provenance,
+    write_provenance,
+)
+from virnucpro.data.tables import read_table
+from virnucpro.report import contigs as table
+from virnucpro.report.drawn import read_composition, read_features
+from virnucpro.report.methods import describe_methods, describe_settings, describe_versions
+from virnucpro.report.page import render
+from virnucpro.report.places import FEWEST_PLACED, choose_evenly, mean_embeddings, place
+
+logger = logging.getLogger(__name__)
+
+MOST_DRAWN = 500  # contigs whose genes the page holds
+MOST_GENES = 20_000  # of all these
+MOST_PLAIN = 100  # contigs that are there for readers without JavaScript, and on paper
+SHOWN_LEFT_OUT = 5  # records named for each reason
+
+OF_RUN = ("summary.tsv", "left_out.tsv", "packing.svg")
+OF_SAMPLE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
+
+
+def report(output_dir: Path, samples: Sequence[str], fastas: Sequence[Path]) -> None:
+    """Write report.html, a page with the calls of a run.
+
+    Args:
+        output_dir: the run's folder, with what summary and call wrote.
+        samples: those whose contigs were called.
+        fastas: their files.
+
+    Raises:
+        UserError: a file is not what the stages before wrote.
+    """
+    output, records = output_dir / "report.html", output_dir / RECORDS
+    inputs = {name: checked_input(output_dir / name, records, "summary") for name in OF_RUN}
+    for sample in samples:
+        inputs |= {f"{sample}/{name}": state for name, state in _inputs(output_dir / sample).items()}
+    begin_writing(records, "report", [output])
+    write_text(output, _page(output_dir, dict(zip(samples, fastas, strict=True))))
+    write_provenance(records, "report", {"samples": list(samples)}, inputs, [output])
+    logger.info("report: %s", output)
+
+
+def _inputs(folder: Path) -> dict[str, FileState]:
+    """Return the files of a sample that are read; the large ones as their records say."""
+    records = folder / RECORDS
+    inputs = {name: checked_input(folder / name, records, "call") for name in OF_SAMPLE}
+    inputs["embeddings.h5"] = read_provenance(records, "merge").outputs["embeddings.h5"]
+    inputs["fasta"] = read_provenance(records, "prepare").inputs["fasta"]
+    return inputs
+
+
+def _page(output_dir: Path, fastas: Mapping[str, Path]) -> str:
+    records = {sample: output_dir / sample / RECORDS for sample in fastas}
+    called = read_provenance(next(iter(records.values())), "call")
+    merged = {sample: read_provenance(path, "merge") for sample, path in records.items()}
+    prior, limits = called.settings["prior"], called.details
+    counts: dict[str, dict[str, Any]] = {}
+    shown, viral = pd.DataFrame(), pd.DataFrame()
+    for sample in fastas:  # of large runs no more is kept in memory than the page can show
+        contigs = table.read_contigs(output_dir / sample / "contigs.tsv", prior).assign(sample=sample)
+        counts[sample] = table.count_calls(contigs)
+        viral = pd.concat([viral, contigs.loc[contigs["call"] == "viral", ["length"]]])
+        shown = table.likeliest(pd.concat([shown, contigs], ignore_index=True), table.MOST_ROWS)
+    total = _add(counts.values()) | table.describe_lengths(viral["length"])
+    drawn = _draw(output_dir, fastas, _choose_drawn(shown))
+    places = _place(output_dir, shown)
+    data = {
+        "samples": list(fastas),
+        "viralFrom": limits["viral_from"],
+        "cellularTo": limits["cellular_to"],
+        "rows": _columns(output_dir, shown, list(fastas)),
+        "reasons": _reasons(shown),
+        "drawn": drawn,
+        "map": places,
+    }
+    return render(
+        data,
+        version=__version__,
+        calls=table.CALLS,
+        samples=[{"sample": sample} | row for sample, row in counts.items()],
+        total=total,
+        shown=len(shown),
+        drawn=len(drawn),
+        rows=shown.head(MOST_PLAIN).to_dict("records"),
+        prior=prior,
+        min_length=called.settings["min_length"],
+        viral_from=limits["viral_from"],
+        cellular_to=limits["cellular_to"],
+        measured={name: one for name, one in limits["measured"].items() if name != "kinds"},
+        kinds=limits["measured"].get("kinds", []),
+        places=places,
+        left_out=_left_out(output_dir / "left_out.tsv"),
+        summary=read_table(output_dir / "summary.tsv", "sample").to_dict("records"),
+        packing=base64.b64encode((output_dir / "packing.svg").read_bytes()).decode(),
+        finished=max(record.details["finished"] for record in merged.values())[:10],
+        methods=describe_methods(next(iter(merged.values())), called, total),
+        facts=describe_versions(merged, called),
+        settings=describe_settings(next(iter(merged.values()))),
+    )
+
+
+def _add(counts: Any) -> dict[str, Any]:
+    frame = pd.DataFrame(counts).drop(columns=["n50", "longest"]).sum()
+    return {str(name): value if name == "expected_false" else int(value) for name, value in frame.items()}
+
+
+def _reasons(shown: pd.DataFrame) -> list[str]:
+    return sorted(set(shown.loc[~shown["judged"], "reason"]))
+
+
+def _columns(output_dir: Path, shown: pd.DataFrame, samples: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of the page's table; `unjudged` is the number of the reason of those that were not judged."""
+    bars = [""] * len(shown)
+    of_sample = shown["sample"].to_numpy()
+    for sample in samples:
+        rows = (of_sample == sample).nonzero()[0]
+        drawn = table.gene_bars(output_dir / sample / "genes.tsv", shown["contig"].iloc[rows].tolist())
+        for row, digits in zip(rows.tolist(), drawn, strict=True):
+            bars[row] = digits
+    numbers = {reason: number for number, reason in enumerate(_reasons(shown))}
+    return {
+        "sample": shown["sample"].map({name: number for number, name in enumerate(samples)}).tolist(),
+        "id": shown["contig"].tolist(),
+        "length": shown["length"].tolist(),
+        "logOdds": [None if value != value else value for value in shown["log_odds"].tolist()],
+        "genes": shown["genes"].tolist(),
+        "proviruses": shown["proviruses"].tolist(),
+        "code": shown["genetic_code"].tolist(),
+        "unjudged": [
+            -1 if judged else numbers[reason] for judged, reason in zip(shown["judged"], shown["reason"], strict=True)
+        ],
+        "bars": bars,
+    }
+
+
+def _choose_drawn(shown: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the contigs that are drawn: the likeliest viruses, those that hold proviruses, and others."""
+    interest = (shown["call"] == "viral") * 2 + (shown["proviruses"] > 0)
+    ordered = shown.loc[interest.sort_values(ascending=False, kind="stable").index].head(MOST_DRAWN)
+    return ordered[ordered["genes"].cumsum() <= MOST_GENES]
+
+
+def _draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """Return what the page draws of contigs, by the numbers of their rows."""
+    drawn: dict[tuple[str, str], dict[str, Any]] = {}
+    for sample, of_sample in rows.groupby("sample"):
+        lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
+        folder = output_dir / str(sample)
+        features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
+        regions = read_table(folder / "regions.tsv", "contig", "kind")
+        regions = regions[regions["kind"] == "provirus"]
+        proviruses: defaultdict[str, list[list[int]]] = defaultdict(list)
+        for name, start, end in zip(*(regions[column].tolist() for column in ("contig", "start", "end")), strict=True):
+            proviruses[name].append([start - 1, end])
+        composed = read_composition(fastas[str(sample)], lengths)
+        for name in lengths:
+            drawn[str(sample), name] = {"gff3": features[name], "regions": proviruses[name]} | composed[name]
+    keys = zip(rows["sample"], rows["contig"], strict=True)
+    return {number: drawn[key] for number, key in zip(rows.index.tolist(), keys, strict=True)}
+
+
+def _place(output_dir: Path, shown: pd.DataFrame) -> dict[str, Any] | None:
+    """Return the map: `rows`, numbers of rows of the page's table, `x` and `y` of each, `axes` and `method`."""
+    chosen = choose_evenly(shown)
+    if len(chosen) < FEWEST_PLACED:
+        return None
+    means: dict[tuple[str, str], Any] = {}
+    for sample, rows in chosen.groupby("sample"):
+        folder = output_dir / str(sample)
+        spans = table.spans_of(read_table(folder / "genes.tsv", "contig")["contig"])
+        of_sample = mean_embeddings(folder / "embeddings.h5", {str(name): spans[str(name)] for name in rows["contig"]})
+        means |= {(str(sample), name): mean for name, mean in of_sample.items()}
+    points = [means[key] for key in zip(chosen["sample"], chosen["contig"], strict=True)]
+    placed, axes, method = place(np.stack(points))
+    x, y = placed.round(3).T.tolist()
+    return {"rows": chosen.index.tolist(), "x": x, "y": y, "axes": axes, "method": method}
+
+
+def _left_out(path: Path) -> list[dict[str, Any]]:
+    missed = read_table(path, "sample", "record", "reason")
+    return [
+        {"reason": reason, "count": len(rows), "examples": rows["record"].head(SHOWN_LEFT_OUT).tolist()}
+        for reason, rows in missed.groupby("reason")
+    ]

@@ -1,0 +1,127 @@
+"""The genes of contigs, by Prodigal with models of viruses (pyrodigal-gv), and what is read where it finds none.
+
+Prodigal: Hyatt et al. 2010, doi 10.1186/1471-2105-11-119; its models of viruses and of genetic codes: Camargo et al.
+2024, doi 10.1038/s41587-023-01953-y; pyrodigal: Larralde 2022, doi 10.21105/joss.04296.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from virnucpro.data.records import Record
+from virnucpro.proteins.translation import reverse_complement, translate_everywhere
+
+if TYPE_CHECKING:
+    from pyrodigal_gv import ViralGeneFinder
+
+GENETIC_CODE = 11  # of bacteria, archaea and most viruses; for what Prodigal chose no code for
+GAP = 10  # N in a row; their number is a guess of the assembler, so that no gene is read across them
+SHORTEST_ORF = 30  # residues
+CIRCLE_ENDS = 50_000  # bases of a circular contig that are read again beyond each end; more than a gene has
+
+_ORF = re.compile(rb"[A-Z]{%d,}" % SHORTEST_ORF)
+_PARTIAL = {(False, False): b"no", (True, False): b"start", (False, True): b"end", (True, True): b"both"}
+
+
+class Gene(NamedTuple):
+    """A gene, or an open reading frame where no gene was found; as the table of proteins describes it.
+
+    Attributes:
+        start, end: of its codons on the contig, with the stop codon; from 0, half-open, whichever the strand.
+        strand: + or -.
+        kind: gene or orf.
+        genetic_code: NCBI's number of the translation table.
+        partial: which end of the protein is missing, as the contig ends there or, of an orf, as a codon is ambiguous:
+            no, start, end or both.
+        protein: its residues, X for a codon with an ambiguous letter.
+    """
+
+    start: int
+    end: int
+    strand: bytes
+    kind: bytes
+    genetic_code: int
+    partial: bytes
+    protein: bytes
+
+
+def find_genes(contigs: Sequence[Record], threads: int = 1) -> list[list[Gene]]:
+    """Return the genes of each contig, by their places on it; a contig and its reverse complement have the same.
+
+    They are found on the strand that comes first in the alphabet. A contig that is too short for Prodigal, or in which
+    it finds no gene, has its open reading frames between stops instead, in all six frames.
+
+    Args:
+        contigs: in upper-case letters of DNA. A gene that spans the origin of a circular one is found whole; it starts
+            before the contig's end and ends beyond it.
+        threads: that work at once; the result does not depend on it.
+    """
+    with ThreadPoolExecutor(threads) as pool:  # pyrodigal releases the interpreter's lock
+        return list(pool.map(_find_in, contigs))
+
+
+def _find_in(contig: Record) -> list[Gene]:
+    length = len(contig.letters)
+    opposite = reverse_complement(contig.letters)
+    letters = min(contig.letters, opposite)
+    found = list(_genes(letters, contig.circular)) or list(open_reading_frames(letters))
+    if opposite < contig.letters:
+        found = [_turn(gene, length) for gene in found]
+    return sorted(found)
+
+
+def _turn(gene: Gene, length: int) -> Gene:
+    """Return a gene as it lies on the reverse complement of its contig."""
+    start = (length - gene.end) % length  # where it spans the origin, it ends beyond the contig
+    strand = b"-" if gene.strand == b"+" else b"+"
+    return gene._replace(start=start, end=start + gene.end - gene.start, strand=strand)
+
+
+@cache
+def _finder() -> "ViralGeneFinder":
+    from pyrodigal_gv import ViralGeneFinder  # here, since its models take a second or two to load
+
+    return ViralGeneFinder(meta=True, closed=False, mask=True, min_mask=GAP)
+
+
+def _genes(letters: bytes, circular: bool) -> Iterator[Gene]:
+    length = len(letters)
+    more = min(CIRCLE_ENDS, length) if circular else 0
+    for gene in _finder().find_genes(letters[length - more :] + letters + letters[:more]):
+        start = gene.begin - 1 - more
+        size = gene.end - gene.begin + 1
+        if 0 <= start < length and size <= length:
+            forward = gene.strand > 0
+            partial = (gene.partial_begin, gene.partial_end)
+            yield Gene(
+                start=start,
+                end=start + size,
+                strand=b"+" if forward else b"-",
+                kind=b"gene",
+                genetic_code=gene.translation_table,
+                partial=_PARTIAL[partial if forward else partial[::-1]],
+                protein=gene.translate(include_stop=False).encode(),
+            )
+
+
+def open_reading_frames(letters: bytes) -> Iterator[Gene]:
+    """Yield the runs of 30 codons or more without a stop or an ambiguous letter, in all six frames."""
+    for strand, residues in zip((b"+", b"-"), translate_everywhere(letters, GENETIC_CODE), strict=True):
+        for phase in range(3):
+            frame = residues[phase::3]
+            for run in _ORF.finditer(frame):
+                first, last = run.span()
+                partial = (frame[first - 1 : first] != b"*", frame[last : last + 1] != b"*")  # before it, after it
+                forward = strand == b"+"
+                stop_before, stop_after = not forward and not partial[0], forward and not partial[1]
+                yield Gene(
+                    start=phase + 3 * (first - stop_before),
+                    end=phase + 3 * (last + stop_after),
+                    strand=strand,
+                    kind=b"orf",
+                    genetic_code=GENETIC_CODE,
+                    partial=_PARTIAL[partial if forward else partial[::-1]],
+                    protein=run[0] if forward else run[0][::-1],
+                )

@@ -1,0 +1,82 @@
+"""What the page of a run says of all contigs: counts by sample, and the rows of its table."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from virnucpro.calling.classifier import probability, shift_by_prior
+from virnucpro.calling.requirements import NOT_CLEAR, TOO_SHORT
+from virnucpro.data.tables import read_table
+
+CALLS = ("viral", "cellular", "unresolved")
+MOST_ROWS = 50_000  # of the page's table
+MOST_BARS = 24  # of the small picture of a contig's genes
+
+
+def read_contigs(path: Path, prior: float) -> pd.DataFrame:
+    """Return the rows of a contigs.tsv, with `judged`, whether log-odds and length decide the call."""
+    contigs = read_table(path, "contig", "call", "reason", "log_odds")
+    contigs["log_odds"] = pd.to_numeric(contigs["log_odds"], errors="coerce")  # empty for an empty record
+    by_log_odds = contigs["reason"].isin(["", NOT_CLEAR]) | contigs["reason"].str.startswith(TOO_SHORT)
+    return contigs.assign(judged=by_log_odds, posterior=probability(contigs["log_odds"] + shift_by_prior(prior)))
+
+
+def count_calls(contigs: pd.DataFrame) -> dict[str, Any]:
+    """Return contigs and bases of each call, proviruses, N50 and longest of the viral ones, and how many may be false.
+
+    Args:
+        contigs: of `read_contigs`.
+    """
+    counts: dict[str, Any] = {"contigs": len(contigs), "bases": int(contigs["length"].sum())}
+    for call in CALLS:
+        lengths = contigs.loc[contigs["call"] == call, "length"]
+        counts |= {call: len(lengths), f"{call}_bases": int(lengths.sum())}
+    viral = contigs[contigs["call"] == "viral"]
+    counts |= describe_lengths(viral["length"])
+    counts["proviruses"] = int(contigs["proviruses"].sum())
+    counts["expected_false"] = float((1 - viral["posterior"]).sum())
+    return counts
+
+
+def describe_lengths(lengths: "pd.Series[int]") -> dict[str, int]:
+    """Return N50 and the longest; 0 where there are none."""
+    return {"n50": n50(lengths.to_numpy()), "longest": int(lengths.max()) if len(lengths) else 0}
+
+
+def n50(lengths: "np.typing.NDArray[np.integer]") -> int:
+    """Return the length such that contigs as long or longer hold half of all bases; 0 where there are none."""
+    ordered = np.sort(lengths)[::-1]
+    bases = np.cumsum(ordered)
+    return int(ordered[np.searchsorted(bases, bases[-1] / 2)]) if len(ordered) else 0
+
+
+def likeliest(contigs: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the rows of the likeliest viruses, the likeliest first; those that were not judged come last."""
+    ordered = contigs.sort_values(["judged", "log_odds"], ascending=False, kind="stable")
+    return ordered.head(count).reset_index(drop=True)
+
+
+def gene_bars(genes: Path, names: Sequence[str]) -> Iterator[str]:
+    """Yield the scores of the genes of contigs, a digit from 0 to 9 a gene, or a mean over some where there are many.
+
+    Args:
+        genes: genes.tsv, with the genes of a contig in neighbouring rows.
+        names: of the contigs.
+    """
+    table = read_table(genes, "contig")
+    spans = spans_of(table["contig"])
+    scores = table["score"].to_numpy(np.float64)
+    for name in names:
+        begin, end = spans.get(name, (0, 0))
+        parts = np.array_split(scores[begin:end], min(end - begin, MOST_BARS) or 1)
+        yield "".join(str(min(9, int(10 * part.mean()))) for part in parts if len(part))
+
+
+def spans_of(contigs: "pd.Series[str]") -> dict[str, tuple[int, int]]:
+    """Return the first row of each contig and the one behind its last, of a table sorted by contigs."""
+    firsts = np.flatnonzero(contigs != contigs.shift())
+    ends = np.append(firsts, len(contigs))[1:]
+    return dict(zip(contigs.iloc[firsts], zip(firsts.tolist(), ends.tolist(), strict=True), strict=True))

@@ -1,0 +1,84 @@
+"""What the page of a run draws of single contigs: their genes, GC and runs of N."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from virnucpro.data.records import read_contigs
+from virnucpro.errors import UserError
+from virnucpro.proteins.scored import encode
+
+MOST_WINDOWS = 100  # of a curve of GC
+SHORTEST_WINDOW = 100  # bases
+_RUN_OF_N = re.compile(rb"N{10,}")  # as long as what no gene is read across
+
+
+def read_features(files: Iterable[Path], names: Collection[str]) -> dict[str, str]:
+    """Return the lines of contigs in GFF3 files as one, by the contigs' names.
+
+    Args:
+        files: genes.gff3 and regions.gff3.
+        names: of the contigs.
+    """
+    encoded = {encode(name): name for name in names}
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for path in files:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                directive = line.startswith("##sequence-region ")
+                name = line.split(" ", 2)[1] if directive else line.partition("\t")[0]
+                if name in encoded and (not directive or line not in lines[encoded[name]]):
+                    lines[encoded[name]].append(line)
+    return {name: "".join(["##gff-version 3\n", *lines[name]]) for name in names}
+
+
+def read_composition(fasta: Path, lengths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Return GC and runs of N of contigs, by their names; see `composition`.
+
+    Args:
+        fasta: the file that the contigs come from; it is read until all are found.
+        lengths: of the contigs, by their names.
+
+    Raises:
+        UserError: a contig is not there, or has another length.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for contig in read_contigs(fasta) if lengths else ():
+        name = contig.name.decode()
+        if name in lengths:
+            if len(contig.letters) != lengths[name]:
+                raise UserError(f"{fasta}: {name} has another length than in contigs.tsv; run the call stage again")
+            found[name] = composition(contig.letters)
+        if len(found) == len(lengths):
+            return found
+    if missing := lengths.keys() - found.keys():
+        raise UserError(f"{fasta}: no contig {min(missing)}, which contigs.tsv has; run the call stage again")
+    return found
+
+
+def composition(letters: bytes) -> dict[str, Any]:
+    """Return what a contig is made of.
+
+    Args:
+        letters: upper-case DNA.
+
+    Returns:
+        `window`, bases a window; `gc`, percent of G and C among A, C, G and T in each, None where there are none of
+        these; `n`, beginnings and ends of runs of 10 or more N, from 0 and half-open.
+    """
+    window = max(SHORTEST_WINDOW, -(-len(letters) // MOST_WINDOWS))
+    coded = np.frombuffer(letters, np.uint8)
+    starts = np.arange(0, len(coded), window)
+    counts = [
+        np.add.reduceat(np.isin(coded, list(of)).astype(np.int64), starts) if len(starts) else starts
+        for of in (b"GC", b"ACGT")
+    ]
+    percent = [
+        round(100 * gc / known) if known else None for gc, known in zip(*map(np.ndarray.tolist, counts), strict=True)
+    ]
+    runs = [list(run.span()) for run in _RUN_OF_N.finditer(letters)]
+    return {"window": window, "gc": percent, "n": runs}

@@ -1,0 +1,77 @@
+// The table of contigs.
+
+let bars = null; // draws the small pictures of genes, one after the other
+
+function geneBars(digits) {
+  bars ??= echarts.init(null, null, { renderer: "svg", ssr: true, width: 130, height: 24 });
+  const [viral, cellular] = callColours();
+  const data = [...digits].map(digit => ({ value: +digit + 0.5, itemStyle: { color: +digit >= 5 ? viral : cellular } }));
+  bars.setOption({
+    animation: false,
+    grid: { left: 0, right: 0, top: 1, bottom: 1 },
+    xAxis: { type: "category", show: false },
+    yAxis: { max: 10, show: false },
+    series: [{ type: "bar", data, barCategoryGap: 1, barMaxWidth: 8 }],
+  }, true);
+  return bars.renderToSVGString();
+}
+
+function contigButton(cell) {
+  const button = document.createElement("button");
+  button.className = "link";
+  button.textContent = cell.getValue();
+  button.onclick = () => openContig(cell.getData().index);
+  return button;
+}
+
+function callMark(cell) {
+  const mark = document.createElement("span");
+  mark.className = `call ${CALLS[cell.getValue()]}`;
+  mark.textContent = CALLS[cell.getValue()];
+  return mark;
+}
+
+const atLeast = (wanted, value) => wanted === "" || (value ?? -Infinity) >= +wanted;
+const minimum = { headerFilter: "number", headerFilterFunc: atLeast, headerFilterPlaceholder: "≥" };
+const fixed = digits => cell => (cell.getValue() === null ? "" : cell.getValue().toFixed(digits));
+const choices = values => ({
+  headerFilter: "list",
+  headerFilterParams: { values: ["", ...values], clearable: true },
+  headerFilterFunc: (wanted, value) => !wanted || value === wanted,
+});
+
+function makeTable(rows, samples) {
+  const right = { hozAlign: "right", headerHozAlign: "right" };
+  const reasons = () => ["", ...new Set(rows.map(row => row.reason))].filter((value, at) => !at || value);
+  return new Tabulator("#table", {
+    data: rows,
+    index: "index",
+    maxHeight: 560,
+    autoResize: false, // it would draw all rows anew, and lose the focus, whenever the table comes into view
+    layout: "fitColumns",
+    responsiveLayout: "hide",
+    placeholder: "no contig",
+    columnDefaults: { minWidth: 90, headerSortStartingDir: "desc", headerTooltip: true },
+    columns: [
+      { title: "contig", field: "id", widthGrow: 3, minWidth: 150, formatter: contigButton, headerFilter: "input",
+        headerFilterPlaceholder: "search", headerSortStartingDir: "asc", responsive: 0 },
+      { title: "sample", field: "sample", responsive: 6, visible: samples.length > 1, ...choices(samples) },
+      { title: "call", field: "call", responsive: 1, minWidth: 115, formatter: callMark, headerSortStartingDir: "asc",
+        ...choices(CALLS), headerFilterFunc: (wanted, value) => !wanted || CALLS[value] === wanted },
+      { title: "posterior", field: "posterior", responsive: 0, minWidth: 118, formatter: fixed(4), ...right, ...minimum },
+      { title: "length", field: "length", responsive: 2, formatter: cell => number(cell.getValue()), ...right, ...minimum },
+      { title: "genes by score", field: "bars", responsive: 3, minWidth: 145, headerSort: false, print: false,
+        formatter: cell => geneBars(cell.getValue()) },
+      { title: "genes", field: "genes", responsive: 4, minWidth: 85, ...right, ...minimum },
+      { title: "proviruses", field: "proviruses", responsive: 4, minWidth: 115, ...right, ...minimum },
+      { title: "log-odds", field: "logOdds", responsive: 5, minWidth: 112, formatter: fixed(2), ...right, ...minimum },
+      { title: "false share", field: "falseShare", responsive: 7, minWidth: 125, formatter: fixed(4), ...right,
+        headerFilter: "number", headerFilterPlaceholder: "≤",
+        headerFilterFunc: (wanted, value) => wanted === "" || (value !== null && value <= +wanted) },
+      { title: "code", field: "code", responsive: 9, minWidth: 70, ...right },
+      { title: "reason", field: "reason", responsive: 8, minWidth: 130, headerFilter: "list",
+        headerFilterParams: { valuesLookup: reasons, clearable: true },
+        headerFilterFunc: (wanted, value) => !wanted || value === wanted },
+    ],
+  });
+}

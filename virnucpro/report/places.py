@@ -1,0 +1,65 @@
+"""Where the map of a run puts each contig: two dimensions of the mean embeddings of their proteins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.decomposition import PCA
+
+from virnucpro.data.embeddings import EmbeddingFile
+
+MOST_PLACED = 20_000  # contigs
+FEWEST_PLACED = 3
+BLOCK = 4096  # rows of embeddings read at once
+
+Floats = npt.NDArray[np.float32]
+
+
+def mean_embeddings(embeddings: Path, spans: Mapping[str, tuple[int, int]]) -> dict[str, Floats]:
+    """Return the mean embedding of the proteins of contigs, float32 [layers x embed_dim], by the contigs' names.
+
+    Args:
+        embeddings: embeddings.h5 of a sample.
+        spans: first row of each contig and the one behind its last, by its name.
+    """
+    file = EmbeddingFile(embeddings)
+    means = {}
+    for name, (begin, end) in spans.items():
+        total = np.zeros(int(np.prod(file.row_shape)), np.float64)
+        for first in range(begin, end, BLOCK):
+            rows = file.rows(np.arange(first, min(end, first + BLOCK)))
+            total += rows.reshape(len(rows), -1).sum(axis=0, dtype=np.float64)
+        means[name] = (total / (end - begin)).astype(np.float32)
+    return means
+
+
+def choose_evenly(contigs: pd.DataFrame) -> pd.DataFrame:
+    """Return the contigs with proteins that the map shows: all, or so many, evenly spaced from likely to unlikely."""
+    contigs = contigs[contigs["genes"] > 0]
+    count = min(len(contigs), MOST_PLACED)
+    return contigs.iloc[np.linspace(0, len(contigs) - 1, count).astype(int)] if count else contigs
+
+
+def place(means: Floats) -> tuple[npt.NDArray[np.float64], list[str], str]:
+    """Return two coordinates of each contig, the names of the axes, and of the method.
+
+    UMAP where it is installed, else the first two principal components.
+
+    Args:
+        means: float32 [contigs, numbers].
+    """
+    try:
+        from umap import UMAP  # type: ignore[import-not-found, unused-ignore]
+    except ModuleNotFoundError:
+        components = PCA(2, random_state=0).fit(means)
+        shares = components.explained_variance_ratio_
+        axes = [f"component {number}: {share:.0%} of the variance" for number, share in enumerate(shares, 1)]
+        return np.asarray(components.transform(means), np.float64), axes, "the principal components"
+    neighbours = min(15, len(means) - 1)
+    return (
+        np.asarray(UMAP(n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(means), np.float64),
+        ["UMAP 1", "UMAP 2"],
+        "UMAP",
+    )
