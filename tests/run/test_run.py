@@ -134,6 +134,8 @@ def test_all_but_the_jobs_is_killed(folder: Folder, embedding: subprocess.Popen[
 def test_the_first_process_is_killed_and_a_second_run_is_refused(
     folder: Folder, embedding: subprocess.Popen[str]
 ) -> None:
+    (job,) = folder.processes(b"embed")
+    os.kill(job, signal.SIGSTOP)  # or it may end while the two other runs are looked at
     refused = folder.run("p.faa", "--type", "proteins")
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"virnucpro run: error: {folder.results}: another run is going on there (process ")
@@ -141,6 +143,7 @@ def test_the_first_process_is_killed_and_a_second_run_is_refused(
     looked = folder.run("p.faa", "--type", "proteins", "-n")
     assert looked.returncode == 0, looked.stderr
     os.kill(embedding.pid, signal.SIGKILL)
+    os.kill(job, signal.SIGCONT)
     embedding.communicate()
     finishes(folder, "embed", "merge", "summary")  # it waits until the jobs have stopped
     assert is_quiet(folder)

@@ -108,7 +108,8 @@ def _where(
         return ["--workflow-profile", str(profile), *resources, *(["--cores", str(cores)] if cores else [])]
     # Without a GPU the one is the CPU, which does one job at a time.
     resources = resources or ["--resources", f"gpu={max(count_gpus(), 1)}"]
-    return ["--workflow-profile", "none", *resources, "--cores", str(cores or "all")]
+    scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "200"]  # as in profiles/default
+    return ["--workflow-profile", "none", *resources, "--cores", str(cores or "all"), *scheduling]
 
 
 def _slurm_profile(partition: str, folder: Path) -> Path:

@@ -1,0 +1,65 @@
+"""Many small samples on a SLURM cluster that this machine plays: how many jobs they are, and how long they take."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from common import write_result
+from workflow_scale import random_contigs
+
+from tests.workflow.forks import running_server
+from tests.workflow.project import Project
+from tests.workflow.slurm_cluster import running_cluster
+from tests.workflow.test_slurm import command, rule_of
+
+CONTIGS = 10
+RULES_OF_A_SAMPLE = 4  # prepare and pack, embed, merge, call
+
+
+def main() -> None:
+    """Run the workflow with its profile for SLURM, and write results/slurm_samples.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=500)
+    samples = parser.parse_args().samples
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        running_server(Path(temporary)) as forked,
+        running_cluster(Path(temporary) / "packages") as cluster,
+    ):
+        folder = Path(temporary) / "project"
+        folder.mkdir()
+        project = Project(folder)
+        project.config["shard_tokens"] = 4_000_000
+        project.add_classifier()
+        project.add("s1", random_contigs(CONTIGS))
+        for number in range(2, samples + 1):
+            (folder / f"s{number}.fa").symlink_to("s1.fa")
+            project.samples[f"s{number}"] = "contigs"
+        environment = cluster.environment | {"PATH": f"{temporary}:{cluster.environment['PATH']}"}
+        start = time.perf_counter()
+        log = folder / "log"
+        with log.open("w") as file:
+            done = subprocess.run(command(project), env=environment, stdout=file, stderr=file)
+        taken = time.perf_counter() - start
+        if done.returncode or len(list(project.results.glob("s*/contigs.tsv"))) != samples:
+            sys.exit(log.read_text())
+        jobs = Counter(rule_of(job) for job in cluster.jobs().values())
+    one_by_one = RULES_OF_A_SAMPLE * samples + sum(count for rule, count in jobs.items() if rule == "token_budget")
+    of_each = ", ".join(f"{count} {rule}" for rule, count in jobs.most_common())
+    row = (f"{samples:,}", f"{jobs.total():,}", of_each, f"{one_by_one:,}", f"{taken:.0f}", f"{taken / samples:.2f}")
+    header = ("samples", "jobs", "of these", "without groups", "seconds", "a sample")
+    note = (
+        f"Samples of {CONTIGS} contigs of 150 bases, by profiles/slurm as it is. All nodes are this machine of "
+        f"{os.cpu_count()} cores, so that the time is nearly all of Snakemake: each job starts one of its own. The stages are "
+        "forks of a process that has loaded them."
+    )
+    write_result("slurm_samples", "Small samples on a SLURM cluster", header, [row], note)
+
+
+if __name__ == "__main__":
+    main()
