@@ -28,7 +28,7 @@ def main() -> None:
     samples = parser.parse_args().samples
     with (
         tempfile.TemporaryDirectory() as temporary,
-        running_server(Path(temporary)) as forked,
+        running_server(Path(temporary)),
         running_cluster(Path(temporary) / "packages") as cluster,
     ):
         folder = Path(temporary) / "project"
@@ -55,8 +55,8 @@ def main() -> None:
     header = ("samples", "jobs", "of these", "without groups", "seconds", "a sample")
     note = (
         f"Samples of {CONTIGS} contigs of 150 bases, by profiles/slurm as it is. All nodes are this machine of "
-        f"{os.cpu_count()} cores, so that the time is nearly all of Snakemake: each job starts one of its own. The stages are "
-        "forks of a process that has loaded them."
+        f"{os.cpu_count()} cores. The stages, and the Snakemake that each job starts, are forks of a process that has "
+        "loaded them."
     )
     write_result("slurm_samples", "Small samples on a SLURM cluster", header, [row], note)
 

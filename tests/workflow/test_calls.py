@@ -11,7 +11,7 @@ import pytest
 
 from tests.workflow.project import Project
 
-BASES = {"viral": "ACCCCG", "cellular": "ACGGGT"}  # no stop where there is no T; few with one in six
+BASES = {"viral": "AACCCG", "cellular": "ACGGGT"}  # no stop where there is no T; few with one in six
 
 
 def genome(label: str, seed: int, length: int = 12_000) -> str:

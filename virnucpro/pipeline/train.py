@@ -12,8 +12,10 @@ from virnucpro.calling.evaluation import SHORTEST, count_by_kind, evaluate
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.model_card import describe, draw_evaluation, model_card
+from virnucpro.calling.relatives import spoilt_fragments
 from virnucpro.calling.requirements import Requirements
 from virnucpro.calling.training import fit, label_fragments, score_fragments, thresholds
+from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import write_text
 from virnucpro.data.provenance import RECORDS, FileState, begin_writing, checked_input, file_state, write_provenance
 from virnucpro.data.tables import read_table, write_table
@@ -32,7 +34,8 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides:
 
     Writes into `output_dir`: classifier.safetensors; metrics.json; scores.tsv, log-odds and call of every fragment;
     evaluation.svg; model_card.md; provenance.json. Fragments for training are scored by networks and a regression that
-    have not seen their group. A group for training without any protein is left out, with a warning.
+    have not seen their group. Left out, with a warning, are groups for training without any protein, and the fragments
+    of `spoilt_fragments`.
 
     Args:
         training: folder with fragments.fna.gz and fragments.tsv, and what prepare and merge made of them.
@@ -52,7 +55,9 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides:
     inputs |= features.inputs
     begin_writing(records, "train", outputs)
     fragments = _read_fragments(training / "fragments.tsv", proteins)
-    labelled = label_fragments(fragments, proteins, features.rows(np.arange(len(proteins))), seed)
+    fragments = _without_spoilt(fragments, proteins, training / "prepared" / "proteins.faa")
+    taken = proteins["contig"].isin(fragments.index).to_numpy()
+    labelled = label_fragments(fragments, proteins[taken], features.rows(np.flatnonzero(taken)), seed)
 
     fitted = fit(labelled, seed)
     viral = labelled.fragments.loc[labelled.trained, "viral"].to_numpy(np.int64)
@@ -97,6 +102,7 @@ def _checked_inputs(training: Path) -> dict[str, FileState]:
         "fragments.fna.gz": "fragment",
         "fragments.tsv": "fragment",
         "prepared/proteins.tsv": "prepare",
+        "prepared/proteins.faa": "prepare",
     }
     records = training / RECORDS
     return {Path(name).name: checked_input(training / name, records, stage) for name, stage in made.items()}
@@ -113,3 +119,15 @@ def _read_fragments(path: Path, proteins: pd.DataFrame) -> pd.DataFrame:
     for group in fragments.loc[unused, "group"].unique():
         logger.warning("train: group %s is left out: none of its fragments has a protein", group)
     return fragments[~unused].assign(length=fragments["end"] - fragments["start"])
+
+
+def _without_spoilt(fragments: pd.DataFrame, proteins: pd.DataFrame, faa: Path) -> pd.DataFrame:
+    """Return the fragments without those that would spoil the training, and say how many they were."""
+    proteins = proteins[proteins["contig"].isin(fragments.index)]
+    sequence_of = dict(read_fasta(faa))
+    sequences = [sequence_of[name] for name in proteins["protein"]]
+    for reason, names in spoilt_fragments(fragments, proteins["contig"], sequences).items():
+        if names:
+            logger.warning("train: %d fragments are left out: %s", len(names), reason)
+            fragments = fragments.drop(index=names)
+    return fragments

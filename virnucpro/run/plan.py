@@ -327,7 +327,7 @@ class Plan:
         read = {
             "fragments.fna.gz": fasta,
             "fragments.tsv": Made(folder / "fragments.tsv", fragment),
-            "proteins.tsv": Made(folder / "prepared" / "proteins.tsv", steps["prepare"]),
+            **{name: Made(folder / "prepared" / name, steps["prepare"]) for name in ("proteins.tsv", "proteins.faa")},
             "embeddings.h5": Made(folder / "embeddings.h5", steps["merge"]),
         }
         if "nucleotide_model" in self.config:

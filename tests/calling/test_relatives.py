@@ -1,0 +1,60 @@
+"""What would spoil a training: cells with genes of viruses, and viruses close to those of the test."""
+
+import random
+
+import pandas as pd
+import pytest
+
+from tests.conftest import AMINO_ACIDS
+from virnucpro.calling.relatives import kmers_of, spoilt_fragments
+
+HOLDS, CLOSE = "cellular, but with proteins of viruses", "viral, and close to viruses of the test"
+
+
+@pytest.fixture
+def proteins(rng: random.Random) -> list[str]:
+    return ["".join(rng.choices(AMINO_ACIDS, k=120)) for _ in range(40)]
+
+
+def spoilt(fragments: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return what is spoilt of fragments, which are named LABEL_SPLIT_NUMBER, with their proteins."""
+    table = pd.DataFrame([name.split("_")[:2] for name in fragments], columns=["label", "split"], index=[*fragments])
+    contig = pd.Series([name for name, sequences in fragments.items() for _ in sequences])
+    return spoilt_fragments(table, contig, [sequence for sequences in fragments.values() for sequence in sequences])
+
+
+def test_kmers_are_distinct_and_the_same_wherever_they_lie() -> None:
+    assert len(kmers_of("MKVLAAGMKVLAAG")) == 7
+    assert set(kmers_of("MKVLAAG")) <= set(kmers_of("WWMKVLAAGHH"))
+    assert not set(kmers_of("MKVLAAG")) & set(kmers_of("MKVLAGA"))
+    assert len(kmers_of("MKVLAA")) == 0
+
+
+def test_a_cellular_fragment_needs_two_proteins_of_viruses_and_a_share_of_all(proteins: list[str]) -> None:
+    one, two, *others = proteins
+    found = spoilt(
+        {
+            "viral_train_1": [one, two, others[0]],
+            "cellular_train_two": [one, others[1], two],
+            "cellular_train_one": [one, others[2]],
+            "cellular_train_few": [one, two, *others[3:15]],
+            "cellular_test_two": [one, two],
+            "cellular_train_part": [one[:30] + others[20][30:], two[:30] + others[21][30:]],
+            "cellular_train_most": [one[:60] + others[22][60:], two[:60] + others[23][60:], "MKV"],
+        }
+    )
+    assert found == {HOLDS: ["cellular_train_most", "cellular_train_two"], CLOSE: []}
+
+
+def test_a_virus_that_shares_a_twentieth_with_the_test_is_close(proteins: list[str]) -> None:
+    tested, *others = proteins
+    found = spoilt(
+        {
+            "viral_test_1": [tested],
+            "viral_train_near": [others[0], others[1] + tested[:30]],
+            "viral_train_far": [*others[2:10], others[10] + tested[:30]],
+            "viral_train_short": ["MKV"],
+            "cellular_train_1": [tested, others[11]],
+        }
+    )
+    assert found == {HOLDS: [], CLOSE: ["viral_train_near"]}
