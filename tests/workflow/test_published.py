@@ -193,7 +193,7 @@ def test_a_training_takes_both(tmp_path: Path, forks: dict[str, str]) -> None:
     rows = ["fasta\trecord\tlabel\tgroup\tkind\tsplit\n"]
     for number in range(6):
         label = "viral" if number % 2 else "cellular"
-        bases = "ACCCCG" if number % 2 else "ACGGGT"
+        bases = "AACCCG" if number % 2 else "ACGGGT"
         rng = np.random.default_rng(number)
         (tmp_path / f"g{number}.fa").write_text(f">g{number}\n{''.join(rng.choice(list(bases), 8000))}\n")
         rows.append(f"g{number}.fa\t\t{label}\tgroup{number}\t{label}\t{'test' if number > 3 else 'train'}\n")
