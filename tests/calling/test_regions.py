@@ -81,8 +81,8 @@ def test_a_provirus_is_cut_out_from_gene_to_gene() -> None:
 
 
 def test_more_genes_are_better_evidence() -> None:
-    (few,) = regions("cellular", (50, -4), (20, 1), (60, -4))
-    (many,) = regions("cellular", (50, -4), (60, 1), (60, -4))
+    (few,) = regions("cellular", (50, -4), (20, 1.5), (60, -4))
+    (many,) = regions("cellular", (50, -4), (60, 1.5), (60, -4))
     assert few.score < many.score
 
 

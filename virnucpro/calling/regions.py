@@ -37,8 +37,8 @@ class Chain(NamedTuple):
     leave: float
 
 
-CHAIN = Chain(0.325, 0.093, math.exp(-5.216), math.exp(-5.095))
-SCORE_WEIGHT, SCORE_BIAS = 0.312, -1.75  # of a region's evidence in its log-odds
+CHAIN = Chain(0.281, 0.105, math.exp(-5.203), math.exp(-5.1))
+SCORE_WEIGHT, SCORE_BIAS = 0.519, -3.81  # of a region's evidence in its log-odds
 
 
 class Region(NamedTuple):

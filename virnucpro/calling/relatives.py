@@ -2,10 +2,11 @@
 
 Genomes of cells hold prophages, and some plasmids are phages: labelled cellular, they would teach that viruses are
 cells. And viruses for training may be close to viruses for testing although their groups have different names: the test
-would then not tell how unseen viruses fare. Cells are kept whatever they share, since all cells have proteins in common.
+would then not tell how unseen viruses fare. Cells are kept whatever they share: all cells have proteins in common.
 """
 
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +58,10 @@ def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequ
 
 def _shared(kmers: Sequence[Kmers], of: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> Kmers:
     """Return how many k-mers of some proteins others have too, int64 [proteins]; 0 for all but those."""
-    known = np.unique(np.concatenate([np.empty(0, np.int64), *(kmers[row] for row in np.flatnonzero(among))]))
+    known = np.unique(np.concatenate([np.empty(0, np.int64), *compress(kmers, among)]))
     shared = np.zeros(len(kmers), np.int64)
     if len(known):
-        for row in np.flatnonzero(of):
+        for row in np.flatnonzero(of).tolist():
             place = np.searchsorted(known, kmers[row]).clip(max=len(known) - 1)
             shared[row] = (known[place] == kmers[row]).sum()
     return shared
