@@ -89,7 +89,9 @@ class Page:
         deadline = time.monotonic() + SECONDS
         while True:
             new = [
-                path for path in set(self.downloads.glob("*")) - before if path.suffix not in (".crdownload", ".tmp")
+                path
+                for path in set(self.downloads.glob("[!.]*")) - before  # Chromium's own begin with a dot
+                if path.suffix not in (".crdownload", ".tmp")
             ]
             if new:
                 return new[0]

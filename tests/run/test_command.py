@@ -108,9 +108,10 @@ def test_gpus_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 def test_where_jobs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     assert _where(None, None, None, None, tmp_path) == [
-        *("--workflow-profile", "none", "--resources", "gpu=3", "--cores", "all")
+        *("--workflow-profile", "none", "--resources", "gpu=3", "--cores", "all"),
+        *("--scheduler", "greedy", "--scheduler-subsample", "200"),
     ]
-    assert _where(4, 0, None, None, tmp_path)[-4:] == ["--resources", "gpu=1", "--cores", "4"]
+    assert _where(4, 0, None, None, tmp_path)[2:6] == ["--resources", "gpu=1", "--cores", "4"]
     profile = tmp_path / "site"
     assert _where(None, None, None, profile, tmp_path) == ["--workflow-profile", str(profile)]
     assert _where(None, None, "gpu", None, tmp_path) == ["--workflow-profile", str(tmp_path / "config.yaml")]
