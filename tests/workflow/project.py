@@ -188,7 +188,7 @@ class Project:
             nonlocal least
             used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
             least = min(least, used)
-            resource.prlimit(process, resource.RLIMIT_AS, (least + 600_000_000, resource.RLIM_INFINITY))
+            resource.prlimit(process, resource.RLIMIT_AS, (least + 450_000_000, resource.RLIM_INFINITY))
             os.kill(process, signal.SIGCONT)
             return "bins are split" in log.read_text()
 
