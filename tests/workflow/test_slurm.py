@@ -164,9 +164,7 @@ def test_a_site_fills_in_one_block_and_a_job_on_a_smaller_card_finishes(cluster:
     running = subprocess.Popen(
         command(project, profile=site), env=cluster.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    project.starve(
-        "soil", "0001"
-    )  # until its bins are split; where that is too little as well, the job is submitted again
+    project.starve("soil", "0001")  # until its bins are split; where half of one does not fit either, it comes again
     assert running.wait(300) == 0
     jobs = {rule_of(job): job for number, job in cluster.jobs().items() if number not in before}
     assert {job["Account"] for job in jobs.values()} == {"lab7"}
