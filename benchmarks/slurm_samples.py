@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,7 @@ def main() -> None:
         taken = time.perf_counter() - start
         if done.returncode or len(list(project.results.glob("s*/contigs.tsv"))) != samples:
             sys.exit(log.read_text())
-        jobs = Counter(rule_of(job) for job in cluster.jobs().values())
+        jobs = Counter(re.sub(r"_\d+", "", rule_of(job)) for job in cluster.jobs().values())
     one_by_one = RULES_OF_A_SAMPLE * samples + sum(count for rule, count in jobs.items() if rule == "token_budget")
     of_each = ", ".join(f"{count} {rule}" for rule, count in jobs.most_common())
     row = (f"{samples:,}", f"{jobs.total():,}", of_each, f"{one_by_one:,}", f"{taken:.0f}", f"{taken / samples:.2f}")
