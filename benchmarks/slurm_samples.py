@@ -11,10 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from common import write_result
-from workflow_scale import random_contigs
+from workflow_scale import many_samples
 
 from tests.workflow.forks import running_server
-from tests.workflow.project import Project
 from tests.workflow.slurm_cluster import running_cluster
 from tests.workflow.test_slurm import command, rule_of
 
@@ -34,13 +33,7 @@ def main() -> None:
     ):
         folder = Path(temporary) / "project"
         folder.mkdir()
-        project = Project(folder)
-        project.config["shard_tokens"] = 4_000_000
-        project.add_classifier()
-        project.add("s1", random_contigs(CONTIGS))
-        for number in range(2, samples + 1):
-            (folder / f"s{number}.fa").symlink_to("s1.fa")
-            project.samples[f"s{number}"] = "contigs"
+        project = many_samples(folder, samples, CONTIGS)
         environment = cluster.environment | {"PATH": f"{temporary}:{cluster.environment['PATH']}"}
         start = time.perf_counter()
         log = folder / "log"

@@ -55,13 +55,7 @@ def main() -> None:
 def measure(samples: int, contigs: int, stages: str, environment: dict[str, str] = ENVIRONMENT) -> tuple[str, ...]:
     """Return a row of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        project = Project(Path(folder))
-        project.config["shard_tokens"] = 4_000_000
-        project.add_classifier()
-        project.add("s1", random_contigs(contigs))
-        for number in range(2, samples + 1):
-            (project.folder / f"s{number}.fa").symlink_to("s1.fa")
-            project.samples[f"s{number}"] = "contigs"
+        project = many_samples(Path(folder), samples, contigs)
         planned = run(project, environment, "-n")
         row = [f"{samples:,}", f"{contigs:,}", stages, f"{planned.jobs:,}"]
         row += [f"{planned.whole:.1f}", f"{planned.gigabytes:.2f}"]
@@ -72,6 +66,18 @@ def measure(samples: int, contigs: int, stages: str, environment: dict[str, str]
     row += ["-"] * (len(HEADER) - len(row))
     print(*row, sep="\t", file=sys.stderr)  # each takes minutes
     return tuple(row)
+
+
+def many_samples(folder: Path, samples: int, contigs: int) -> Project:
+    """Return a project of samples of one shard whose contigs are called; all of them have the same file."""
+    project = Project(folder)
+    project.config["shard_tokens"] = 4_000_000
+    project.add_classifier()
+    project.add("s1", random_contigs(contigs))
+    for number in range(2, samples + 1):
+        (folder / f"s{number}.fa").symlink_to("s1.fa")
+        project.samples[f"s{number}"] = "contigs"
+    return project
 
 
 def random_contigs(number: int) -> str:
