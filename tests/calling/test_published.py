@@ -61,30 +61,33 @@ def test_the_converted_file_is_the_same_classifier(path: Path, tmp_path: Path) -
 
 
 class Malicious:
+    def __init__(self, evidence: Path) -> None:
+        self.evidence = evidence
+
     def __reduce__(self) -> Any:
-        return os.system, ("touch /tmp/virnucpro-was-here",)
+        return os.system, (f"touch {self.evidence}",)
 
 
 class Sneaky(nn.Module):
     """Has a harmless name, and a piece of code among its attributes."""
 
-    def __init__(self) -> None:
+    def __init__(self, evidence: Path) -> None:
         super().__init__()
-        self.note = Malicious()
+        self.note = Malicious(evidence)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_file_that_would_run_code_is_refused_by_name(tmp_path: Path, legacy: bool) -> None:
-    evidence = Path("/tmp/virnucpro-was-here")
-    evidence.unlink(missing_ok=True)
-    for number, content in enumerate((Malicious(), {"hidden_layer.weight": Malicious()}, Sneaky())):
+    evidence = tmp_path / "was-here"
+    code = Malicious(evidence)
+    for number, content in enumerate((code, {"hidden_layer.weight": code}, Sneaky(evidence))):
         file = tmp_path / f"{number}.pth"
         torch.save(content, file, _use_new_zipfile_serialization=not legacy)
         with pytest.raises(
             UserError, match=rf"^{file}: not loaded: it names \S+, which no classifier of VirNucPro needs"
         ):
             read_pth(file)
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Malicious()))
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(code))
     with pytest.raises(UserError, match=r"plain\.pth: not loaded: "):
         read_pth(tmp_path / "plain.pth")
     assert not evidence.exists()
