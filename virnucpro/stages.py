@@ -43,7 +43,7 @@ sample_argument = click.argument("folder", type=FILE, help="the sample's folder,
 
 
 @command("prepare", "assembly.fna.gz results/soil/prepared --threads 8")
-@click.argument("fasta", type=FILE, help="FASTA, plain or compressed by gzip, bzip2 or xz")
+@click.argument("fasta", type=FILE, help="FASTA, plain or compressed by gzip, bzip2, xz or zstd")
 @click.argument("output_dir", type=FILE, help="folder for proteins.faa, proteins.tsv and more")
 @click.option(
     "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what the FASTA holds"

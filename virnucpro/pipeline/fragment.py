@@ -42,8 +42,7 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
 
     Raises:
         UserError: the table is not as it should be, a record of it is not in its file, a group has no sequence, or no
-        fragment of some label for
-            training is long enough for its call to be evaluated.
+            fragment of some label for training is long enough for its call to be evaluated.
     """
     records = fasta.with_name(RECORDS)
     labelled = read_training(sheet)
