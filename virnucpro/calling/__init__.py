@@ -1,5 +1,7 @@
 """What proteins say of a contig: evidence, classifiers, calls and regions, training and evaluation."""
 
+CALLS = ("viral", "cellular", "unresolved")
+
 # What a call leaves in a sample's folder.
 REGION_FILES = ("regions.tsv", "regions.gff3", "regions.bed", "viral.fasta.gz", "viral.gbk")
 CALL_FILES = ("contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", *REGION_FILES)

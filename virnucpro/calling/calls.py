@@ -18,6 +18,7 @@ from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.features import Features
 from virnucpro.calling.published import CHUNK_COLUMNS, Rows, VirNucPro, chunk_scores, judge_contigs, log_odds_of
 from virnucpro.calling.requirements import NOT_CLEAR, Requirements
+from virnucpro.proteins.table import first_rows
 
 BLOCK = 10_000  # proteins scored at once
 
@@ -107,6 +108,6 @@ def decide_contigs(
 
 def _blocks(proteins: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
     """Return the rows of whole contigs, some 10,000 at a time."""
-    starts = np.flatnonzero(proteins["contig"] != proteins["contig"].shift())
+    starts = first_rows(proteins["contig"])
     cuts = starts[1:][np.diff(starts // BLOCK) > 0]
     return np.split(np.arange(len(proteins)), cuts)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from virnucpro.proteins.table import spans_of
+
 Floats = npt.NDArray[np.float64]
 
 BOUND = 4.0  # log-odds of a gene beyond it are cut, so that no gene makes a region by itself
@@ -109,8 +111,7 @@ def find_regions(
         chain: of the segmentation.
         least_score: of a provirus.
     """
-    starts = np.flatnonzero(genes["contig"] != genes["contig"].shift())
-    spans = dict(zip(genes["contig"].iloc[starts], zip(starts, [*starts[1:], len(genes)], strict=True), strict=True))
+    spans = spans_of(genes["contig"])
     found = {}
     rows = zip(*(contigs[name].tolist() for name in ("contig", "length", "call", "genes", "score")), strict=True)
     for name, length, call, count, score in rows:

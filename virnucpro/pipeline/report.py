@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from virnucpro import __version__
+from virnucpro.calling import CALLS
 from virnucpro.data.files import write_text
 from virnucpro.data.provenance import (
     RECORDS,
@@ -21,6 +22,7 @@ from virnucpro.data.provenance import (
     write_provenance,
 )
 from virnucpro.data.tables import read_table
+from virnucpro.proteins.table import spans_of
 from virnucpro.report import contigs as table
 from virnucpro.report.drawn import read_composition, read_features
 from virnucpro.report.methods import describe_methods, describe_settings, describe_versions
@@ -95,7 +97,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path]) -> str:
     return render(
         data,
         version=__version__,
-        calls=table.CALLS,
+        calls=CALLS,
         samples=[{"sample": sample} | row for sample, row in counts.items()],
         total=total,
         shown=len(shown),
@@ -186,7 +188,7 @@ def _place(output_dir: Path, shown: pd.DataFrame) -> dict[str, Any] | None:
     means: dict[tuple[str, str], Any] = {}
     for sample, rows in chosen.groupby("sample"):
         folder = output_dir / str(sample)
-        spans = table.spans_of(read_table(folder / "genes.tsv", "contig")["contig"])
+        spans = spans_of(read_table(folder / "genes.tsv", "contig")["contig"])
         of_sample = mean_embeddings(folder / "embeddings.h5", {str(name): spans[str(name)] for name in rows["contig"]})
         means |= {(str(sample), name): mean for name, mean in of_sample.items()}
     points = [means[key] for key in zip(chosen["sample"], chosen["contig"], strict=True)]

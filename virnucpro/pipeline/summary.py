@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from virnucpro.calling import CALL_FILES
+from virnucpro.calling import CALL_FILES, CALLS
 from virnucpro.data.files import atomic_path, write_text
 from virnucpro.data.provenance import (
     RECORDS,
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 SHOWN = 10  # samples named on the terminal
 SHOWN_CONTIGS = 25  # a run with no more is small enough to show every call
-CALLS = ("viral", "cellular", "unresolved")
 
 
 def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()) -> None:

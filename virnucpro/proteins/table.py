@@ -19,6 +19,8 @@ offset        byte of proteins.faa, beside the table, at which its residues begi
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from virnucpro.data.tables import read_table
@@ -71,3 +73,15 @@ def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:
     """
     table = read_table(prepared / "proteins.tsv", "protein", "contig", "strand", "kind", "partial")
     return table[list(columns)] if columns else table
+
+
+def first_rows(contigs: "pd.Series[str]") -> npt.NDArray[np.int64]:
+    """Return the number of the first row of each contig, int64 [contigs], of a table sorted by contigs."""
+    return np.flatnonzero(contigs != contigs.shift())
+
+
+def spans_of(contigs: "pd.Series[str]") -> dict[str, tuple[int, int]]:
+    """Return the first row of each contig and the one behind its last, of a table sorted by contigs."""
+    firsts = first_rows(contigs)
+    ends = np.append(firsts, len(contigs))[1:]
+    return dict(zip(contigs.iloc[firsts], zip(firsts.tolist(), ends.tolist(), strict=True), strict=True))

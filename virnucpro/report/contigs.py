@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from virnucpro.calling import CALLS
 from virnucpro.calling.classifier import probability, shift_by_prior
 from virnucpro.calling.requirements import NOT_CLEAR, TOO_SHORT
 from virnucpro.data.tables import read_table
+from virnucpro.proteins.table import spans_of
 
-CALLS = ("viral", "cellular", "unresolved")
 MOST_ROWS = 50_000  # of the page's table
 MOST_BARS = 24  # of the small picture of a contig's genes
 
@@ -73,10 +74,3 @@ def gene_bars(genes: Path, names: Sequence[str]) -> Iterator[str]:
         begin, end = spans.get(name, (0, 0))
         parts = np.array_split(scores[begin:end], min(end - begin, MOST_BARS) or 1)
         yield "".join(str(min(9, int(10 * part.mean()))) for part in parts if len(part))
-
-
-def spans_of(contigs: "pd.Series[str]") -> dict[str, tuple[int, int]]:
-    """Return the first row of each contig and the one behind its last, of a table sorted by contigs."""
-    firsts = np.flatnonzero(contigs != contigs.shift())
-    ends = np.append(firsts, len(contigs))[1:]
-    return dict(zip(contigs.iloc[firsts], zip(firsts.tolist(), ends.tolist(), strict=True), strict=True))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
+from virnucpro.calling import CALLS
+
 SHOWN = 10  # contigs, the likeliest viruses
 SHOWN_SAMPLES = 5  # whose files are named one by one
 OF_SAMPLE = ["contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", "regions.tsv", "viral.fasta.gz", "embeddings.h5"]
@@ -35,7 +37,7 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -
             lines.append(f"  {name}{padding}  {length:>{widths[1]}}  {score}  {of_sample}")
         lines.append("")
     if called:
-        counts = ", ".join(f"{calls[call]:,} {call}" for call in ("viral", "cellular", "unresolved"))
+        counts = ", ".join(f"{calls[call]:,} {call}" for call in CALLS)
         proviruses = calls.pop("provirus", 0)
         lines.append(f"{counts} of {calls.total():,} contigs in {_number(len(called), 'sample')}")
         if proviruses:
