@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from virnucpro.encoders.dnabert import DNABERT, EPSILON, DNABERTConfig
-from virnucpro.encoders.parts import Parts, check_parts
+from virnucpro.encoders.parts import Parts, check_parts, check_settings, without_prefix
 
 # The modules of `DNABERT`, and their names in the file.
 _MODULES = {
@@ -42,11 +42,9 @@ def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
     Raises:
         ValueError: it is no whole DNABERT-S; the text says why.
     """
-    suffix = f"{_MODULES['embed_tokens']}.weight"
-    prefix = next((key.removesuffix(suffix) for key in tensors if key.endswith(suffix)), None)
-    if prefix is None:
+    state = without_prefix(tensors, f"{_MODULES['embed_tokens']}.weight")
+    if state is None:
         raise ValueError("it has no token embeddings")
-    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     config = _sizes(state, settings)
     with torch.device("meta"):
         expected = DNABERT(config, None).state_dict()
@@ -74,7 +72,5 @@ def _sizes(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> DNABERTC
         raise ValueError(f"it has no encoder.layer.0.{_MODULES['gated']}.weight")
     config = DNABERTConfig(layers, embed_dim, heads, gated.shape[0] // 2, vocabulary)
     found = {"num_hidden_layers": layers, "hidden_size": embed_dim, "intermediate_size": config.feed_forward}
-    for name, needed in (_SETTINGS | found).items():
-        if settings.get(name) not in (None, needed):
-            raise ValueError(f"its settings say {name} = {settings[name]!r} where it takes {needed!r}")
+    check_settings(settings, _SETTINGS | found)
     return config

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.esm2 import ESM2, ESM2Config
-from virnucpro.encoders.parts import Parts, check_parts
+from virnucpro.encoders.parts import Parts, check_parts, check_settings, without_prefix
 
 # The modules of `ESM2`, and their names in fair-esm's and in Hugging Face's layout.
 _MODULES = {
@@ -56,10 +56,8 @@ def read_esm2(
         ValueError: it is no whole ESM-2; the text says why.
     """
     for layout, (embedding,) in enumerate(_MODULES["embed_tokens"]):
-        suffix = f"{embedding}.weight"
-        prefix = next((key.removesuffix(suffix) for key in tensors if key.endswith(suffix)), None)
-        if prefix is not None:
-            own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        own = without_prefix(tensors, f"{embedding}.weight")
+        if own is not None:
             return _translate(own, layout, settings if layout else _fair_esm_settings(loaded))
     return None
 
@@ -106,7 +104,5 @@ def _sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any], inv_
     if not layers or not isinstance(heads, int) or heads < 1 or embed_dim % (2 * heads):
         raise ValueError(f"{layers} layers, {embed_dim} numbers a token and {heads} heads make no model")
     found = dict(zip(_SIZES[layout], (layers, embed_dim, heads), strict=True))
-    for name, needed in (_SETTINGS[layout] | found).items():
-        if settings.get(name) not in (None, needed):
-            raise ValueError(f"its settings say {name} = {settings[name]!r} where it takes {needed!r}")
+    check_settings(settings, _SETTINGS[layout] | found)
     return ESM2Config(layers, embed_dim, heads)
