@@ -79,11 +79,11 @@ class Project:
         self.samples[sample] = kind
 
     def add_large_bins(self, sample: str) -> None:
-        """Add a sample of which a bin takes some 800 MB, so that a process without them is out of memory."""
+        """Add a sample of which a bin takes some 1.6 GB, so that a process without them is out of memory."""
         rng = random.Random(1)
-        proteins = (f">p{number}\n{''.join(rng.choices(AMINO_ACIDS, k=60))}\n" for number in range(20_000))
+        proteins = (f">p{number}\n{''.join(rng.choices(AMINO_ACIDS, k=60))}\n" for number in range(40_000))
         self.add(sample, "".join(proteins), kind="proteins")
-        self.config |= {"token_budget": 600_000, "shard_tokens": 2_000_000}
+        self.config |= {"token_budget": 1_200_000, "shard_tokens": 4_000_000}
 
     def add_classifier(self, name: str = "tiny", seed: int = 0) -> None:
         """Have contigs called by a classifier for the small model that has learned nothing, but is always sure."""
@@ -173,7 +173,7 @@ class Project:
         return found
 
     def starve(self, sample: str, shard: str) -> None:
-        """Leave the process that embeds a shard little more memory than its model takes, until it has noticed.
+        """Leave the process that embeds a shard memory for half a bin, and for its threads, until it has noticed.
 
         To the process it is a device that is smaller than the one for which its bins were packed.
         """
@@ -188,7 +188,7 @@ class Project:
             nonlocal least
             used = int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
             least = min(least, used)
-            resource.prlimit(process, resource.RLIMIT_AS, (least + 450_000_000, resource.RLIM_INFINITY))
+            resource.prlimit(process, resource.RLIMIT_AS, (least + 800_000_000, resource.RLIM_INFINITY))
             os.kill(process, signal.SIGCONT)
             return "bins are split" in log.read_text()
 
