@@ -251,16 +251,25 @@ def group_of(name):
     return group
 
 
-async def know_no_sizes(scheduler, jobs):
-    """Take all input files to be equally large.
+async def choose_in_constant_time(scheduler, jobs):
+    """Take all input files to be equally large, and let as many jobs start in a second as there is room for.
 
-    Before each choice of jobs Snakemake asks for the sizes of the inputs of all that could run, which takes time that
-    grows with the square of the samples. The sizes would break ties between jobs of one priority.
+    Before each choice of jobs Snakemake asks for the sizes of the inputs of all that could run, to break ties between
+    jobs of one priority; and after each it sets an alarm, for its limit of 100 jobs a second, that has it choose and set
+    the alarm again. Either takes time that grows with the square of the samples. Cores or the profile's jobs limit what
+    starts; another limit that a user sets is kept.
     """
     scheduler._input_sizes = defaultdict(int)
+    limiter = scheduler.job_rate_limiter
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        scheduler.job_rate_limiter = None
 
 
-JobScheduler.update_input_sizes = know_no_sizes
+# Snakemake calls it before each choice.
+JobScheduler.update_input_sizes = choose_in_constant_time
+
+# No file here is a pipe, for which Snakemake would look among all jobs before the summary for each file that it reads.
+Job.is_pipe_or_service_input = lambda job, path: False
 
 PLACE = {sample: number for number, sample in enumerate(PLAN.samples)}
 
