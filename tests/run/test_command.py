@@ -74,6 +74,23 @@ def test_what_cannot_be_run(arguments: tuple[str, ...], status: int, message: st
     assert [path.name for path in tmp_path.iterdir()] == ["x.fna"]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cposix\nsystem\n(S'touch ran'\ntR.", "it names posix.system, which no classifier of VirNucPro needs"),
+        (b"no pickle", "it is damaged or no classifier"),
+    ],
+)
+def test_a_classifier_that_cannot_be_read_is_refused_at_the_start(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.fna").write_text(">a\nACGT\n")
+    (tmp_path / "500_model.pth").write_bytes(content)
+    done = type_in("x.fna", "--preset", "virnucpro-500", "--classifier", "500_model.pth", folder=tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"virnucpro run: error: .*500_model.pth: not loaded: (.*); give another file\n", done.stderr)
+    assert message in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["500_model.pth", "x.fna"]
+
+
 def test_a_look_changes_nothing(folder: Folder) -> None:
     folder.add_proteins("p.faa")
     done = folder.run("p.faa", "--type", "proteins", "-n")

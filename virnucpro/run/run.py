@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from virnucpro.calling.published import read_pth
 from virnucpro.calling.requirements import DEFAULT, settle_layers
 from virnucpro.errors import UserError
 from virnucpro.run.inputs import complete, find_samples, read_config, read_table, write_inputs
@@ -74,6 +75,8 @@ def run(
     completed = complete(chosen)
     classifier = DEFAULT if completed["classifier"] == "default" else Path(completed["classifier"])
     settle_layers(completed, classifier, {kind for _, _, kind in samples})
+    if completed["call"] and classifier.suffix == ".pth":
+        read_pth(classifier)  # what may be wrong with it would else be found when all is embedded
     plan = Plan(completed, {name: (Path(path), kind) for name, path, kind in samples}, classifier)
     folder, shown_folder = Path(completed["outdir"]), Path(chosen.get("outdir", "results"))
     shared = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete"]
