@@ -34,7 +34,7 @@ def test_jobs_are_chosen_as_often_as_some_end(ten: Project) -> None:
 def test_a_limit_of_jobs_a_second_is_kept(tmp_path: Path, forks: dict[str, str]) -> None:
     project = Project(tmp_path, forks)
     project.add("soil", contigs(1, 1))
-    project.complete("--max-jobs-per-timespan", "1/2s")
+    project.complete("--max-jobs-per-timespan", "1/3s")
     starts = [job.start for job in project.jobs()]
     assert min(np.diff(starts)) > 1.5
 
