@@ -75,8 +75,9 @@ function contigOption(row, drawn) {
   const tops = [20, 20 + lanes + 36, 20 + lanes + 36 + 150 + 36], heights = [lanes, 150, 70];
   const { viralFrom, cellularTo } = page.data;
   const shift = Math.log(page.settings.prior / (1 - page.settings.prior));
-  const gc = drawn.gc.flatMap((value, at) =>
-    [[at * drawn.window, value], [Math.min((at + 1) * drawn.window, row.length), value]]);
+  // A point in the middle of each window, and the ends: of steps, ECharts leaves out those of less than two pixels.
+  const middle = at => (at * drawn.window + Math.min((at + 1) * drawn.window, row.length)) / 2;
+  const gc = [[0, drawn.gc[0]], ...drawn.gc.map((value, at) => [middle(at), value]), [row.length, drawn.gc.at(-1)]];
   const shade = (spans, name) => ({
     silent: true, itemStyle: { color: colour(name), opacity: 0.35 }, data: spans.map(([from, to]) => [{ xAxis: from }, { xAxis: to }]),
   });
