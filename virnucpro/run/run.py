@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from virnucpro.calling.published import read_pth
 from virnucpro.calling.requirements import DEFAULT, settle_layers
 from virnucpro.errors import UserError
 from virnucpro.run.inputs import complete, find_samples, read_config, read_table, write_inputs
@@ -74,8 +73,11 @@ def run(
         raise UserError("no samples: give FASTA files, or a table of them with --samples; virnucpro run --help")
     completed = complete(chosen)
     classifier = DEFAULT if completed["classifier"] == "default" else Path(completed["classifier"])
-    settle_layers(completed, classifier, {kind for _, _, kind in samples})
-    if completed["call"] and classifier.suffix == ".pth":
+    kinds = {kind for _, _, kind in samples}
+    settle_layers(completed, classifier, kinds)
+    if completed["call"] and "contigs" in kinds and classifier.suffix == ".pth":
+        from virnucpro.calling.published import read_pth  # with pandas and torch, for which no other run waits here
+
         read_pth(classifier)  # what may be wrong with it would else be found when all is embedded
     plan = Plan(completed, {name: (Path(path), kind) for name, path, kind in samples}, classifier)
     folder, shown_folder = Path(completed["outdir"]), Path(chosen.get("outdir", "results"))
