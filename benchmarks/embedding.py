@@ -20,11 +20,11 @@ from esm_cpp import ESM_CPP_CALLS, esm_cpp
 from torch import Tensor
 
 from virnucpro.data import GreedyPacker, VarlenCollator
-from virnucpro.data.budget import CPU_TOKEN_BUDGET
 from virnucpro.data.collation import PackedBatch
-from virnucpro.encoders.alphabet import BOS, EOS, PAD
+from virnucpro.encoders.alphabet import BOS, EOS, PAD, ESM2Tokenizer
 from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.esm2 import ESM2
+from virnucpro.encoders.memory import CPU_TOKEN_BUDGET
 
 
 class Size(NamedTuple):
@@ -59,7 +59,10 @@ def sequences_of(kind: str, tokens: int) -> list[str]:
 def packed_batches(sequences: list[str]) -> list[PackedBatch]:
     """Return the sequences as virnucpro packs them."""
     entries = [{"id": str(number), "sequence": sequence} for number, sequence in enumerate(sequences)]
-    return [VarlenCollator()(a_bin) for a_bin in spread(GreedyPacker(CPU_TOKEN_BUDGET).pack_sequences(entries))]
+    return [
+        VarlenCollator(ESM2Tokenizer())(a_bin)
+        for a_bin in spread(GreedyPacker(CPU_TOKEN_BUDGET).pack_sequences(entries))
+    ]
 
 
 def spread(batches: list[Any]) -> list[Any]:

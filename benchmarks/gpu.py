@@ -24,11 +24,12 @@ from embedding import PAD, Size, hugging_face, padded_batches, sequences_of
 from torch import Tensor
 
 from virnucpro.data import GreedyPacker, VarlenCollator
-from virnucpro.data.budget import estimate_memory, token_budget, useful_budget
 from virnucpro.data.collation import batch_shapes
 from virnucpro.encoders import attention
+from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.compiled import StaticForward
+from virnucpro.encoders.memory import estimate_memory, token_budget, useful_budget
 from virnucpro.encoders.runner import AsyncInferenceRunner
 
 ROOT = Path(__file__).parent.parent
@@ -130,7 +131,7 @@ def virnucpro(size: Size, sequences: list[str], checkpoint: Path) -> Iterator[Co
     bins = packed(sequences, budget_of(size))[:BINS]
     lengths = [[len(entry["sequence"]) + 2 for entry in a_bin] for a_bin in bins]
     tokens = sum(map(sum, lengths))
-    first, *_ = batches = [VarlenCollator()(a_bin).to(DEVICE) for a_bin in bins]
+    first, *_ = batches = [VarlenCollator(ESM2Tokenizer())(a_bin).to(DEVICE) for a_bin in bins]
     exact = load_encoder(checkpoint, DEVICE, torch.float32)
     yield Contender("virnucpro FP32, padded groups", lambda: exact(first), sum(lengths[0]))  # slow: one bin is enough
     if not CUDA:
@@ -144,7 +145,7 @@ def virnucpro(size: Size, sequences: list[str], checkpoint: Path) -> Iterator[Co
     engine = AsyncInferenceRunner(model)
     yield Contender("virnucpro BF16, whole engine", lambda: list(engine.run(bins * 2)), 2 * tokens)
     shapes = batch_shapes(lengths, budget_of(size))
-    filled_up = [VarlenCollator(shapes=shapes)(a_bin).to(DEVICE) for a_bin in bins]
+    filled_up = [VarlenCollator(ESM2Tokenizer(), shapes)(a_bin).to(DEVICE) for a_bin in bins]
     forward = StaticForward(model, shapes)
     name = "virnucpro BF16, compiled, CUDA graph"
     yield Contender(name, lambda: [forward(batch, [size.layers]) for batch in filled_up], tokens)
@@ -164,7 +165,7 @@ def budgets(size: Size, sequences: list[str], checkpoint: Path) -> Iterator[tupl
     model = load_encoder(checkpoint, DEVICE, HALF)
     for shift in (-2, -1, 0, 1, 2):
         budget = budget_of(size) << shift if shift >= 0 else budget_of(size) >> -shift
-        batch = VarlenCollator()(packed(sequences, budget)[0]).to(DEVICE)
+        batch = VarlenCollator(ESM2Tokenizer())(packed(sequences, budget)[0]).to(DEVICE)
         yield budget, tokens_a_second(Contender("", lambda b=batch: model(b), sum(batch.lengths[: len(batch.ids)])))
 
 

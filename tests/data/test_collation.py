@@ -11,7 +11,7 @@ import torch
 
 from virnucpro.data import PackedBatch, VarlenCollator
 from virnucpro.data.collation import BatchShape, batch_shapes
-from virnucpro.encoders.alphabet import RESIDUES
+from virnucpro.encoders.alphabet import RESIDUES, ESM2Tokenizer
 from virnucpro.errors import UserError
 
 
@@ -19,7 +19,7 @@ def test_tokens_are_those_of_fair_esm() -> None:
     sequences = [("all", RESIDUES), ("one", "M"), ("two", "MK"), ("usual", "MKTAYIAKQRQISFVK")]
     alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
     _, _, padded = alphabet.get_batch_converter()(sequences)
-    batch = VarlenCollator()([{"id": name, "sequence": sequence} for name, sequence in sequences])
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": name, "sequence": sequence} for name, sequence in sequences])
 
     assert batch.ids == ["all", "one", "two", "usual"]
     assert batch.input_ids.dtype == torch.int64
@@ -33,14 +33,16 @@ def test_tokens_are_those_of_fair_esm() -> None:
 
 
 def test_a_batch_that_is_full_gets_no_padding() -> None:
-    batch = VarlenCollator()([{"id": "full", "sequence": "M" * 62}])
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": "full", "sequence": "M" * 62}])
     assert batch.cu_seqlens.tolist() == [0, 64]
     assert batch.segments.tolist() == [[1, 62, 1]]
 
 
 def collate(lengths: Sequence[int], shapes: Sequence[BatchShape] = ()) -> PackedBatch:
     """Pack proteins of so many tokens."""
-    return VarlenCollator(shapes=shapes)([{"id": str(i), "sequence": "M" * (n - 2)} for i, n in enumerate(lengths)])
+    return VarlenCollator(ESM2Tokenizer(), shapes)(
+        [{"id": str(i), "sequence": "M" * (n - 2)} for i, n in enumerate(lengths)]
+    )
 
 
 def test_a_bin_gets_the_smallest_shape_that_holds_it() -> None:
@@ -78,7 +80,9 @@ def test_a_bin_that_no_shape_holds_is_filled_up_to_a_multiple_of_64(lengths: lis
 
 
 def test_pooled_tokens() -> None:
-    batch = VarlenCollator()([{"id": "part", "sequence": "MKTA", "pool": (1, 3)}, {"id": "all", "sequence": "MK"}])
+    batch = VarlenCollator(ESM2Tokenizer())(
+        [{"id": "part", "sequence": "MKTA", "pool": (1, 3)}, {"id": "all", "sequence": "MK"}]
+    )
     assert batch.segments.tolist() == [[2, 2, 2], [1, 2, 1]]
     assert batch.pooled().tolist() == [2, 3, 7, 8]
 
@@ -86,13 +90,13 @@ def test_pooled_tokens() -> None:
 @pytest.mark.parametrize("letter", ["*", "J", "m", "<", ">", "?", "é", " "])
 def test_letters_outside_the_alphabet_are_named(letter: str) -> None:
     with pytest.raises(UserError, match=r"p2: .* is no letter of the ESM-2 alphabet") as caught:
-        VarlenCollator()([{"id": "p1", "sequence": "MK"}, {"id": "p2", "sequence": f"MK{letter}V"}])
+        VarlenCollator(ESM2Tokenizer())([{"id": "p1", "sequence": "MK"}, {"id": "p2", "sequence": f"MK{letter}V"}])
     assert repr(letter) in str(caught.value)
 
 
 def test_an_empty_sequence_is_refused() -> None:
     with pytest.raises(UserError, match="p2: an empty sequence"):
-        VarlenCollator()([{"id": "p1", "sequence": "MK"}, {"id": "p2", "sequence": ""}])
+        VarlenCollator(ESM2Tokenizer())([{"id": "p1", "sequence": "MK"}, {"id": "p2", "sequence": ""}])
 
 
 class CodonTokenizer:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests import oracle
 from virnucpro.data import VarlenCollator
-from virnucpro.encoders.alphabet import RESIDUES
+from virnucpro.encoders.alphabet import RESIDUES, ESM2Tokenizer
 from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.errors import UserError
 
@@ -65,7 +65,7 @@ def representations(model: esm.ESM2) -> Tensor:
 
 def error(path: Path, model: esm.ESM2) -> float:
     """The largest difference of a file's representations from fair-esm's."""
-    batch = VarlenCollator()([{"id": str(n), "sequence": protein} for n, protein in enumerate(PROTEINS)])
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": str(n), "sequence": protein} for n, protein in enumerate(PROTEINS)])
     with torch.inference_mode():
         found = load_encoder(path, CPU, torch.float32)(batch)
     expected = representations(model)

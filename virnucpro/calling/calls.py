@@ -3,21 +3,14 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from virnucpro.calling.classifier import (
-    Classifier,
-    Floats,
-    false_shares,
-    probability,
-    protein_inputs,
-    shift_by_prior,
-)
+from virnucpro.calling.classifier import Classifier, false_shares, probability, protein_inputs, shift_by_prior
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.features import Features
-from virnucpro.calling.published import CHUNK_COLUMNS, Rows, VirNucPro, chunk_scores, judge_contigs, log_odds_of
+from virnucpro.calling.published import CHUNK_COLUMNS, VirNucPro, chunk_scores, judge_contigs, log_odds_of
 from virnucpro.calling.requirements import NOT_CLEAR, Requirements
+from virnucpro.data.arrays import Floats, Integers, Rows
 from virnucpro.proteins.table import first_rows
 
 BLOCK = 10_000  # proteins scored at once
@@ -106,7 +99,7 @@ def decide_contigs(
     return contigs[[*CONTIG_COLUMNS, *(CHUNK_COLUMNS if "tier" in contigs else []), "reason"]]
 
 
-def _blocks(proteins: pd.DataFrame) -> list[npt.NDArray[np.int64]]:
+def _blocks(proteins: pd.DataFrame) -> list[Integers]:
     """Return the rows of whole contigs, some 10,000 at a time."""
     starts = first_rows(proteins["contig"])
     cuts = starts[1:][np.diff(starts // BLOCK) > 0]

@@ -19,10 +19,9 @@ from scipy.special import erf
 
 from virnucpro.calling.evidence import EVIDENCE, group_means
 from virnucpro.calling.requirements import Requirements, as_metadata, read_requirements
+from virnucpro.data.arrays import Floats, Rows
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
-
-Floats = npt.NDArray[np.float64]
 
 CLAMP = 6.0  # standardised inputs beyond it are cut, so that an odd protein cannot shout
 
@@ -40,19 +39,19 @@ class Classifier:
         requirements: what it may be used with.
     """
 
-    mean: npt.NDArray[np.float32]
-    scale: npt.NDArray[np.float32]
+    mean: Rows
+    scale: Rows
     hidden_weight: npt.NDArray[np.float16]
-    hidden_bias: npt.NDArray[np.float32]
-    output_weight: npt.NDArray[np.float32]
-    output_bias: npt.NDArray[np.float32]
-    contig_mean: npt.NDArray[np.float32]
-    contig_scale: npt.NDArray[np.float32]
-    contig_weight: npt.NDArray[np.float32]
-    contig_bias: npt.NDArray[np.float32]
+    hidden_bias: Rows
+    output_weight: Rows
+    output_bias: Rows
+    contig_mean: Rows
+    contig_scale: Rows
+    contig_weight: Rows
+    contig_bias: Rows
     requirements: Requirements
 
-    def protein_log_odds(self, inputs: npt.NDArray[np.float32]) -> Floats:
+    def protein_log_odds(self, inputs: Rows) -> Floats:
         """Return the log-odds of proteins for viral, float64 [proteins], both labels taken as equally frequent.
 
         Args:
@@ -96,7 +95,7 @@ def false_shares(posterior: Floats) -> Floats:
     return np.asarray(shares[last])
 
 
-def protein_inputs(embedding: npt.NDArray[np.float32], proteins: pd.DataFrame) -> npt.NDArray[np.float32]:
+def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     """Return what the networks see of proteins, float32 [proteins, layers x embed_dim + 1].
 
     The mean embedding of the protein, of a frame that of its group, layers side by side; and the log of its residues.
@@ -110,9 +109,7 @@ def protein_inputs(embedding: npt.NDArray[np.float32], proteins: pd.DataFrame) -
     return np.column_stack([group_means(flat, proteins), residues])
 
 
-def standardise(
-    inputs: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def standardise(inputs: Rows, mean: Rows, scale: Rows) -> Rows:
     """Return inputs in units of their spread around the mean, cut to +-6."""
     return np.asarray(np.clip((inputs - mean) / scale, -CLAMP, CLAMP), np.float32)
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from virnucpro.data.arrays import Floats, Integers, Mask
 
 SHORTEST = 1_500  # bases of a contig; calls of shorter ones are not evaluated
 RESAMPLES = 1000
@@ -67,20 +68,20 @@ def count_by_kind(contigs: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def found_at(rate: float, log_odds: npt.NDArray[np.float64], viral: npt.NDArray[np.int64]) -> float:
+def found_at(rate: float, log_odds: Floats, viral: Integers) -> float:
     """Return the proportion of viral contigs found at a threshold which at most this rate of cellular ones pass."""
     false, found, _ = roc_curve(viral, log_odds, drop_intermediate=False)
     return float(found[false <= rate][-1])
 
 
-def proportion(hits: npt.NDArray[np.bool_]) -> dict[str, float]:
+def proportion(hits: Mask) -> dict[str, float]:
     """Return the proportion of hits with its exact 95 % interval (Clopper & Pearson 1934), and their count."""
     test = binomtest(int(hits.sum()), len(hits))
     low, high = test.proportion_ci(method="exact")
     return {"value": round(test.statistic, 4), "low": round(low, 4), "high": round(high, 4), "count": test.k}
 
 
-def reliability(score: npt.NDArray[np.float64], viral: npt.NDArray[np.int64], bins: int = 10) -> pd.DataFrame:
+def reliability(score: Floats, viral: Integers, bins: int = 10) -> pd.DataFrame:
     """Return a row for each bin of scores with contigs in it: mean `score`, proportion `viral`, number of `contigs`."""
     proportions, means = calibration_curve(viral, score, n_bins=bins)
     contigs = np.bincount(np.digitize(score, np.linspace(0, 1, bins + 1)[1:-1], right=True))

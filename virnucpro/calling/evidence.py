@@ -6,8 +6,9 @@ group count as evidence: the others are seldom translated. Every gene counts.
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+
+from virnucpro.data.arrays import Floats, Rows
 
 EVIDENCE = ["sum_by_root", "mean"]  # columns that a classifier sees
 
@@ -26,7 +27,7 @@ def describe_groups(proteins: pd.DataFrame) -> pd.DataFrame:
     return proteins.assign(group_residues=group_residues, counts=group_residues == longest)
 
 
-def group_means(embedding: npt.NDArray[np.float32], proteins: pd.DataFrame) -> npt.NDArray[np.float32]:
+def group_means(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     """Return the mean embedding over all residues of each protein's group, float32 [proteins, numbers].
 
     Args:
@@ -40,7 +41,7 @@ def group_means(embedding: npt.NDArray[np.float32], proteins: pd.DataFrame) -> n
     return np.asarray(total / proteins["group_residues"].to_numpy(np.float32)[:, None])
 
 
-def evidence_of_contigs(proteins: pd.DataFrame, log_odds: npt.NDArray[np.float64]) -> pd.DataFrame:
+def evidence_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
     """Return a row a contig, in the order of the proteins, with the contig as index.
 
     Columns: of the proteins that count, `sum_by_root`, the sum of their log-odds over the square root of their number,

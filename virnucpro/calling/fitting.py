@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from virnucpro.calling.classifier import Floats, standardise
+from virnucpro.calling.classifier import standardise
+from virnucpro.data.arrays import Floats, Integers, Mask, Rows
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,6 @@ BATCH = 512
 MOST_EPOCHS = 40
 PATIENCE = 5  # epochs without a lower loss on the groups held out
 REGULARISATION = 0.1  # scikit-learn's C of the regressions
-
-Rows = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

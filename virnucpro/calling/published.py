@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from virnucpro.calling.requirements import Requirements, as_metadata, describe_published, read_requirements
+from virnucpro.data.arrays import Floats, Rows
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
-
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.float32]
 
 CHUNK_COLUMNS = ["tier", "chunks", "viral_chunks", "other_chunks", "unclear_chunks"]  # of contigs.tsv
 
@@ -245,7 +242,7 @@ def _tensors(loaded: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _check_shapes(arrays: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
+def _check_shapes(arrays: dict[str, Rows], path: Path) -> None:
     hidden = len(arrays["hidden_bias"]) if arrays["hidden_bias"].ndim == 1 else -1
     inputs = arrays["hidden_weight"].shape[-1]
     for name, array in arrays.items():

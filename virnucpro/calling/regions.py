@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from virnucpro.data.arrays import Floats
 from virnucpro.proteins.table import spans_of
-
-Floats = npt.NDArray[np.float64]
 
 BOUND = 4.0  # log-odds of a gene beyond it are cut, so that no gene makes a region by itself
 LEAST_GENES = 5  # of a provirus

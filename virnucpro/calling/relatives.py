@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from itertools import compress
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+
+from virnucpro.data.arrays import Integers, Mask
 
 K = 7  # residues; two unrelated proteins of 300 have one in common about once in ten thousand pairs
 KNOWN = 0.3  # share of a protein's k-mers from which it is taken for a virus's
@@ -20,7 +21,7 @@ CLOSE = 0.05  # share of a fragment's k-mers from which it is close to the test
 
 _POWERS = 27 ** np.arange(K, dtype=np.int64)
 
-Kmers = npt.NDArray[np.int64]
+Kmers = Integers
 
 
 def kmers_of(sequence: str) -> Kmers:
@@ -56,7 +57,7 @@ def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequ
     }
 
 
-def _shared(kmers: Sequence[Kmers], of: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> Kmers:
+def _shared(kmers: Sequence[Kmers], of: Mask, among: Mask) -> Kmers:
     """Return how many k-mers of some proteins others have too, int64 [proteins]; 0 for all but those."""
     known = np.unique(np.concatenate([np.empty(0, np.int64), *compress(kmers, among)]))
     shared = np.zeros(len(kmers), np.int64)

@@ -10,20 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from virnucpro.calling.classifier import Classifier, Floats, probability, protein_inputs
+from virnucpro.calling.classifier import Classifier, probability, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
-from virnucpro.calling.fitting import (
-    ContigFit,
-    Integers,
-    Mask,
-    ProteinFit,
-    Rows,
-    deal_groups,
-    fit_contigs,
-    fit_proteins,
-    group_weights,
-)
+from virnucpro.calling.fitting import ContigFit, ProteinFit, deal_groups, fit_contigs, fit_proteins, group_weights
 from virnucpro.calling.requirements import Requirements
+from virnucpro.data.arrays import Floats, Integers, Mask, Rows
 
 FALSE_CALLS = 0.017  # of the cellular contigs in cross-validation: so many may be called viral
 DOUBTFUL = 0.02  # of all contigs in cross-validation: so many are left unresolved

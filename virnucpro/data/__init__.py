@@ -4,19 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from virnucpro.data.budget import calculate_token_budget
     from virnucpro.data.collation import PackedBatch, VarlenCollator
     from virnucpro.data.packing import GreedyPacker
+    from virnucpro.encoders.memory import calculate_token_budget
 
 __all__ = ["GreedyPacker", "PackedBatch", "VarlenCollator", "calculate_token_budget"]
 
-_MODULES = {"calculate_token_budget": "budget", "GreedyPacker": "packing"} | dict.fromkeys(
-    ("PackedBatch", "VarlenCollator"), "collation"
-)
+_MODULES = {
+    "calculate_token_budget": "virnucpro.encoders.memory",
+    "GreedyPacker": "virnucpro.data.packing",
+    "PackedBatch": "virnucpro.data.collation",
+    "VarlenCollator": "virnucpro.data.collation",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Late, since NumPy takes longer to load than the command line may take to answer.
     if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

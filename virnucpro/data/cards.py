@@ -7,7 +7,6 @@ from typing import Any, Literal, TypedDict, cast
 
 import fastjsonschema
 
-from virnucpro.data.budget import ModelMemory, estimate_gated_memory, estimate_memory
 from virnucpro.data.provenance import RECORDS, checked_input
 from virnucpro.errors import UserError
 
@@ -74,14 +73,6 @@ _BUDGET = {
 def read_model_card(path: Path) -> ModelCard:
     """Read model.json; a UserError says that it is missing, damaged, or something else."""
     return cast(ModelCard, _read(path, "fetch_model"))
-
-
-def memory_of_model(card: ModelCard, bytes_per_number: int) -> ModelMemory:
-    """Return what a model's weights and activations take on a device, estimated from its sizes."""
-    layers, embed_dim = card["layers"], card["embed_dim"]
-    if card["architecture"] == "DNABERT-S":
-        return estimate_gated_memory(layers, embed_dim, card["feed_forward"], bytes_per_number)
-    return estimate_memory(layers, embed_dim, bytes_per_number)
 
 
 def read_token_budget(path: Path) -> TokenBudget:

@@ -5,19 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from virnucpro.data.arrays import Integers
 from virnucpro.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-    from virnucpro.encoders.encoder import Tokenizer
-
 FILLED_TO = 64  # oneDNN keeps some 3 MB of kernels for every number of tokens that it meets, so let it meet few
 SHARES = (4, 2, 1)  # a compiled forward's batches have a quarter, half or all of the token budget
+
+
+class Tokenizer(Protocol):
+    """Turns sequences of letters into token ids.
+
+    Attributes:
+        padding: id of the token that fills a batch up.
+        special_tokens: tokens that a sequence has beside those of its letters.
+        before: special tokens before the letters that pooling leaves out.
+        after: special tokens after the letters that pooling leaves out.
+    """
+
+    padding: int
+    special_tokens: int
+    before: int
+    after: int
+
+    def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
+        """Tokenise the sequences of a bin, none of them empty.
+
+        Args:
+            ids: names of the sequences, for messages.
+            sequences: their letters.
+
+        Returns:
+            The token ids of all sequences, special tokens included, one sequence after another, int64 [tokens]; and
+            how many each sequence has.
+
+        Raises:
+            UserError: a sequence has a letter without a token.
+        """
 
 
 class BatchShape(NamedTuple):
@@ -124,18 +154,14 @@ class VarlenCollator:
     that are pooled, counted from the first that is no special token; without it all are pooled.
 
     Args:
-        tokenizer: makes the tokens; that of ESM-2 unless told.
+        tokenizer: makes the tokens.
         shapes: a batch is filled up to the first of these that holds it; without one, to a multiple of 64 tokens.
 
     Raises:
         UserError: a sequence is empty, or has a letter that the tokenizer lacks.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None = None, shapes: Sequence[BatchShape] = ()) -> None:
-        if tokenizer is None:
-            from virnucpro.encoders.alphabet import ESM2Tokenizer
-
-            tokenizer = ESM2Tokenizer()
+    def __init__(self, tokenizer: Tokenizer, shapes: Sequence[BatchShape] = ()) -> None:
         self.tokenizer = tokenizer
         self.shapes = shapes
 

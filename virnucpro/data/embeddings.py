@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro import __version__
+from virnucpro.data.arrays import Integers, Rows
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
-
-Rows = npt.NDArray[np.float32]
 
 
 @contextmanager
@@ -109,9 +108,7 @@ class EmbeddingFile:
             with h5py.File(self.path, "r") as file:
                 embedding = file["embedding"]
                 self.ids: list[str] = file["id"].asstr()[:].tolist()
-                self.begins: npt.NDArray[np.int64] = (
-                    file["begin"][:] if "begin" in file else np.zeros(len(self.ids), np.int64)
-                )
+                self.begins: Integers = file["begin"][:] if "begin" in file else np.zeros(len(self.ids), np.int64)
                 self.description = EmbeddingDescription.from_json(json.loads(file.attrs["description"]))
                 self.row_shape = self.description.row_shape
                 if embedding.shape[1:] != self.row_shape:
@@ -119,7 +116,7 @@ class EmbeddingFile:
                 rows, self._offset = len(embedding), embedding.id.get_offset()
                 self.has_residues = "residue_start" in file
                 if self.has_residues:
-                    self._residue_start: npt.NDArray[np.int64] = file["residue_start"][:]
+                    self._residue_start: Integers = file["residue_start"][:]
                     self._residue_offset = file["residue_embedding"].id.get_offset()
         except FileNotFoundError:
             raise UserError(f"{path}: no such file of embeddings") from None
@@ -145,7 +142,7 @@ class EmbeddingFile:
         return np.asarray(self._map(self._residue_offset, int(self._residue_start[-1]))[begin:end])
 
     @property
-    def residue_counts(self) -> npt.NDArray[np.int64]:
+    def residue_counts(self) -> Integers:
         """How many residues of each sequence have embeddings, int64 [sequences]."""
         return np.diff(self._residue_start)
 

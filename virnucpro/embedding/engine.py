@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import torch
 
-from virnucpro.data.budget import token_budget, useful_budget
 from virnucpro.data.description import EmbeddingDescription, layer_numbers
 from virnucpro.embedding.store import Store
 from virnucpro.embedding.work import Work
 from virnucpro.encoders.checkpoint import load_encoder, read_checkpoint
 from virnucpro.encoders.devices import DTYPES, lease_device, resolve_precision
-from virnucpro.encoders.memory import device_memory
+from virnucpro.encoders.memory import device_memory, token_budget, useful_budget
 from virnucpro.encoders.runner import AsyncInferenceRunner
 from virnucpro.encoders.weights import find_weights
 from virnucpro.errors import UserError

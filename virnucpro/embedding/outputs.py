@@ -8,8 +8,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from virnucpro.data.arrays import Rows
 from virnucpro.data.description import EmbeddingDescription
-from virnucpro.data.embeddings import Rows, new_embedding_file
+from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.files import atomic_path
 from virnucpro.embedding.proteins import pool_proteins
 from virnucpro.embedding.store import Store

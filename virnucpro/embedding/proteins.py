@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from virnucpro.data.embeddings import Rows
+from virnucpro.data.arrays import Rows
 from virnucpro.data.packing import MAX_SEQUENCE_LENGTH
 from virnucpro.data.records import clean_protein, read_proteins
 from virnucpro.embedding.engine import Engine, choose_engine, open_store, run_engine

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.data.embeddings import Rows
+from virnucpro.data.arrays import Rows
 from virnucpro.embedding.work import Work
 from virnucpro.errors import UserError
 

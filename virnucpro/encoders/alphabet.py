@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from virnucpro.data.arrays import Integers
 from virnucpro.errors import UserError
 
 BOS, PAD, EOS, UNKNOWN = range(4)
@@ -24,8 +24,8 @@ class ESM2Tokenizer:
     before = 1
     after = 1
 
-    def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[int]]:
-        """Tokenise proteins; see `virnucpro.encoders.encoder.Tokenizer`."""
+    def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
+        """Tokenise proteins; see `virnucpro.data.collation.Tokenizer`."""
         lengths = [len(sequence) + self.special_tokens for sequence in sequences]
         ends = np.cumsum(lengths)
         # A letter that is not ASCII becomes a question mark, which is refused like any other.

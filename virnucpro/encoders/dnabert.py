@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from virnucpro.data.budget import ModelMemory, estimate_gated_memory
 from virnucpro.data.cards import Architecture
 from virnucpro.data.collation import PackedBatch
 from virnucpro.encoders.attention import attend_with_bias
 from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer
 from virnucpro.encoders.linear import Linear
+from virnucpro.encoders.memory import ModelMemory, estimate_gated_memory
 
 EPSILON = 1e-12  # of all norms
 

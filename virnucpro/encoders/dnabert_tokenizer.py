@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from virnucpro.data.arrays import Integers
 from virnucpro.encoders.names import TOKENIZER
 from virnucpro.errors import UserError
 
@@ -49,8 +49,8 @@ class DNABERTTokenizer:
         """Return the tokenizer that lies beside a checkpoint."""
         return cls(checkpoint.with_name(TOKENIZER))
 
-    def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[int]]:
-        """Tokenise DNA; see `virnucpro.encoders.encoder.Tokenizer`. Unknown letters, as N, are a token each, [UNK]."""
+    def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
+        """Tokenise DNA; see `virnucpro.data.collation.Tokenizer`. Unknown letters, as N, are a token each, [UNK]."""
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(sequences))]
         lengths = [len(tokens) for tokens in encoded]
         return np.fromiter((token for tokens in encoded for token in tokens), np.int64, sum(lengths)), lengths

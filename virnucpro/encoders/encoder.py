@@ -1,45 +1,12 @@
 """What the rest of the package needs of an encoder: a model that embeds sequences, such as ESM-2."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from virnucpro.data.budget import ModelMemory
-from virnucpro.data.collation import PackedBatch
-
-
-class Tokenizer(Protocol):
-    """Turns sequences of letters into token ids.
-
-    Attributes:
-        padding: id of the token that fills a batch up.
-        special_tokens: tokens that a sequence has beside those of its letters.
-        before: special tokens before the letters that pooling leaves out.
-        after: special tokens after the letters that pooling leaves out.
-    """
-
-    padding: int
-    special_tokens: int
-    before: int
-    after: int
-
-    def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[int]]:
-        """Tokenise the sequences of a bin, none of them empty.
-
-        Args:
-            ids: names of the sequences, for messages.
-            sequences: their letters.
-
-        Returns:
-            The token ids of all sequences, special tokens included, one sequence after another, int64 [tokens]; and
-            how many each sequence has.
-
-        Raises:
-            UserError: a sequence has a letter without a token.
-        """
+from virnucpro.data.collation import PackedBatch, Tokenizer
+from virnucpro.encoders.memory import ModelMemory
 
 
 class Sizes(Protocol):

@@ -12,12 +12,12 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from virnucpro.data.budget import ModelMemory, estimate_memory
 from virnucpro.data.cards import Architecture
 from virnucpro.data.collation import PackedBatch
 from virnucpro.encoders.alphabet import VOCABULARY, ESM2Tokenizer
 from virnucpro.encoders.attention import Attention, flash_attention, varlen_attention
 from virnucpro.encoders.linear import Linear
+from virnucpro.encoders.memory import ModelMemory, estimate_memory
 
 # In training 15 % of the tokens were chosen and 80 % of these masked. Without masks, token embeddings are scaled down
 # to what they were on average then.

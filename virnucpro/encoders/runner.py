@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from virnucpro.data.arrays import Rows
 from virnucpro.data.collation import FILLED_TO, BatchShape, PackedBatch, VarlenCollator
 from virnucpro.data.description import layer_numbers
-from virnucpro.data.embeddings import Rows
 from virnucpro.encoders.compiled import StaticForward
 from virnucpro.encoders.encoder import Encoder
 from virnucpro.errors import UserError

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from virnucpro.data.arrays import Rows
 from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.data.description import EmbeddingDescription
-from virnucpro.data.embeddings import Rows, new_embedding_file
+from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest, tokens_of
 from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, write_provenance
 from virnucpro.encoders.checkpoint import load_encoder

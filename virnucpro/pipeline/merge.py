@@ -16,8 +16,9 @@ import pandas as pd
 
 from virnucpro import __version__
 from virnucpro.calling import CALL_FILES
+from virnucpro.data.arrays import Rows
 from virnucpro.data.description import NUCLEOTIDES, EmbeddingDescription
-from virnucpro.data.embeddings import EmbeddingFile, Rows, new_embedding_file
+from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.data.provenance import (
     RECORDS,
     Provenance,

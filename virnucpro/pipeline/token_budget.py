@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 
-from virnucpro.data.budget import MARGIN, token_budget, useful_budget
-from virnucpro.data.cards import TokenBudget, memory_of_model, read_model_card
+from virnucpro.data.cards import TokenBudget, read_model_card
 from virnucpro.data.files import write_text
 from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, write_provenance
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
-from virnucpro.encoders.memory import device_memory
+from virnucpro.encoders.memory import MARGIN, device_memory, memory_of_model, token_budget, useful_budget
 
 logger = logging.getLogger(__name__)
 

@@ -1,10 +1,11 @@
 """Chunks of contigs, exactly those of the original VirNucPro (Li et al. 2025, doi 10.1093/bib/bbaf224)."""
 
 import numpy as np
-import numpy.typing as npt
+
+from virnucpro.data.arrays import Integers
 
 
-def chunk_spans(length: int, chunk_size: int) -> npt.NDArray[np.int64]:
+def chunk_spans(length: int, chunk_size: int) -> Integers:
     """Return the half-open spans of a contig's chunks, int64 [chunks, 2], in bp from the contig's start.
 
     There are ceil(length / chunk_size) chunks, which overlap so as to end with the contig. The original divides the

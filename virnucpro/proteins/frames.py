@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import bdtrc
 
+from virnucpro.data.arrays import Integers
 from virnucpro.proteins.chunking import chunk_spans
 from virnucpro.proteins.translation import Frame, open_frames, stop_codons
 
@@ -20,7 +20,7 @@ class ChunkedContig(NamedTuple):
 
     chunk_size: int
     genetic_code: int
-    spans: npt.NDArray[np.int64]
+    spans: Integers
     frames: list[Frame]
 
     @property

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from virnucpro.data.arrays import Integers
 from virnucpro.data.tables import read_table
 
 _HEAD = b"protein\tcontig\tstart\tend\tstrand\tkind\tgenetic_code\tresidues\tpartial\tgroup\tchunk\toffset\n"
@@ -75,7 +75,7 @@ def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:
     return table[list(columns)] if columns else table
 
 
-def first_rows(contigs: "pd.Series[str]") -> npt.NDArray[np.int64]:
+def first_rows(contigs: "pd.Series[str]") -> Integers:
     """Return the number of the first row of each contig, int64 [contigs], of a table sorted by contigs."""
     return np.flatnonzero(contigs != contigs.shift())
 

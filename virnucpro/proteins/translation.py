@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from Bio.Data.CodonTable import unambiguous_dna_by_id
 
+from virnucpro.data.arrays import Integers, Mask
+
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 
 _BASES = "ACGT"
@@ -30,7 +32,7 @@ _DIGIT[list(_BASES.encode())] = range(len(_BASES))
 
 
 @cache
-def _codon_tables(genetic_code: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _codon_tables(genetic_code: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Integers]:
     """Return, for every codon in base 5, its residue on either strand, and what it adds to the three counts."""
     amino_acid = unambiguous_dna_by_id[genetic_code].forward_table
     forward = np.full(125, _DROPPED, np.uint8)
@@ -58,7 +60,7 @@ def stop_codons(genetic_code: int) -> list[str]:
     return list(unambiguous_dna_by_id[genetic_code].stop_codons)
 
 
-def ending_codons(genetic_code: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def ending_codons(genetic_code: int) -> tuple[Mask, Mask]:
     """Return which codons, in base 5, are a stop or have an ambiguous letter, on either strand, bool [125] each."""
     forward, reverse, _ = _codon_tables(genetic_code)
     ended = [np.isin(residue, (ord("*"), _DROPPED)) for residue in (forward, reverse)]
@@ -93,7 +95,7 @@ class Frame(NamedTuple):
     dropped_codons: int
 
 
-def open_frames(bases: bytes, spans: npt.NDArray[np.int64], genetic_code: int = 1) -> Iterator[Frame]:
+def open_frames(bases: bytes, spans: Integers, genetic_code: int = 1) -> Iterator[Frame]:
     """Yield the open frames of chunks, by chunk and then F1 F2 F3 R1 R2 R3.
 
     A frame is open if its protein has no stop and at least one residue. Codons with a letter

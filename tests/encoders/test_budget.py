@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from virnucpro.data import calculate_token_budget
-from virnucpro.data.budget import CPU_TOKEN_BUDGET, STEP, estimate_memory, token_budget, useful_budget
+from virnucpro.encoders.memory import CPU_TOKEN_BUDGET, STEP, estimate_memory, token_budget, useful_budget
 from virnucpro.errors import UserError
 
 GB = 1_000_000_000
