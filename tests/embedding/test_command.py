@@ -1,4 +1,4 @@
-"""virnucpro embed-proteins: formats, layouts, going on after a kill, several processes."""
+"""virnucpro embed-proteins: formats, resuming after a kill, several processes."""
 
 import json
 import os
@@ -10,15 +10,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet
 import pytest
 import torch
 
 from tests.conftest import ROOT
 from tests.workflow.project import wait_for
 from virnucpro.embedding import engine as engines
-from virnucpro.embedding.engine import choose_engine, open_store, run_engine_on_all_devices
-from virnucpro.embedding.proteins import plan, pool_proteins, read_sequences
+from virnucpro.embedding.engine import choose_engine, open_store, run_engine
+from virnucpro.embedding.progress import Progress
+from virnucpro.embedding.proteins import read_sequences
+from virnucpro.embedding.work import plan_work
 
 OfResidues = list[npt.NDArray[np.float64]]
 TOLERANCE = {"rtol": 0, "atol": 2e-6}
@@ -39,10 +40,10 @@ def run(*arguments: str | Path, folder: Path) -> str:
     return err
 
 
-def test_three_formats_hold_the_same(
+def test_both_formats_hold_the_same(
     fasta: Path, model: str, proteins: dict[str, str], of_residues: OfResidues, tmp_path: Path
 ) -> None:
-    for ending in ("h5", "npz", "parquet"):
+    for ending in ("h5", "npz"):
         said = run(fasta, f"x.{ending}", "--model", model, "--token-budget", "512", folder=tmp_path)
         assert said == f"virnucpro: x.{ending}: the embeddings of 100 proteins\n"
     with h5py.File(tmp_path / "x.h5") as file:
@@ -54,21 +55,14 @@ def test_three_formats_hold_the_same(
         assert arrays["ids"].tolist() == list(proteins)
         np.testing.assert_array_equal(arrays["embeddings"], embeddings)
         assert json.loads(str(arrays["description"]))["pooling"] == "mean"
-    table = pyarrow.parquet.read_table(tmp_path / "x.parquet")
-    assert table.column("id").to_pylist() == list(proteins)
-    np.testing.assert_array_equal(np.array(table.column("embedding").to_pylist(), np.float32), embeddings)
-    assert b"tiny" in table.schema.metadata[b"description"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["proteins.faa", "x.h5", "x.npz", "x.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["proteins.faa", "x.h5", "x.npz"]
 
 
-def test_residues_and_a_dataset_a_protein(
-    fasta: Path, model: str, proteins: dict[str, str], of_residues: OfResidues, tmp_path: Path
-) -> None:
+def test_residues(fasta: Path, model: str, of_residues: OfResidues, tmp_path: Path) -> None:
     shared = ("--model", model, "--token-budget", "512", "--per-residue")
     run(fasta, "x.h5", *shared, folder=tmp_path)
     run(fasta, "x.npz", *shared, folder=tmp_path)
-    run(fasta, "y.h5", *shared, "--layout", "proteins", folder=tmp_path)
-    run(fasta, "z.h5", "--model", model, "--layers", "1", "2", "--layout", "proteins", folder=tmp_path)
+    run(fasta, "z.h5", "--model", model, "--layers", "1", "2", folder=tmp_path)
     with h5py.File(tmp_path / "x.h5") as file, np.load(tmp_path / "x.npz") as arrays:
         starts = file["residue_start"][:]
         np.testing.assert_array_equal(arrays["residue_start"], starts)
@@ -76,21 +70,15 @@ def test_residues_and_a_dataset_a_protein(
         for row, expected in enumerate(of_residues):
             found = file["residue_embedding"][starts[row] : starts[row + 1]]
             np.testing.assert_allclose(found, expected, **TOLERANCE)
-    with h5py.File(tmp_path / "y.h5") as file:
-        assert set(file) == set(proteins)
-        for name, expected in zip(proteins, of_residues, strict=True):
-            np.testing.assert_allclose(file[name][:], expected, **TOLERANCE)
     with h5py.File(tmp_path / "z.h5") as file:
-        assert file["p5"].shape == (2, 32)
-        np.testing.assert_allclose(file["p5"][1], of_residues[5].mean(axis=0), **TOLERANCE)
+        assert file["embedding"].shape == (100, 2, 32)
+        np.testing.assert_allclose(file["embedding"][5, 1], of_residues[5].mean(axis=0), **TOLERANCE)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("p.faa", "x.txt"), "x.txt: the name must end in .h5, .npz or .parquet"),
-        (("p.faa", "x.npz", "--layout", "proteins"), "x.npz: layout proteins is one of .h5 files"),
-        (("p.faa", "x.parquet", "--per-residue"), "x.parquet: residues go into a .h5 or .npz file"),
+        (("p.faa", "x.txt"), "x.txt: the name must end in .h5 or .npz"),
         (("absent.faa", "x.h5"), "absent.faa: no such file"),
     ],
 )
@@ -102,14 +90,12 @@ def test_what_is_refused(arguments: tuple[str, ...], message: str, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["p.faa"]
 
 
-def test_ids_that_hdf5_takes_for_folders(model: str, tmp_path: Path) -> None:
+def test_ids_with_slashes_and_empty_records(model: str, tmp_path: Path) -> None:
     (tmp_path / "p.faa").write_text(">a/1-3\nMKV\n>a\nMKVV\n>none\n\n")
-    process = start("p.faa", "x.h5", "--model", model, "--layout", "proteins", folder=tmp_path)
-    _, err = process.communicate()
-    assert process.returncode == 1
-    assert "virnucpro: warning: p.faa: record none is empty and is left out\n" in err
-    assert "error: a: HDF5 takes / for the border of a folder, and that is another protein" in err
-    assert not (tmp_path / "x.h5").exists()
+    said = run("p.faa", "x.h5", "--model", model, folder=tmp_path)
+    assert "virnucpro: warning: p.faa: record none is empty and is left out\n" in said
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert file["id"].asstr()[:].tolist() == ["a/1-3", "a"]
 
 
 def test_a_kill_loses_only_what_was_being_embedded(fasta: Path, model: str, tmp_path: Path) -> None:
@@ -143,13 +129,13 @@ def test_a_kill_loses_only_what_was_being_embedded(fasta: Path, model: str, tmp_
     assert len(first) < len(store)
     run(many, "y.h5", *shared, folder=tmp_path)
     ids, sequences = read_sequences(many)
-    work = plan(choose_engine(model, [-1], True, "cpu", "auto", 1024, 1022, "cut"), ids, sequences)
-    piece = work.groups[done.index(1)][0][0]
-    store[piece] = 7
+    work = plan_work(ids, sequences, 1024, 1022, "cut")
+    row = work.groups[done.index(1)][0][0]
+    store[row] = 7
     store.base.flush()
     run(many, "x.h5", *shared, folder=tmp_path)
     with h5py.File(tmp_path / "x.h5") as resumed, h5py.File(tmp_path / "y.h5") as whole:
-        marked = [row for row, pieces in enumerate(work.pieces_of) if pieces == [piece]]
+        marked = np.flatnonzero(work.rows == row)
         assert (resumed["embedding"][marked] == 7).all()
         others = np.setdiff1d(np.arange(len(ids)), marked)
         np.testing.assert_array_equal(resumed["embedding"][:][others], whole["embedding"][:][others])
@@ -174,20 +160,19 @@ def test_several_processes_do_the_same_as_one(
 ) -> None:
     ids, sequences = read_sequences(fasta)
     engine = choose_engine(model, [-1], True, "auto", "float32", 256, 1022, "cut")
-    work = plan(engine, ids, sequences)
+    work = plan_work(ids, sequences, 256, 1022, "cut")
     assert len(work.groups) > 2
-    stores, tokens = [], []
+    stores, done = [], []
     # A second device, but for the processes that are started for the two: these see none, and take the CPU.
     monkeypatch.setattr(engines.torch.cuda, "device_count", lambda: 2)
     for device in ("cpu", "auto"):
         folder = tmp_path / device
         folder.mkdir()
-        counted: list[int] = []
-        run_engine_on_all_devices(engine._replace(device=device), work, folder, counted.append)
-        stores.append(open_store(engine, work, folder))
-        tokens.append(sum(counted))
-    assert tokens == [sum(work.tokens_of_groups)] * 2
-    for store in stores:
-        assert store.done.all()
-    np.testing.assert_array_equal(pool_proteins(work, stores[0]), pool_proteins(work, stores[1]))
+        progress = Progress(device, 0, 0, for_person=True)
+        stores.append(run_engine(engine._replace(device=device), work, folder, progress.advance))
+        done.append((progress.tokens_done, progress.bins_done))
+        assert open_store(engine, work, folder)[1].all()
+    bins = [rows for group in work.groups for rows in group]
+    assert done == [(sum(map(work.tokens, bins)), len(bins))] * 2
+    np.testing.assert_array_equal(work.means(stores[0]), work.means(stores[1]))
     np.testing.assert_array_equal(stores[0].residues, stores[1].residues)

@@ -13,7 +13,7 @@ import virnucpro
 from tests import oracle
 from tests.conftest import ROOT
 from virnucpro import embed_proteins
-from virnucpro.data.windows import overlapping_windows
+from virnucpro.embedding.pieces import overlapping_windows
 from virnucpro.errors import UserError
 
 OfResidues = list[npt.NDArray[np.float64]]
@@ -80,7 +80,7 @@ def test_nothing_gives_nothing(model: str) -> None:
         ("absent.faa", {}, r"^absent\.faa: no such file$"),
         (["MKV"], {"layers": [3]}, "no layer 3"),
         (["MKV"], {"device": "gpu"}, "torch sees no CUDA device"),
-        (["M" * 50], {"token_budget": 51}, "token_budget 51 is smaller than a sequence of 52 tokens"),
+        (["M" * 50], {"token_budget": 51}, "token_budget 51 is smaller than sequence 0 with its 52 tokens"),
         (["MKV"], {"model": "esm3"}, "'esm3' is no file"),
     ],
 )

@@ -14,9 +14,9 @@ from tests import oracle
 from tests.pipeline.conftest import Sample
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.data.provenance import read_provenance, write_provenance
-from virnucpro.data.windows import overlapping_windows
+from virnucpro.embedding import pieces
+from virnucpro.embedding.pieces import overlapping_windows
 from virnucpro.errors import UserError
-from virnucpro.pipeline import merge as stage
 
 
 def all_rows(file: EmbeddingFile) -> np.ndarray:
@@ -184,6 +184,6 @@ def test_blocks_make_no_difference(
     sample.prepare(proteins | {"windows": random_protein(150), "last": random_protein(9)})
     sample.pack(long_proteins="windows")
     whole = all_rows(sample.embed_and_merge())
-    monkeypatch.setattr(stage, "BLOCK_BYTES", 3 * 4 * 32)  # three proteins
+    monkeypatch.setattr(pieces, "BLOCK_BYTES", 3 * 4 * 32)  # three proteins
     np.testing.assert_array_equal(all_rows(sample.merge()), whole)
     assert len(np.unique(whole, axis=0)) == len(whole) - 3, "all but the duplicates differ"

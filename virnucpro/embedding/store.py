@@ -1,66 +1,74 @@
-"""Where the embeddings of pieces are kept until all are there: in memory, or in files that outlive a kill."""
+"""Embeddings of sequences until all are there: in memory, or in files that survive a kill."""
 
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from virnucpro.data.arrays import Rows
-from virnucpro.embedding.work import Work
+from virnucpro.data.arrays import Integers, Rows
+from virnucpro.encoders.runner import AsyncInferenceRunner
 from virnucpro.errors import UserError
 
 
-class Store:
-    """Embeddings of pieces, which several processes may fill.
+class Store(NamedTuple):
+    """Embeddings of sequences, which several processes may fill.
 
     Attributes:
-        means: float32 [pieces, *row_shape].
-        residues: of all residues that count, float32 [residues, *row_shape], or None.
-        start: where each piece's residues start, int64 [pieces + 1].
-        done: which groups are there, bool [groups].
+        means: float32 [sequences, *row_shape].
+        residues: of all pooled residues, float32 [residues, *row_shape], an array or a dataset of HDF5; or None.
+        start: first residue of each sequence, and the number of residues, int64 [sequences + 1].
     """
 
-    def __init__(self, work: Work, row_shape: tuple[int, ...], per_residue: bool, folder: Path | None = None) -> None:
-        """Open the files in a folder, made where they are missing; or take memory, without a folder."""
-        self.start = np.cumsum([0, *work.counted], dtype=np.int64)
-        self._folder = folder
-        self.means: Rows = self._array("means", np.float32, (len(work.pieces), *row_shape))
-        self.residues: Rows | None = None
-        if per_residue:
-            self.residues = self._array("residues", np.float32, (int(self.start[-1]), *row_shape))
-        self.done: npt.NDArray[np.bool_] = self._array("done", np.bool_, (len(work.groups),))
+    means: Rows
+    residues: Any
+    start: Integers
 
-    def write(self, pieces: list[int], means: Rows, residues: Rows | None) -> None:
-        """Take in the embeddings of a bin's pieces, and of their residues, which lie end to end."""
-        self.means[pieces] = means
-        if self.residues is not None and residues is not None:
-            taken = 0
-            for piece in pieces:
-                begin, end = self.start[piece : piece + 2]
-                self.residues[begin:end] = residues[taken : taken + end - begin]
-                taken += end - begin
+    def fill(
+        self,
+        runner: AsyncInferenceRunner,
+        bins: Sequence[Integers],
+        sequence: Callable[[int], Mapping[str, Any]],
+    ) -> Iterator[Integers]:
+        """Embed bins of sequences, and yield each bin when it is done.
 
-    def finish(self, group: int) -> None:
-        """Note that all bins of a group are there, once they are on the disk."""
+        Args:
+            runner: embeds them.
+            bins: the rows of the sequences of each bin.
+            sequence: returns the sequence of a row as the collator takes it.
+        """
+        embedded_bins = runner.run([sequence(int(row)) for row in rows] for rows in bins)
+        for rows, embedded in zip(bins, embedded_bins, strict=True):
+            self.means[rows] = embedded.embeddings
+            if embedded.residues is not None:
+                taken = 0
+                for row in rows:
+                    begin, end = self.start[row : row + 2]
+                    self.residues[begin:end] = embedded.residues[taken : taken + end - begin]
+                    taken += end - begin
+            yield rows
+
+    def flush(self) -> None:
+        """Put what is in files on the disk."""
         for array in (self.means, self.residues):
             if isinstance(array, np.memmap):
                 array.flush()
-        self.done[group] = True
 
-    def _array(self, name: str, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        if self._folder is None or not np.prod(shape):
-            return np.zeros(shape, dtype)
-        path = self._folder / name
-        if not path.exists():
-            with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        return np.memmap(path, dtype, "r+", shape=shape)
+
+def array_in(folder: Path | None, name: str, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return an array in a file of a folder, zeros where it is new; in memory without a folder."""
+    if folder is None or not np.prod(shape):
+        return np.zeros(shape, dtype)
+    path = folder / name
+    if not path.exists():
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype, "r+", shape=shape)
 
 
 @contextmanager
@@ -68,11 +76,11 @@ def kept_beside(output: Path, digest: str) -> Iterator[Path]:
     """Yield a folder beside an output for embeddings, with those left there of the same work; remove it at last.
 
     Args:
-        output: the file to be.
+        output: the file to be written.
         digest: of the work.
 
     Raises:
-        UserError: another process is at the same output.
+        UserError: another process is writing the same output.
     """
     folder = output.parent / f".{output.name}.begun"
     folder.mkdir(parents=True, exist_ok=True)

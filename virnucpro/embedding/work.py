@@ -1,114 +1,105 @@
-"""What is to be embedded: proteins as pieces that run through the model, in bins."""
+"""Proteins in memory as work for an encoder: distinct pieces in bins."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from virnucpro.data.packing import first_fit_decreasing, warn_truncated
-from virnucpro.data.windows import overlapping_windows
+from virnucpro.data.arrays import Integers, Rows
+from virnucpro.data.packing import warn_truncated
+from virnucpro.embedding.pieces import Pieces, cut_proteins, digest_pieces, mean_of_pieces, pack_bins
+from virnucpro.embedding.store import Store
+from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.errors import UserError
 
-BINS = 8  # of a group, which is embedded again as a whole where a run is interrupted
+BINS = 8  # of a group, which is embedded again as a whole if the run is interrupted
 
 
-class Piece(NamedTuple):
-    """Residues that run through the model as one sequence, and the half-open span of them that counts."""
-
-    sequence: str
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Work:
-    """Proteins to be embedded.
+class Work(NamedTuple):
+    """Proteins to be embedded. Equal pieces share one row of the embeddings.
 
     Attributes:
-        ids: of the proteins.
-        pieces: what runs through the model; equal ones are there once.
-        tokens: of each piece, int64 [pieces].
-        pieces_of: numbers of each protein's pieces, in their order along it.
-        groups: of bins of numbers of pieces.
+        ids, sequences: of the proteins.
+        pieces: of the proteins.
+        rows: row of each piece's embedding, int64 [pieces].
+        piece: first piece of each row, int64 [rows].
+        groups: groups of bins of rows.
     """
 
     ids: list[str]
-    pieces: list[Piece]
-    tokens: npt.NDArray[np.int64]
-    pieces_of: list[list[int]]
-    groups: list[list[list[int]]]
-
-    @property
-    def counted(self) -> npt.NDArray[np.int64]:
-        """Residues of each piece that count, int64 [pieces]."""
-        return np.array([piece.end - piece.begin for piece in self.pieces], np.int64)
-
-    @property
-    def tokens_of_groups(self) -> list[int]:
-        """Tokens of each group."""
-        return [sum(int(self.tokens[pieces].sum()) for pieces in bins) for bins in self.groups]
+    sequences: list[str]
+    pieces: Pieces
+    rows: Integers
+    piece: Integers
+    groups: list[list[Integers]]
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that is to be embedded, and in which bins, in hex."""
         digest = hashlib.sha256()
-        for part in (self.ids, self.pieces, self.pieces_of, self.groups):
-            for item in part:
-                digest.update(repr(item).encode())
+        for text in (*self.ids, *self.sequences, *(rows.tolist() for group in self.groups for rows in group)):
+            digest.update(f"{text}\n".encode())
         return digest.hexdigest()
+
+    def tokens(self, rows: Integers) -> int:
+        """Return the tokens of some rows."""
+        return int((self.pieces.length[self.piece[rows]] + ESM2Tokenizer.special_tokens).sum())
+
+    def sequence(self, row: int) -> dict[str, Any]:
+        """Return the sequence of a row as the collator takes it."""
+        number = self.piece[row]
+        begin, end, pool_begin, pool_end = self.pieces.spans[number].tolist()
+        letters = self.sequences[self.pieces.protein[number]][begin:end]
+        return {"id": str(row), "sequence": letters, "pool": (pool_begin - begin, pool_end - begin)}
+
+    def means(self, store: Store) -> Rows:
+        """Return the means over the residues of each protein, float32 [proteins, *row_shape]."""
+        row_bytes = 4 * int(np.prod(store.means.shape[1:]))
+        blocks = mean_of_pieces(self.pieces, lambda here: store.means[self.rows[here]], row_bytes, np.float64)
+        return np.concatenate([store.means[:0], *blocks])
+
+    def residues(self, store: Store, protein: int) -> Rows:
+        """Return the embeddings of a protein's residues, float32 [residues, *row_shape]."""
+        rows = self.rows[slice(*self.pieces.start[protein : protein + 2])]
+        return np.concatenate([store.residues[slice(*store.start[row : row + 2])] for row in rows])
+
+    @property
+    def residue_counts(self) -> list[int]:
+        """Residues of each protein that are pooled."""
+        counts: list[int] = np.diff(np.cumsum([0, *self.pieces.pooled])[self.pieces.start]).tolist()
+        return counts
 
 
 def plan_work(
-    ids: Sequence[str],
-    sequences: Sequence[str],
-    token_budget: int,
-    special_tokens: int,
-    max_sequence_length: int,
-    long_proteins: str,
+    ids: Sequence[str], sequences: Sequence[str], token_budget: int, longest: int, long_proteins: str
 ) -> Work:
     """Return the work on proteins, packed into bins by first-fit decreasing.
 
     Args:
         ids: of the proteins.
-        sequences: their residues, none empty.
+        sequences: their residues.
         token_budget: tokens that a bin may hold.
-        special_tokens: that a sequence has beside those of its residues.
-        max_sequence_length: residues that the model takes at once.
-        long_proteins: what becomes of longer ones: `cut` to the N-terminal part, or `windows` that overlap.
+        longest: residues that the model takes at once.
+        long_proteins: how longer proteins are embedded: `cut` to the N-terminal part, or `windows` that overlap.
 
     Raises:
-        UserError: a piece is longer than the budget.
+        UserError: a sequence is empty, or a piece does not fit a bin.
     """
-    numbers: dict[Piece, int] = {}
-    pieces_of = []
     for name, sequence in zip(ids, sequences, strict=True):
-        pieces = _pieces(name, sequence, max_sequence_length, long_proteins)
-        pieces_of.append([numbers.setdefault(piece, len(numbers)) for piece in pieces])
-    pieces = list(numbers)
-    tokens = np.array([len(piece.sequence) + special_tokens for piece in pieces], np.int64)
-    if tokens.max(initial=0) > token_budget:
-        raise UserError(
-            f"token_budget {token_budget} is smaller than a sequence of {tokens.max()} tokens; raise it or lower "
-            "max_sequence_length"
-        )
-    bin_of = first_fit_decreasing(tokens, token_budget)
-    by_bin = np.lexsort((-tokens, bin_of))
-    ends = np.flatnonzero(np.diff(bin_of[by_bin])) + 1
-    bins = [members.tolist() for members in np.split(by_bin, ends)] if len(pieces) else []
+        if not sequence:
+            raise UserError(f"{name}: no residues; leave it out")
+    pieces = cut_proteins(np.array([len(sequence) for sequence in sequences], np.int64), longest, long_proteins)
+    for number in pieces.protein[pieces.truncated].tolist():
+        warn_truncated(ids[number], len(sequences[number]), longest)
+
+    def letters(number: int) -> bytes:
+        begin, end = pieces.spans[number, :2].tolist()
+        sequence: str = sequences[pieces.protein[number]]
+        return sequence[begin:end].encode()
+
+    piece, rows = np.unique(digest_pieces(pieces, letters)[1], return_inverse=True)
+    tokens = pieces.length[piece] + ESM2Tokenizer.special_tokens
+    bins = pack_bins(tokens, token_budget, lambda row: ids[pieces.protein[piece[row]]])
     groups = [bins[begin : begin + BINS] for begin in range(0, len(bins), BINS)]
-    return Work(list(ids), pieces, tokens, pieces_of, groups)
-
-
-def _pieces(name: str, sequence: str, longest: int, long_proteins: str) -> list[Piece]:
-    if len(sequence) <= longest:
-        return [Piece(sequence, 0, len(sequence))]
-    if long_proteins == "windows":
-        return [
-            Piece(sequence[window.begin : window.end], window.pool_begin - window.begin, window.pool_end - window.begin)
-            for window in overlapping_windows(len(sequence), longest)
-        ]
-    warn_truncated(name, len(sequence), longest)
-    return [Piece(sequence[:longest], 0, longest)]
+    return Work(list(ids), list(sequences), pieces, rows, piece, groups)

@@ -1,22 +1,21 @@
 """embed: the bins of one manifest through ESM-2, or through DNABERT-S."""
 
 import logging
-import time
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from virnucpro.data.arrays import Rows
+from virnucpro.data.arrays import Integers
 from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest, tokens_of
 from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, write_provenance
+from virnucpro.embedding.progress import Progress
+from virnucpro.embedding.store import Store
 from virnucpro.encoders.checkpoint import load_encoder
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
 from virnucpro.encoders.encoder import Encoder
@@ -25,10 +24,6 @@ from virnucpro.encoders.weights import find_nucleotide_weights, find_weights
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
-
-PROGRESS_SECONDS = 5
-
-Place = tuple[str, int]  # the id of a protein, and the residues of it before what is embedded
 
 _NOTHING: dict[str, Any] = {
     "device": "none",
@@ -72,9 +67,11 @@ def embed(
     source = checked_input(manifest_path, manifest_path.absolute().parent.parent / RECORDS, "pack")
     manifest = read_manifest(manifest_path)
     description = EmbeddingDescription.from_json(manifest["embedding"])
-    sequences = _read_sequences(manifest, proteins)
-    residues = [_pooled(sequence) for sequence in sequences.values()] if per_residue else None
-    ids, begins = [name for name, _ in sequences], [begin for _, begin in sequences]
+    packed, bins = _rows_of_bins(manifest)
+    sequences = _read_sequences(packed, proteins)
+    residues = [end - begin for begin, end in (one["pool"] for one in sequences)] if per_residue else None
+    ids = [sequence["id"] for sequence in packed]
+    begins = [sequence["window"]["begin"] if "window" in sequence else 0 for sequence in packed]
     begin_writing(record, "embed", [output])
     new_file = new_embedding_file(output, ids, description, residues, begins)
     if sequences:
@@ -87,9 +84,15 @@ def embed(
             runner = AsyncInferenceRunner(encoder, description.layers, per_residue, shapes)
             where = _describe(encoder, leased, manifest)
             logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
-            progress = _Progress(manifest)
+            tokens = [a_bin["tokens"] for a_bin in manifest["bins"]]
+            progress = Progress(f"{manifest['sample']} {manifest['shard']}", len(bins), sum(tokens))
             with new_file as file:
-                _run(runner, manifest, sequences, file, progress)
+                start = file["residue_start"][:] if per_residue else np.empty(0, np.int64)
+                means = np.empty(file["embedding"].shape, np.float32)
+                store = Store(means, file.get("residue_embedding"), start)
+                for done, _ in zip(tokens, store.fill(runner, bins, sequences.__getitem__), strict=True):
+                    progress.advance(done)
+                file["embedding"][...] = means
             ran = {"device": describe_device(leased), "attention": encoder.attention_name}
         details = {**ran, "compiled": runner.compiled, **progress.totals()}
     else:
@@ -107,28 +110,6 @@ def _find_weights(model: str, description: EmbeddingDescription, manifest: Path)
             f"{description.encoder_sha256}; run the workflow again, so that it packs for these weights"
         )
     return weights.path
-
-
-def _run(
-    runner: AsyncInferenceRunner,
-    manifest: Manifest,
-    sequences: dict[Place, dict[str, Any]],
-    file: h5py.File,
-    progress: "_Progress",
-) -> None:
-    """Embed all bins and write what comes out to the rows of its sequences."""
-    row_of = {place: row for row, place in enumerate(sequences)}
-    means = np.empty(file["embedding"].shape, np.float32)
-    start = file["residue_start"][:] if runner.per_residue else np.empty(0, np.int64)
-    bins = [[_place(packed) for packed in a_bin["sequences"]] for a_bin in manifest["bins"]]
-    embedded_bins = runner.run([sequences[place] for place in places] for places in bins)
-    for places, a_bin, embedded in zip(bins, manifest["bins"], embedded_bins, strict=True):
-        rows = [row_of[place] for place in places]
-        means[rows] = embedded.embeddings
-        if embedded.residues is not None:
-            _write_residues(file, start, rows, embedded.residues)
-        progress.advance(a_bin["tokens"])
-    file["embedding"][...] = means
 
 
 def _shapes_of_bins(manifest: Manifest, model: Encoder) -> list[BatchShape]:
@@ -153,11 +134,17 @@ def _describe(model: Encoder, device: torch.device, manifest: Manifest) -> str:
     return f"{describe_device(device)} ({room}), {manifest['embedding']['precision']}, {model.attention_name}"
 
 
-def _read_sequences(manifest: Manifest, proteins: Path) -> dict[Place, dict[str, Any]]:
-    """Return the manifest's sequences by their places, in the order of the proteins, as the collator takes them."""
-    packed_sequences = [packed for a_bin in manifest["bins"] for packed in a_bin["sequences"]]
-    packed_sequences.sort(key=lambda packed: packed["offset"])
-    sequences: dict[Place, dict[str, Any]] = {}
+def _rows_of_bins(manifest: Manifest) -> tuple[list[PackedSequence], list[Integers]]:
+    """Return the manifest's sequences in the order of the proteins, and their rows in this order for each bin."""
+    packed = [sequence for a_bin in manifest["bins"] for sequence in a_bin["sequences"]]
+    order = np.argsort([sequence["offset"] for sequence in packed], kind="stable")
+    ends = np.cumsum([len(a_bin["sequences"]) for a_bin in manifest["bins"]], dtype=np.int64)
+    return [packed[number] for number in order], np.split(np.argsort(order), ends[:-1])
+
+
+def _read_sequences(packed_sequences: Sequence[PackedSequence], proteins: Path) -> list[dict[str, Any]]:
+    """Return sequences as the collator takes them."""
+    sequences = []
     try:
         with proteins.open("rb") as file:
             for packed in packed_sequences:
@@ -165,57 +152,11 @@ def _read_sequences(manifest: Manifest, proteins: Path) -> dict[Place, dict[str,
                 residues = file.read(packed["length"])
                 if sequence_digest(residues).hex() != packed["sha256"]:
                     raise UserError(f"{proteins}: {packed['id']} is not what was packed; run the prepare stage again")
-                begin = _place(packed)[1]
-                sequence = sequences[_place(packed)] = {"id": packed["id"], "sequence": residues.decode()}
-                if "tokens" not in packed:  # of nucleotides all tokens are pooled
+                sequence: dict[str, Any] = {"id": packed["id"], "sequence": residues.decode()}
+                if "tokens" not in packed:  # all tokens of nucleotides are pooled
                     window = packed.get("window", WindowOf(begin=0, pool_begin=0, pool_end=packed["length"]))
-                    sequence["pool"] = (window["pool_begin"] - begin, window["pool_end"] - begin)
+                    sequence["pool"] = (window["pool_begin"] - window["begin"], window["pool_end"] - window["begin"])
+                sequences.append(sequence)
     except FileNotFoundError:
         raise UserError(f"{proteins}: no such file; run the prepare stage again") from None
     return sequences
-
-
-def _place(packed: PackedSequence) -> Place:
-    return packed["id"], packed["window"]["begin"] if "window" in packed else 0
-
-
-def _pooled(sequence: dict[str, Any]) -> int:
-    begin, end = sequence["pool"]
-    return int(end - begin)
-
-
-def _write_residues(file: h5py.File, start: npt.NDArray[np.int64], rows: list[int], residues: Rows) -> None:
-    """Write the residues of a bin's sequences, which lie end to end in the order of the bin, to where they belong."""
-    taken = 0
-    for row in rows:
-        begin, end = start[row : row + 2]
-        file["residue_embedding"][begin:end] = residues[taken : taken + end - begin]
-        taken += end - begin
-
-
-class _Progress:
-    """Says every few seconds how far a shard is and how long it will take."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self.name = f"{manifest['sample']} {manifest['shard']}"
-        self.bins = len(manifest["bins"])
-        self.tokens = sum(a_bin["tokens"] for a_bin in manifest["bins"])
-        self.bins_done = self.tokens_done = 0
-        self.started = self.reported = time.monotonic()
-
-    def advance(self, tokens: int) -> None:
-        self.bins_done += 1
-        self.tokens_done += tokens
-        now = time.monotonic()
-        if self.bins_done == self.bins or now - self.reported >= PROGRESS_SECONDS:
-            self.reported = now
-            rate = self.tokens_done / (now - self.started)
-            left = round((self.tokens - self.tokens_done) / rate)
-            logger.info(
-                "embed: %s: %d of %d bins, %.0f tokens/s, %s left",
-                *(self.name, self.bins_done, self.bins, rate, timedelta(seconds=left)),
-            )
-
-    def totals(self) -> dict[str, float]:
-        seconds = time.monotonic() - self.started
-        return {"bins": self.bins, "tokens": self.tokens, "seconds": round(seconds, 3)}

@@ -4,21 +4,28 @@ import logging
 import mmap
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from virnucpro.data.arrays import Integers
 from virnucpro.data.cards import read_token_budget
-from virnucpro.data.description import NUCLEOTIDES, describe_embeddings, describe_nucleotides, packing_settings
+from virnucpro.data.description import (
+    NUCLEOTIDES,
+    EmbeddingDescription,
+    describe_embeddings,
+    describe_nucleotides,
+    packing_settings,
+)
 from virnucpro.data.files import write_text
-from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, sequence_digest, write_manifest
-from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, first_fit_decreasing, warn_truncated
+from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, write_manifest
+from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, warn_truncated
 from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, read_provenance, write_provenance
-from virnucpro.data.windows import overlapping_windows
+from virnucpro.embedding.pieces import cut_proteins, digest_pieces, pack_bins
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
 
@@ -72,29 +79,21 @@ def pack(
     inputs = {name: checked_input(prepared / name, folder / RECORDS, "prepare") for name in read}
     if nucleotides is None:
         description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
-        proteins = _read(prepared, max_sequence_length, long_proteins == "windows")
+        listed, tokens_of = read_proteins(prepared, "protein", "residues", "offset"), None
     else:
         folder = folder / NUCLEOTIDES
         description = describe_nucleotides(device, settings, layers)
-        proteins = _read_nucleotides(prepared, nucleotides)
+        listed, tokens_of = _read_nucleotides(prepared, nucleotides)
+    proteins = _Sequences(listed, prepared / read[1], description, tokens_of)
     manifests, records = folder / "manifests", folder / RECORDS
 
-    _, first, group = np.unique(proteins.keys.view("S32").ravel(), return_index=True, return_inverse=True)
-    original = first[group]
-    duplicates = np.flatnonzero(original != np.arange(len(original)))
-
-    # Every array below has an entry for each distinct sequence, in the order of ids, which breaks ties of length.
-    kept = np.array(sorted(first.tolist(), key=proteins.place), np.int64)
+    original, pieces = proteins.original, proteins.pieces
+    is_first = original == np.arange(len(original))
+    duplicates = np.flatnonzero(~is_first)
+    kept = np.array(sorted(np.flatnonzero(is_first).tolist(), key=proteins.place), np.int64)  # ids break ties of length
     tokens = proteins.tokens[kept]
-    if tokens.max(initial=0) > budget:
-        raise UserError(
-            f"token_budget {budget} is smaller than sequence {proteins.place(kept[tokens.argmax()])[0]} with its "
-            f"{tokens.max()} tokens; raise token_budget or lower max_sequence_length"
-        )
-    assignment = first_fit_decreasing(tokens, budget)
-    bin_tokens = np.bincount(assignment, tokens).astype(np.int64)
-    by_bin = np.lexsort((-tokens, assignment))
-    members = np.split(kept[by_bin], np.searchsorted(assignment[by_bin], np.arange(1, len(bin_tokens))))
+    members = [kept[a_bin] for a_bin in pack_bins(tokens, budget, lambda number: proteins.place(kept[number])[0])]
+    bin_tokens = np.array([proteins.tokens[a_bin].sum() for a_bin in members], np.int64)
 
     shard_of = deal_bins(bin_tokens, shards)
     counts: list[dict[str, Any]] = []
@@ -129,11 +128,11 @@ def pack(
         )
     _delete_others(folder, shards)
     rows = (
-        "\t".join(map(str, (*proteins.place(i), *proteins.place(original[i]), int(proteins.truncated[i])))) + "\n"
+        "\t".join(map(str, (*proteins.place(i), *proteins.place(original[i]), int(pieces.truncated[i])))) + "\n"
         for i in duplicates.tolist()
     )
     write_text(table, "protein\tbegin\tsame_as\tsame_as_begin\ttruncated\n" + "".join(rows))
-    truncated = int(proteins.truncated.sum())
+    truncated = int(pieces.truncated.sum())
     details = {
         "token_budget": budget,
         "shards": counts,
@@ -156,15 +155,8 @@ def pack(
         )
 
 
-def _read(prepared: Path, longest: int, windows: bool) -> "_Sequences":
-    table = read_proteins(prepared, "protein", "residues", "offset")
-    if not windows:
-        for name, residues in table.loc[table["residues"] > longest, ["protein", "residues"]].itertuples(index=False):
-            warn_truncated(name, residues, longest)
-    return _of_file(table, prepared / "proteins.faa", longest, windows)
-
-
-def _read_nucleotides(prepared: Path, model: str) -> "_Sequences":
+def _read_nucleotides(prepared: Path, model: str) -> tuple[pd.DataFrame, Integers]:
+    """Return the names, lengths and offsets of nucleotides as a table of proteins, and the tokens of each."""
     from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer  # here: with these comes torch
     from virnucpro.encoders.weights import find_nucleotide_weights
 
@@ -185,100 +177,58 @@ def _read_nucleotides(prepared: Path, model: str) -> "_Sequences":
     if names != read_proteins(prepared, "protein")["protein"].tolist():
         raise UserError(f"{fasta}: not the frames of the proteins beside it; run the prepare stage again")
     table = pd.DataFrame({"protein": names, "residues": bases, "offset": offsets})
-    return _of_file(table, fasta, max(bases, default=0), False, np.array(tokens, np.int64))
-
-
-def _of_file(
-    table: pd.DataFrame, letters: Path, longest: int, windows: bool, tokens: npt.NDArray[np.int64] | None = None
-) -> "_Sequences":
-    with letters.open("rb") as file:
-        if table.empty:
-            return _Sequences(table, b"", longest, windows, tokens)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return _Sequences(table, mapped, longest, windows, tokens)
+    return table, np.array(tokens, np.int64)
 
 
 class _Sequences:
-    """What is to be embedded of a sample's proteins, whole proteins or windows over them, in the order of the input.
+    """Sequences to be embedded: the pieces of proteins, or nucleotides of frames, in the order of the input.
 
     Attributes:
         ids: of all proteins.
-        protein: number of each sequence's protein, int64 [sequences].
-        begin, lengths: residues of the protein before it and in it, int64 [sequences].
-        offsets: byte of proteins.faa at which it begins, int64 [sequences].
-        truncated: whether it is what is left of a longer protein, bool [sequences].
-        pools: of a window, the span of its residues that count, in the protein; int64 [sequences, 2], -1 for others.
-        tokens: of it, special ones included, int64 [sequences].
-        of_letters: whether its tokens are its letters and two more.
-        digests: SHA-256 of its residues, uint8 [sequences, 32].
-        keys: equal for sequences that have the same embedding, uint8 [sequences, 32].
+        pieces: of these.
+        offsets: byte of the file at which each piece begins, int64 [pieces].
+        tokens: of each piece, special ones included, int64 [pieces].
+        digests: SHA-256 of its letters, uint8 [pieces, 32].
+        original: first piece with the same embedding, int64 [pieces].
     """
 
     def __init__(
-        self,
-        proteins: pd.DataFrame,
-        residues_of: mmap.mmap | bytes,
-        longest: int,
-        windows: bool,
-        tokens: npt.NDArray[np.int64] | None,
+        self, table: pd.DataFrame, fasta: Path, description: EmbeddingDescription, tokens: Integers | None
     ) -> None:
-        self.ids: list[str] = proteins["protein"].tolist()
-        residues, starts = (proteins[name].to_numpy(np.int64) for name in ("residues", "offset"))
-        self.protein, self.begin, self.lengths, self.pools = _parts(residues, longest, windows)
-        self.offsets = starts[self.protein] + self.begin
+        self.ids: list[str] = table["protein"].tolist()
+        residues, starts = (table[name].to_numpy(np.int64) for name in ("residues", "offset"))
+        self.pieces = cut_proteins(residues, description.max_sequence_length, description.long_proteins)
+        for number in self.pieces.protein[self.pieces.truncated].tolist():
+            warn_truncated(self.ids[number], int(residues[number]), description.max_sequence_length)
+        self.offsets = starts[self.pieces.protein] + self.pieces.begin
         self.of_letters = tokens is None
-        self.tokens = self.lengths + SPECIAL_TOKENS if tokens is None else tokens
-        whole = residues[self.protein]
-        self.truncated = (self.lengths < whole) & (self.pools[:, 0] < 0)
-        digests, keys = bytearray(), bytearray()
-        spans = zip(self.offsets.tolist(), self.lengths.tolist(), strict=True)
-        # What was cut is no duplicate of what was not, nor are windows of which other residues count.
-        pooled = (self.pools - self.begin[:, None]).tolist()
-        for (offset, length), pool, cut in zip(spans, pooled, self.truncated.tolist(), strict=True):
-            sequence = residues_of[offset : offset + length]
-            digests += (digest := sequence_digest(sequence))
-            keys += sequence_digest(b"%b %d %d %d" % (sequence, *pool, cut)) if cut or pool[0] >= 0 else digest
-        self.digests, self.keys = (np.frombuffer(bytes(rows), np.uint8).reshape(-1, 32) for rows in (digests, keys))
+        self.tokens = self.pieces.length + SPECIAL_TOKENS if tokens is None else tokens
+        spans = np.column_stack([self.offsets, self.offsets + self.pieces.length])
+        with ExitStack() as stack:
+            file = stack.enter_context(fasta.open("rb"))
+            mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if self.ids else b""
+            self.digests, self.original = digest_pieces(self.pieces, lambda number: mapped[slice(*spans[number])])
 
     def place(self, index: int) -> tuple[str, int]:
-        """Return the id of a sequence's protein, and the residues before it."""
-        return self.ids[self.protein[index]], int(self.begin[index])
+        """Return the id of a piece's protein, and the residues before it."""
+        return self.ids[self.pieces.protein[index]], int(self.pieces.begin[index])
 
     def packed(self, index: int) -> PackedSequence:
-        """Return a sequence as a manifest has it."""
-        name, begin = self.place(index)
+        """Return a piece as a manifest has it."""
+        name, _ = self.place(index)
         sequence = PackedSequence(
             id=name,
             offset=int(self.offsets[index]),
-            length=int(self.lengths[index]),
+            length=int(self.pieces.length[index]),
             sha256=self.digests[index].tobytes().hex(),
-            truncated=bool(self.truncated[index]),
+            truncated=bool(self.pieces.truncated[index]),
         )
         if not self.of_letters:
             sequence["tokens"] = int(self.tokens[index])
-        pool_begin, pool_end = self.pools[index].tolist()
-        if pool_begin >= 0:
+        if self.pieces.windows[index]:
+            begin, _, pool_begin, pool_end = self.pieces.spans[index].tolist()
             sequence["window"] = WindowOf(begin=begin, pool_begin=pool_begin, pool_end=pool_end)
         return sequence
-
-
-def _parts(
-    residues: npt.NDArray[np.int64], longest: int, windows: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return protein, begin, length and pooled span of every sequence that proteins of some lengths are embedded as."""
-    protein = np.arange(len(residues))
-    begin, lengths = np.zeros(len(residues), np.int64), np.minimum(residues, longest)
-    pools = np.full((len(residues), 2), -1)
-    if not windows or not (residues > longest).any():
-        return protein, begin, lengths, pools
-    spans = [overlapping_windows(length, longest) if length > longest else [] for length in residues.tolist()]
-    count = np.array([max(len(of_one), 1) for of_one in spans])
-    protein = np.repeat(protein, count)
-    begin, lengths, pools = begin[protein], lengths[protein], pools[protein]
-    of_windows = residues[protein] > longest
-    flat = np.array([window for of_one in spans for window in of_one])
-    begin[of_windows], pools[of_windows] = flat[:, 0], flat[:, 2:]
-    return protein, begin, lengths, pools
 
 
 def _delete_others(folder: Path, shards: int) -> None:

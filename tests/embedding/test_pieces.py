@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.data.windows import overlapping_windows
+from virnucpro.embedding.pieces import overlapping_windows
 
 
 @given(st.integers(1, 200), st.integers(1, 2000))

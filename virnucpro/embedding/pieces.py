@@ -1,0 +1,164 @@
+"""Proteins as pieces that the model takes at once, and pieces in bins."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from virnucpro.data.arrays import Integers, Mask, Rows
+from virnucpro.data.packing import first_fit_decreasing
+from virnucpro.errors import UserError
+
+BLOCK_BYTES = 64_000_000
+
+
+class Window(NamedTuple):
+    """Residues `begin` to `end` of a protein, of which `pool_begin` to `pool_end` are pooled; half-open, from 0."""
+
+    begin: int
+    end: int
+    pool_begin: int
+    pool_end: int
+
+
+def overlapping_windows(length: int, size: int) -> list[Window]:
+    """Return windows of `size` residues that overlap by a quarter or more and end with the protein.
+
+    Each residue is pooled from one window only: the one in which it is farther from an end. The border between two
+    windows is the middle of their overlap.
+
+    Args:
+        length: residues of the protein, more than `size`.
+        size: residues a window.
+    """
+    step = size - size // 4
+    count = 1 + -(-(length - size) // step)
+    begins = [(length - size) * number // (count - 1) for number in range(count)]
+    borders = [(begin + size + following) // 2 for begin, following in pairwise(begins)]
+    pools = zip([0, *borders], [*borders, length], strict=True)
+    return [Window(begin, begin + size, *pool) for begin, pool in zip(begins, pools, strict=True)]
+
+
+class Pieces(NamedTuple):
+    """Pieces of proteins, in the order of the proteins: whole proteins, N-terminal parts, or windows.
+
+    Attributes:
+        start: first piece of each protein, and the number of pieces, int64 [proteins + 1].
+        protein: number of each piece's protein, int64 [pieces].
+        spans: the fields of a `Window` of each piece, int64 [pieces, 4].
+        windows: whether a piece is a window, bool [pieces].
+        truncated: whether a piece is the N-terminal part of a longer protein, bool [pieces].
+    """
+
+    start: Integers
+    protein: Integers
+    spans: Integers
+    windows: Mask
+    truncated: Mask
+
+    @property
+    def begin(self) -> Integers:
+        """Residues of the protein before each piece."""
+        return self.spans[:, 0]
+
+    @property
+    def length(self) -> Integers:
+        """Residues of each piece."""
+        return self.spans[:, 1] - self.spans[:, 0]
+
+    @property
+    def pooled(self) -> Integers:
+        """Residues of each piece that are pooled."""
+        return self.spans[:, 3] - self.spans[:, 2]
+
+
+def cut_proteins(residues: Integers, longest: int, long_proteins: str) -> Pieces:
+    """Return the pieces of proteins.
+
+    Args:
+        residues: of each protein, int64 [proteins].
+        longest: residues that the model takes at once.
+        long_proteins: how longer proteins are embedded: `cut` to the N-terminal part, or `windows` that overlap;
+            `whole` if there is no limit.
+    """
+    is_long = (residues > longest) & (long_proteins != "whole")
+    as_windows = is_long & (long_proteins == "windows")
+    windows = [overlapping_windows(length, longest) for length in residues[as_windows].tolist()]
+    count = np.ones(len(residues), np.int64)
+    count[as_windows] = [len(of_one) for of_one in windows]
+    protein = np.repeat(np.arange(len(residues)), count)
+    ends = np.where(is_long, longest, residues)[protein]
+    spans = np.column_stack([np.zeros_like(ends), ends, np.zeros_like(ends), ends])
+    spans[as_windows[protein]] = np.array([window for of_one in windows for window in of_one]).reshape(-1, 4)
+    start = np.concatenate([[0], np.cumsum(count)])
+    return Pieces(start, protein, spans, as_windows[protein], (is_long & ~as_windows)[protein])
+
+
+def digest_pieces(pieces: Pieces, letters: Callable[[int], bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
+    """Return the SHA-256 of each piece's letters, uint8 [pieces, 32], and the first equal piece, int64 [pieces].
+
+    A truncated protein is not equal to a whole one, nor are windows of which other residues are pooled.
+
+    Args:
+        pieces: of proteins.
+        letters: returns the letters of a piece by its number.
+    """
+    digests, keys = bytearray(), bytearray()
+    pools = (pieces.spans[:, 2:] - pieces.begin[:, None]).tolist()
+    special = zip(pools, pieces.windows.tolist(), pieces.truncated.tolist(), strict=True)
+    for number, (pool, window, cut) in enumerate(special):
+        digest = hashlib.sha256(letters(number)).digest()
+        digests += digest
+        keys += hashlib.sha256(b"%b %d %d %d" % (digest, *pool, cut)).digest() if window or cut else digest
+    _, first, group = np.unique(np.frombuffer(bytes(keys), "S32"), return_index=True, return_inverse=True)
+    return np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32), first[group]
+
+
+def pack_bins(tokens: Integers, budget: int, name: Callable[[int], str]) -> list[Integers]:
+    """Pack sequences into bins by first-fit decreasing; return the numbers of the sequences of each bin.
+
+    Args:
+        tokens: of each sequence, int64 [sequences]; ties are packed in the order given.
+        budget: tokens that a bin may hold.
+        name: returns the id of a sequence by its number, for a message.
+
+    Raises:
+        UserError: a sequence does not fit a bin.
+    """
+    if tokens.max(initial=0) > budget:
+        raise UserError(
+            f"token_budget {budget} is smaller than sequence {name(int(tokens.argmax()))} with its {tokens.max()} "
+            "tokens; raise token_budget or lower max_sequence_length"
+        )
+    bin_of = first_fit_decreasing(tokens, budget)
+    by_bin = np.lexsort((-tokens, bin_of))
+    return np.split(by_bin, np.flatnonzero(np.diff(bin_of[by_bin])) + 1) if len(tokens) else []
+
+
+def mean_of_pieces(
+    pieces: Pieces, rows: Callable[[slice], Rows], row_bytes: int, dtype: npt.DTypeLike = np.float32
+) -> Iterator[Rows]:
+    """Yield the embeddings of proteins in order, float32 [proteins, *row_shape], a block of proteins at a time.
+
+    The embedding of a protein in windows is the mean of theirs, weighted by the residues that are pooled.
+
+    Args:
+        pieces: of the proteins.
+        rows: returns the embeddings of some pieces.
+        row_bytes: of one embedding.
+        dtype: in which means over windows are computed.
+    """
+    step = max(1, BLOCK_BYTES // row_bytes)
+    for begin in range(0, len(pieces.start) - 1, step):
+        start = pieces.start[begin : begin + step + 1]
+        here = slice(int(start[0]), int(start[-1]))
+        block = rows(here)
+        if pieces.windows[here].any():
+            weight = np.where(pieces.windows[here], pieces.pooled[here], 1).astype(dtype)
+            weight = weight.reshape(-1, *[1] * (block.ndim - 1))
+            first = start[:-1] - start[0]
+            block = (np.add.reduceat(block * weight, first) / np.add.reduceat(weight, first)).astype(np.float32)
+        yield block
