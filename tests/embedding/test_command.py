@@ -129,7 +129,8 @@ def test_a_kill_loses_only_what_was_being_embedded(fasta: Path, model: str, tmp_
     assert len(first) < len(store)
     run(many, "y.h5", *shared, folder=tmp_path)
     ids, sequences = read_sequences(many)
-    work = plan_work(ids, sequences, 1024, 1022, "cut")
+    description = choose_engine(model, [-1], True, "cpu", "auto", 1024, 1022, "cut").description
+    work = plan_work(ids, sequences, 1024, description)
     row = work.groups[done.index(1)][0][0]
     store[row] = 7
     store.base.flush()
@@ -160,7 +161,7 @@ def test_several_processes_do_the_same_as_one(
 ) -> None:
     ids, sequences = read_sequences(fasta)
     engine = choose_engine(model, [-1], True, "auto", "float32", 256, 1022, "cut")
-    work = plan_work(ids, sequences, 256, 1022, "cut")
+    work = plan_work(ids, sequences, 256, engine.description)
     assert len(work.groups) > 2
     stores, done = [], []
     # A second device, but for the processes that are started for the two: these see none, and take the CPU.

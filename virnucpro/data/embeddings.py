@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,14 @@ def _fill_in(
         start = np.cumsum([0, *residues], dtype=np.int64)
         file.create_dataset("residue_start", data=start)
         file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32, dcpl=early)
+
+
+def write_blocks(dataset: h5py.Dataset, blocks: Iterable[Rows]) -> None:
+    """Write blocks of rows to a dataset, one after another."""
+    written = 0
+    for block in blocks:
+        dataset[written : written + len(block)] = block
+        written += len(block)
 
 
 def _attributes(description: EmbeddingDescription) -> dict[str, str | int]:

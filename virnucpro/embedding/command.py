@@ -51,6 +51,6 @@ def embed_proteins(fasta: Path, output: Path, **options: Any) -> None:
 
     Run the same command again to resume.
     """
-    from virnucpro.embedding.file import embed_file
+    from virnucpro.embedding.proteins import embed_file
 
     embed_file(fasta, output, **options)

