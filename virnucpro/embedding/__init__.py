@@ -1,1 +1,1 @@
-"""Proteins straight to embeddings, without a workflow: `virnucpro embed-proteins` and `virnucpro.embed_proteins`."""
+"""The engine: proteins to pieces, bins and embeddings, for the stages and for `virnucpro embed-proteins`."""

@@ -45,15 +45,7 @@ def choose_engine(
 ) -> Engine:
     """Find a model, and the precision and token budget that suit the device.
 
-    Args:
-        model: name or path.
-        layers: numbers of the layers wanted; negative ones count from the end.
-        per_residue: whether to keep residues' embeddings beside their means.
-        device: auto, gpu or cpu.
-        precision: auto, float32, bfloat16 or float16.
-        token_budget: tokens of a bin, or None for what suits the device.
-        max_sequence_length: residues that the model takes at once.
-        long_proteins: how longer ones are embedded, `cut` or `windows`.
+    The arguments are those of `virnucpro.embed_proteins`; `per_residue` keeps residues' embeddings beside their means.
 
     Raises:
         UserError: there is no such model, layer or device, or the model does not fit.
