@@ -58,13 +58,6 @@ def stop_codons(genetic_code: int) -> list[str]:
     return list(unambiguous_dna_by_id[genetic_code].stop_codons)
 
 
-def ending_codons(genetic_code: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return which codons, in base 5, are a stop or have an ambiguous letter, on either strand, bool [125] each."""
-    forward, reverse, _ = _codon_tables(genetic_code)
-    ended = [np.isin(residue, (ord("*"), _DROPPED)) for residue in (forward, reverse)]
-    return ended[0], ended[1]
-
-
 def number_codons(bases: bytes) -> npt.NDArray[np.uint8]:
     """Return the codon that starts at each base, in base 5 with 4 for letters other than ACGT, uint8 [bases - 2]."""
     digits = _DIGIT[np.frombuffer(bases, np.uint8)]
