@@ -70,7 +70,7 @@ def embed(
     record = output.with_suffix(".json")
     source = checked_input(manifest_path, manifest_path.absolute().parent.parent / RECORDS, "pack")
     manifest = read_manifest(manifest_path)
-    description = EmbeddingDescription.from_json(manifest["embedding"])
+    description = manifest["embedding"]
     sequences = _read_sequences(manifest, proteins)
     residues = [_pooled(sequence) for sequence in sequences.values()] if per_residue else None
     ids, begins = [name for name, _ in sequences], [begin for _, begin in sequences]
@@ -149,7 +149,7 @@ def _describe(model: Encoder, device: torch.device, manifest: Manifest) -> str:
         room = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
     else:
         room = f"{torch.get_num_threads()} threads"
-    return f"{describe_device(device)} ({room}), {manifest['embedding']['precision']}, {model.attention_name}"
+    return f"{describe_device(device)} ({room}), {manifest['embedding'].precision}, {model.attention_name}"
 
 
 def _read_sequences(manifest: Manifest, proteins: Path) -> dict[Place, dict[str, Any]]:

@@ -112,7 +112,7 @@ def pack(
                 version=2,
                 sample=sample,
                 shard=path.stem,
-                embedding=description.as_json(),
+                embedding=description,
                 token_budget=budget,
                 bins=bins,
             ),
