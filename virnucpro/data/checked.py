@@ -42,5 +42,5 @@ def parse_json(text: str | bytes, path: str | os.PathLike[str], expected: TypeAd
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         problem = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
         raise UserError(
-            f"{path}: not what the {stage} stage writes: {problem}; give that file, or delete it and run the stage again"
+            f"{path}: not what the {stage} stage writes: {problem}; give that file, or delete it and run that stage"
         ) from None
