@@ -190,7 +190,7 @@ def _download(url: str, path: Path) -> None:
     logger.info("model: fetching %s", url)
     try:
         with requests.Session() as session:
-            session.adapters.clear()  # no other address is asked, nor one that a safe one redirects to
+            session.adapters.clear()  # only these addresses can be asked, also after a redirect
             for prefix in SAFE:
                 session.mount(prefix, HTTPAdapter())
             with session.get(url, stream=True, timeout=60, headers={"Accept-Encoding": "identity"}) as response:
