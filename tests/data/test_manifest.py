@@ -4,6 +4,7 @@ import copy
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.test_embeddings import DESCRIPTION
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.manifest import Manifest, read_manifest, sequence_digest, write_manifest
 from virnucpro.errors import UserError
 
@@ -25,7 +27,7 @@ def manifest() -> Manifest:
         "version": 2,
         "sample": "soil",
         "shard": "0001",
-        "embedding": DESCRIPTION.as_json(),
+        "embedding": DESCRIPTION,
         "token_budget": 16,
         "bins": [
             {"tokens": 13, "sequences": [packed('a "quoted" é', "MKTAYI"), packed("b", "MKT")]},
@@ -59,9 +61,12 @@ DAMAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda m: m.pop("token_budget"), "token_budget"),
     (lambda m: m.update(extra=1), "extra"),
     (lambda m: m.update(version=1), "version"),
-    (lambda m: m["embedding"].pop("pooling"), "pooling"),
+    (lambda m: m.update(embedding=replace(DESCRIPTION, pooling="max")), "embedding.pooling: String should match"),
     (lambda m: m["bins"][0]["sequences"][0].pop("truncated"), "truncated"),
-    (lambda m: m["bins"][0]["sequences"][0].update(length="6"), "length"),
+    (
+        lambda m: m["bins"][0]["sequences"][0].update(length="6"),
+        "bins.0.sequences.0.length: Input should be a valid int",
+    ),
     (lambda m: m["bins"][0]["sequences"][0].update(sha256="xyz"), "sha256"),
     (lambda m: m["bins"][0].update(tokens=12), "bin 1 says 12 tokens, its sequences have 13"),
     (lambda m: m.update(token_budget=12), "bin 1 has 13 tokens, over the budget of 12"),
@@ -76,8 +81,18 @@ def test_damage_is_found_on_writing_and_on_reading(tmp_path: Path, damage: Calla
     with pytest.raises(UserError, match=message):
         write_manifest(path, damaged)
     assert not path.exists()
-    path.write_text(json.dumps(damaged))
+    path.write_text(json.dumps(damaged, default=EmbeddingDescription.as_json))
     with pytest.raises(UserError, match=message):
+        read_manifest(path)
+
+
+def test_a_description_that_lacks_a_field(tmp_path: Path) -> None:
+    path = tmp_path / "0001.json"
+    write_manifest(path, manifest())
+    path.write_text(path.read_text().replace('  "pooling": "mean",\n', ""))
+    with pytest.raises(
+        UserError, match=r"0001\.json: .*embedding\.pooling: Field required; give that file, or delete it"
+    ):
         read_manifest(path)
 
 

@@ -59,7 +59,7 @@ def test_offsets_point_at_the_residues(sample: Sample, proteins: dict[str, str])
 def test_a_manifest_says_what_the_embeddings_will_be(sample: Sample) -> None:
     sample.pack(layers=[0, -1], long_proteins="windows")
     card = json.loads((sample.run / "model.json").read_text())
-    assert manifests(sample)[0]["embedding"] == {
+    assert manifests(sample)[0]["embedding"].as_json() == {
         "encoder": "tiny",
         "encoder_sha256": card["sha256"],
         "embed_dim": 32,

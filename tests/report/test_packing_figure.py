@@ -32,7 +32,7 @@ def manifest(path: Path, bins: Sequence[Sequence[int]], sample: str = "soil") ->
             version=2,
             sample=sample,
             shard=path.stem,
-            embedding=DESCRIPTION.as_json(),
+            embedding=DESCRIPTION,
             token_budget=BUDGET,
             bins=packed,
         ),

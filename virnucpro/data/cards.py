@@ -1,100 +1,63 @@
-"""What a run knows of its model and its device: model.json and token_budget.json."""
+"""Model and device of a run: model.json and token_budget.json."""
 
-import json
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Literal, NotRequired
 
-import fastjsonschema
+from pydantic import PositiveInt, TypeAdapter
+from typing_extensions import TypedDict  # pydantic cannot read the one of typing before Python 3.12
 
+from virnucpro.data.checked import Content, Name, Precision, Sha256, read_json
 from virnucpro.data.provenance import RECORDS, checked_input
-from virnucpro.errors import UserError
 
 Architecture = Literal["ESM-2", "DNABERT-S"]
 
 
 class ModelCard(TypedDict):
-    """Which weights: a name for people, a digest in hex (`Weights.sha256`) for comparison; and their sizes.
+    """Name, digest in hex (`Weights.sha256`) and sizes of a model.
 
     `feed_forward` is the width of a layer's feed-forward part.
     """
 
-    name: str
-    sha256: str
+    name: Name
+    sha256: Sha256
     architecture: Architecture
-    layers: int
-    embed_dim: int
-    heads: int
-    feed_forward: int
+    layers: PositiveInt
+    embed_dim: PositiveInt
+    heads: PositiveInt
+    feed_forward: PositiveInt
 
 
 class TokenBudget(TypedDict):
-    """A device, what the model takes on it, and the budget that follows; `reason` says in words how it does."""
+    """A device, the memory that the model takes on it, and the token budget; `reason` explains the budget in words."""
 
-    device: str
-    capability: list[int] | None
-    total_bytes: int
-    free_bytes: int
+    device: Name
+    capability: NotRequired[list[int] | None]
+    total_bytes: NotRequired[int]
+    free_bytes: NotRequired[int]
     model: ModelCard
-    precision: str
-    model_bytes: int
-    activation_bytes: int
-    margin: float
-    token_budget: int
-    reason: str
+    precision: Precision
+    model_bytes: NotRequired[int]
+    activation_bytes: NotRequired[int]
+    margin: NotRequired[float]
+    token_budget: PositiveInt
+    reason: NotRequired[str]
 
 
-_NUMBER = {"type": "integer", "minimum": 1}
-_MODEL = {
-    "type": "object",
-    "required": ["name", "sha256", "architecture", "layers", "embed_dim", "heads", "feed_forward"],
-    "properties": {
-        "name": {"type": "string", "minLength": 1},
-        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "architecture": {"enum": ["ESM-2", "DNABERT-S"]},
-        "layers": _NUMBER,
-        "embed_dim": _NUMBER,
-        "heads": _NUMBER,
-        "feed_forward": _NUMBER,
-    },
-}
-_BUDGET = {
-    "type": "object",
-    "required": ["device", "model", "precision", "token_budget"],
-    "properties": {
-        "device": {"type": "string", "minLength": 1},
-        "model": _MODEL,
-        "precision": {"enum": ["float32", "bfloat16", "float16"]},
-        "token_budget": _NUMBER,
-    },
-}
+_MODEL = TypeAdapter(ModelCard)
+_BUDGET = TypeAdapter(TokenBudget)
 
 
 def read_model_card(path: Path) -> ModelCard:
     """Read model.json; a UserError says that it is missing, damaged, or something else."""
-    return cast(ModelCard, _read(path, "fetch_model"))
+    return _read(path, _MODEL, "fetch_model")
 
 
 def read_token_budget(path: Path) -> TokenBudget:
     """Read token_budget.json; a UserError says that it is missing, damaged, or something else."""
-    return cast(TokenBudget, _read(path, "token_budget"))
+    return _read(path, _BUDGET, "token_budget")
 
 
-def _read(path: Path, stage: str) -> Any:
-    command = stage.replace("_", "-")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        _validator(stage)(values)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the {command} stage again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, fastjsonschema.JsonSchemaException) as error:
-        raise UserError(f"{path}: not what the {command} stage writes: {error}; give that file") from None
+def _read(path: Path, expected: TypeAdapter[Content], stage: str) -> Content:
+    values = read_json(path, expected, stage.replace("_", "-"))
     checked_input(path, path.with_name(RECORDS), stage)
     return values
-
-
-@cache
-def _validator(stage: str) -> Any:
-    return fastjsonschema.compile({"fetch_model": _MODEL, "token_budget": _BUDGET}[stage])

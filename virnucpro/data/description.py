@@ -5,9 +5,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from virnucpro.data.cards import TokenBudget
+from virnucpro.data.checked import Name, Precision
 from virnucpro.errors import UserError
 
 NUCLEOTIDES = "nucleotides"  # folder, in a run's and in each sample's, with what is made of the nucleotides of frames
@@ -34,17 +37,17 @@ class EmbeddingDescription:
         long_proteins: what became of longer ones, `cut` or `windows`; `whole` of nucleotides.
     """
 
-    encoder: str
-    encoder_sha256: str
-    embed_dim: int
-    layers: tuple[int, ...]
-    pooling: str
-    precision: str
+    encoder: Name
+    encoder_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty: unknown, of a classifier of VirNucPro's
+    embed_dim: PositiveInt
+    layers: Annotated[tuple[int, ...], Field(min_length=1)]
+    pooling: Annotated[str, Field(pattern="^(mean|mean_of_all_tokens)$")]
+    precision: Precision
     proteins: ProteinKind
-    chunk_size: int
-    short_chunks: tuple[int, ...]
-    max_sequence_length: int
-    long_proteins: str
+    chunk_size: NonNegativeInt
+    short_chunks: tuple[PositiveInt, ...]
+    max_sequence_length: NonNegativeInt
+    long_proteins: Annotated[str, Field(pattern="^(cut|windows|whole)$")]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

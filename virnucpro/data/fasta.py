@@ -26,16 +26,12 @@ _ZIP = "PK\3\4"
 _NO_HEADER = "something stands before '>', a space perhaps; a header begins its line"
 
 
-def read_fasta(
-    path: str | os.PathLike[str], may_be_empty: bool = False, beginning: bool = False
-) -> Iterator[tuple[str, str]]:
+def read_fasta(path: str | os.PathLike[str], beginning: bool = False) -> Iterator[tuple[str, str]]:
     """Yield (id, sequence) for every record, as `read_records` does."""
-    return ((name, sequence) for name, _, sequence in read_records(path, may_be_empty, beginning))
+    return ((name, sequence) for name, _, sequence in read_records(path, beginning))
 
 
-def read_records(
-    path: str | os.PathLike[str], may_be_empty: bool = False, beginning: bool = False
-) -> Iterator[tuple[str, str, str]]:
+def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Iterator[tuple[str, str, str]]:
     """Yield (id, description, sequence) for every record, in file order.
 
     The id is the first word of the header, the description all that follows it. The file is plain text, gzip, bzip2, xz
@@ -43,15 +39,13 @@ def read_records(
 
     Args:
         path: the file.
-        may_be_empty: whether a file without records is one.
         beginning: whether to read the first lines alone, 100 kB or so, whose last record may lack its end.
 
     Raises:
-        UserError: the file is missing, empty (unless it may be), damaged or not FASTA, or a record has no id or not
-            one of its own.
+        UserError: the file is missing, empty, damaged or not FASTA, or a record has no unique id.
     """
     path = Path(path)
-    check_fasta(path, may_be_empty)
+    check_fasta(path)
     seen: set[str] = set()
     records = _records(path, beginning)
     while record := _next(records, path):
@@ -69,11 +63,11 @@ def read_records(
         yield name, "".join(description), sequence
 
 
-def check_fasta(path: Path, may_be_empty: bool = False) -> None:
+def check_fasta(path: Path) -> None:
     """Look at a file's beginning.
 
     Raises:
-        UserError: the file is missing, empty (unless it may be), damaged in its first line, or not FASTA.
+        UserError: the file is missing, empty, damaged in its first line, or not FASTA.
     """
     try:
         with _open_text(path) as handle:
@@ -86,26 +80,24 @@ def check_fasta(path: Path, may_be_empty: bool = False) -> None:
     except _damage() as error:
         raise UserError(f"{path}: cannot be read to its end: {error}") from None
     if not first:
-        if not may_be_empty:
-            raise UserError(f"{path}: the file is empty")
-    elif first.startswith(">"):
+        raise UserError(f"{path}: the file is empty")
+    if first.startswith(">"):
         return  # whoever reads on looks at its id, as at that of any other
-    elif first.lstrip().startswith(">"):
+    if first.lstrip().startswith(">"):
         raise UserError(f"{path}: line {number}: {_NO_HEADER}")
-    elif first.startswith(_ZIP):
+    if first.startswith(_ZIP):
         raise UserError(f"{path}: a zip archive; unzip it and give the FASTA file that was in it")
-    elif not first.strip().replace("\t", " ").isprintable() or "\ufffd" in first[:2]:
+    if not first.strip().replace("\t", " ").isprintable() or "\ufffd" in first[:2]:
         raise UserError(f"{path}: a binary file; FASTA is text, plain or compressed by gzip, bzip2, xz or zstd")
-    elif first.startswith("@"):
+    if first.startswith("@"):
         raise UserError(f"{path}: FASTQ, not FASTA; assemble or convert it first, for instance with seqtk seq -A")
-    else:
-        raise UserError(f"{path}: not FASTA: it starts with {first.strip()[:20]!r}, not with '>'")
+    raise UserError(f"{path}: not FASTA: it starts with {first.strip()[:20]!r}, not with '>'")
 
 
 def locate(path: Path, record: int, letter: str | None = None) -> str:
     """Return 'FILE: line N', of the header of a record (counted from 0) or of the first such letter in it.
 
-    Reads the file again, so that nobody pays for line numbers but who needs one.
+    Reads the file again: line numbers are computed only for error messages.
     """
     number, headers = 0, -1
     with _open_text(path) as handle:

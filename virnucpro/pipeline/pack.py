@@ -97,7 +97,6 @@ def pack(
 
     shard_of = deal_bins(bin_tokens, shards)
     counts: list[dict[str, Any]] = []
-    embedding = description.as_json()
     paths = [manifests / f"{number:04d}.json" for number in range(1, shards + 1)]
     table = folder / "duplicates.tsv"
     begin_writing(records, "pack", [*paths, table])
@@ -108,7 +107,7 @@ def pack(
         ]
         write_manifest(
             path,
-            Manifest(version=2, sample=sample, shard=path.stem, embedding=embedding, token_budget=budget, bins=bins),
+            Manifest(version=2, sample=sample, shard=path.stem, embedding=description, token_budget=budget, bins=bins),
         )
         sequences = [sequence for a_bin in bins for sequence in a_bin["sequences"]]
         counts.append(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from Bio.Data.CodonTable import unambiguous_dna_by_id
 
-from virnucpro.data.arrays import Integers, Mask
+from virnucpro.data.arrays import Integers
 
 FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 
@@ -58,13 +58,6 @@ def reverse_complement(bases: bytes) -> bytes:
 def stop_codons(genetic_code: int) -> list[str]:
     """Return the stop codons of one of NCBI's genetic codes."""
     return list(unambiguous_dna_by_id[genetic_code].stop_codons)
-
-
-def ending_codons(genetic_code: int) -> tuple[Mask, Mask]:
-    """Return which codons, in base 5, are a stop or have an ambiguous letter, on either strand, bool [125] each."""
-    forward, reverse, _ = _codon_tables(genetic_code)
-    ended = [np.isin(residue, (ord("*"), _DROPPED)) for residue in (forward, reverse)]
-    return ended[0], ended[1]
 
 
 def number_codons(bases: bytes) -> npt.NDArray[np.uint8]:
