@@ -11,11 +11,11 @@ import pandas as pd
 
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling import CALL_FILES
+from virnucpro.calling.gene_files import ScoredProteins, encode
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.provenance import RECORDS, file_state, write_provenance
 from virnucpro.data.records import Record
 from virnucpro.data.tables import write_table
-from virnucpro.proteins.scored import ScoredProteins, encode
 
 CONTIGS = [
     "contig",

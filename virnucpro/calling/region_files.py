@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from virnucpro.calling.gene_files import encode
 from virnucpro.calling.regions import Region
 from virnucpro.data.records import Record
-from virnucpro.proteins.scored import encode
 
 LINE = 60
 

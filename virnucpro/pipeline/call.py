@@ -14,6 +14,7 @@ from virnucpro.calling.calls import decide_contigs, judge_sample
 from virnucpro.calling.classifier import Classifier, load_classifier, probability
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
+from virnucpro.calling.gene_files import ScoredProteins
 from virnucpro.calling.published import VirNucPro, load_published, write_chunks, write_predictions
 from virnucpro.calling.region_files import RegionWriter
 from virnucpro.calling.regions import Region, find_regions, genes_of_contigs
@@ -31,7 +32,6 @@ from virnucpro.data.provenance import (
 from virnucpro.data.records import read_contigs
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
-from virnucpro.proteins.scored import ScoredProteins
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)

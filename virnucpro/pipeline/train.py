@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 
 from virnucpro.calling.classifier import save_classifier
-from virnucpro.calling.evaluation import SHORTEST, count_by_kind, evaluate
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
-from virnucpro.calling.model_card import describe, draw_evaluation, model_card
-from virnucpro.calling.relatives import spoilt_fragments
 from virnucpro.calling.requirements import Requirements
-from virnucpro.calling.training import fit, label_fragments, score_fragments, thresholds
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import write_text
 from virnucpro.data.provenance import RECORDS, FileState, begin_writing, checked_input, file_state, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
+from virnucpro.training.evaluation import SHORTEST, count_by_kind, evaluate
+from virnucpro.training.model_card import describe, draw_evaluation, model_card
+from virnucpro.training.recipe import fit, label_fragments, score_fragments, thresholds
+from virnucpro.training.relatives import spoilt_fragments
 
 logger = logging.getLogger(__name__)
 

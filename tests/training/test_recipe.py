@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling.classifier import Floats
-from virnucpro.calling.fitting import HIDDEN, Integers, Rows, deal_groups
 from virnucpro.calling.requirements import Requirements
-from virnucpro.calling.training import (
+from virnucpro.training.cross_fit import HIDDEN, Integers, Rows, deal_groups
+from virnucpro.training.recipe import (
     Labelled,
     fit,
     label_fragments,

@@ -13,8 +13,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from virnucpro import __version__
 from virnucpro.calling.classifier import Classifier, probability
-from virnucpro.calling.evaluation import reliability
 from virnucpro.data.files import atomic_path
+from virnucpro.training.evaluation import reliability
 
 COLOURS = {"viral": "#c1272d", "cellular": "#3b6ea5"}
 

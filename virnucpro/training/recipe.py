@@ -12,7 +12,8 @@ import pandas as pd
 
 from virnucpro.calling.classifier import Classifier, Floats, probability, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
-from virnucpro.calling.fitting import (
+from virnucpro.calling.requirements import Requirements
+from virnucpro.training.cross_fit import (
     ContigFit,
     Integers,
     Mask,
@@ -23,7 +24,6 @@ from virnucpro.calling.fitting import (
     fit_proteins,
     group_weights,
 )
-from virnucpro.calling.requirements import Requirements
 
 FALSE_CALLS = 0.017  # of the cellular contigs in cross-validation: so many may be called viral
 DOUBTFUL = 0.02  # of all contigs in cross-validation: so many are left unresolved

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.calling.classifier import probability
-from virnucpro.calling.evaluation import reliability
-from virnucpro.calling.fitting import (
+from virnucpro.errors import UserError
+from virnucpro.training.cross_fit import (
     FOLDS,
     Floats,
     Integers,
@@ -19,7 +19,7 @@ from virnucpro.calling.fitting import (
     fit_proteins,
     group_weights,
 )
-from virnucpro.errors import UserError
+from virnucpro.training.evaluation import reliability
 
 
 def expand(sizes: dict[str, list[int]]) -> tuple[np.ndarray, Integers]:
