@@ -184,13 +184,13 @@ def test_tables_have_the_form_of_the_originals(tmp_path: Path) -> None:
         "a_chunk_2R3\tothers\t0.875\t0.125",
         "a_chunk_1F3\tvirus\t0.125\t0.875",
     ]
-    write_chunks(tmp_path / "c", chunks, with_scores=False)
-    expected = ["b_chunk_1\tTrue", "b_chunk_10\tTrue", "a_chunk_2\tFalse", "a_chunk_1\tTrue"]
-    assert (tmp_path / "c").read_text().splitlines() == ["Modified_ID\tIs_Virus", *expected]
-    write_chunks(tmp_path / "c", chunks, with_scores=True)
-    assert (tmp_path / "c").read_text().splitlines()[:2] == [
+    write_chunks(tmp_path / "c", chunks)
+    assert (tmp_path / "c").read_text().splitlines() == [
         "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1",
         "b_chunk_1\tTrue\t0.75\t0.75",
+        "b_chunk_10\tTrue\t0.5\t0.5",
+        "a_chunk_2\tFalse\t0.875\t0.125",
+        "a_chunk_1\tTrue\t0.125\t0.875",
     ]
 
 
@@ -199,7 +199,7 @@ def test_scores_are_written_with_the_digits_of_single_precision(tmp_path: Path) 
     write_predictions(tmp_path / "p", pd.Series(["x_chunk_1R1"]), scores)
     assert (tmp_path / "p").read_text().endswith("x_chunk_1R1\tvirus\t0.12100612\t0.8789939\n")
     table = pd.DataFrame({"protein": ["x_chunk_1R1"], "contig": ["x"]})
-    write_chunks(tmp_path / "c", chunk_scores(table, scores), with_scores=True)
+    write_chunks(tmp_path / "c", chunk_scores(table, scores))
     assert (tmp_path / "c").read_text().endswith("x_chunk_1\tTrue\t0.12100612\t0.8789939\n")
 
 

@@ -5,7 +5,6 @@ does. Here torch's restricted unpickler reads it: it makes tensors, inert stand-
 names, and nothing else.
 """
 
-import csv
 import os
 import pickle
 import warnings
@@ -22,6 +21,7 @@ from safetensors.numpy import save
 
 from virnucpro.calling.requirements import Requirements, as_metadata, describe_published, read_requirements
 from virnucpro.data.files import atomic_path
+from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -120,28 +120,26 @@ def write_predictions(path: Path, frames: "pd.Series[str]", scores: Rows) -> Non
         frames: their ids.
         scores: float32 [frames, 2].
     """
-    with path.open("w", encoding="utf-8") as file:
-        file.write("Sequence_ID\tPrediction\tscore1\tscore2\n")
-        for name, (others, virus) in zip(frames, scores, strict=True):
-            prediction = "virus" if virus > others else "others"
-            file.write("\t".join((name, prediction, str(others), str(virus))) + "\n")  # the digits of single precision
+    others, virus = scores.T
+    prediction = np.where(virus > others, "virus", "others")
+    columns = {"Sequence_ID": frames, "Prediction": prediction, "score1": _digits(others), "score2": _digits(virus)}
+    write_table(pd.DataFrame(columns), path)
 
 
-def write_chunks(path: Path, chunks: pd.DataFrame, with_scores: bool) -> None:
-    """Write which chunks are viral as the original does, in its prediction_results_highestscore.csv, tabs between.
+def write_chunks(path: Path, chunks: pd.DataFrame) -> None:
+    """Write calls and scores of chunks as VirNucPro's GPU refactor does, in its prediction_results_highestscore.csv.
 
     Args:
-        path: the file.
+        path: the file; its columns are separated by tabs.
         chunks: of `chunk_scores`.
-        with_scores: whether to add the columns max_score_0 and max_score_1, as the GPU refactor does.
     """
-    columns = {"chunk": "Modified_ID", "is_virus": "Is_Virus"}
-    if with_scores:
-        columns |= {name: name for name in ("max_score_0", "max_score_1")}
-    written = chunks[list(columns)].rename(columns=columns)
-    for name in written.columns.intersection(["max_score_0", "max_score_1"]):
-        written[name] = [str(score) for score in written[name].to_numpy()]  # the digits of single precision
-    written.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
+    scores = {name: _digits(chunks[name].to_numpy()) for name in ("max_score_0", "max_score_1")}
+    write_table(pd.DataFrame({"Modified_ID": chunks["chunk"], "Is_Virus": chunks["is_virus"], **scores}), path)
+
+
+def _digits(scores: Rows) -> list[str]:
+    """Return scores as text with the digits of single precision."""
+    return [str(score) for score in scores]
 
 
 def judge_contigs(chunks: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,6 @@ def call(
     classifier: Path,
     prior: float = 0.5,
     min_length: int = 0,
-    chunk_scores: bool = False,
 ) -> None:
     """Call the contigs of a sample.
 
@@ -61,8 +60,6 @@ def call(
         classifier: its file.
         prior: share of contigs that is expected to be viral, between 0 and 1.
         min_length: bases of the shortest contig that is called.
-        chunk_scores: whether prediction_results_highestscore.csv has the best scores of a chunk, as in VirNucPro's GPU
-            refactor.
 
     Raises:
         UserError: the classifier was trained for other embeddings, or the files do not belong together.
@@ -101,7 +98,7 @@ def call(
         write_table(contigs, path_of["contigs.tsv"])
         if judged.scores is not None and judged.chunks is not None:
             write_predictions(path_of[PREDICTION_FILES[0]], proteins["protein"], judged.scores)
-            write_chunks(path_of[PREDICTION_FILES[1]], judged.chunks, chunk_scores)
+            write_chunks(path_of[PREDICTION_FILES[1]], judged.chunks)
         genes_faa, genes_gff3 = (stack.enter_context(path_of[name].open("wb")) for name in ("genes.faa", "genes.gff3"))
         in_order, for_regions = (stack.enter_context((prepared / "proteins.faa").open("rb")) for _ in range(2))
         scored_proteins = ScoredProteins(in_order, genes_faa, genes_gff3)
@@ -113,7 +110,7 @@ def call(
             writer.write(contig, regions.get(contig.name.decode(), []), of_contig)
     for name in set(PREDICTION_FILES) - set(names):  # the sample may have been called by one of the original before
         (folder / name).unlink(missing_ok=True)
-    settings = {"prior": prior, "min_length": min_length, "chunk_scores": chunk_scores}
+    settings = {"prior": prior, "min_length": min_length}
     write_provenance(records, "call", settings, inputs, outputs, _about(judge, features, classifier))
     calls = Counter(contigs["call"])
     logger.info(
