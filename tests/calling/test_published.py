@@ -15,12 +15,12 @@ from torch import nn
 from tests.calling.original import random_classifier, save_as_original
 from tests.encoders import dna
 from virnucpro.calling import requirements
+from virnucpro.calling.classifier import save_classifier
 from virnucpro.calling.published import (
     chunk_scores,
     judge_contigs,
     load_published,
     read_pth,
-    save_published,
     write_chunks,
     write_predictions,
 )
@@ -51,7 +51,7 @@ def test_tensors_alone_are_read_too(path: Path, tmp_path: Path) -> None:
 
 def test_the_converted_file_is_the_same_classifier(path: Path, tmp_path: Path) -> None:
     classifier = read_pth(path, chunk_size=300)
-    save_published(classifier, tmp_path / "c.safetensors")
+    save_classifier(classifier, tmp_path / "c.safetensors")
     loaded = load_published(tmp_path / "c.safetensors")
     assert loaded.requirements == classifier.requirements == read_requirements(tmp_path / "c.safetensors")
     assert loaded.requirements.is_published

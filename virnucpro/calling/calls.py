@@ -9,6 +9,7 @@ import pandas as pd
 from virnucpro.calling.classifier import (
     Classifier,
     Floats,
+    Rows,
     false_shares,
     probability,
     protein_inputs,
@@ -16,7 +17,7 @@ from virnucpro.calling.classifier import (
 )
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.features import Features
-from virnucpro.calling.published import CHUNK_COLUMNS, Rows, VirNucPro, chunk_scores, judge_contigs, log_odds_of
+from virnucpro.calling.published import CHUNK_COLUMNS, VirNucPro, chunk_scores, judge_contigs, log_odds_of
 from virnucpro.calling.requirements import NOT_CLEAR, Requirements
 from virnucpro.proteins.table import first_rows
 

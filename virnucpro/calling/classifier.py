@@ -7,15 +7,16 @@ mean, as if they were all the same evidence. The other is their mean, in which e
 """
 
 import os
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-from scipy.special import erf
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from scipy.special import erf, expit, logit
 
 from virnucpro.calling.evidence import EVIDENCE, group_means
 from virnucpro.calling.requirements import Requirements, as_metadata, read_requirements
@@ -23,6 +24,8 @@ from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
 
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 CLAMP = 6.0  # standardised inputs beyond it are cut, so that an odd protein cannot shout
 
@@ -40,19 +43,19 @@ class Classifier:
         requirements: what it may be used with.
     """
 
-    mean: npt.NDArray[np.float32]
-    scale: npt.NDArray[np.float32]
+    mean: Rows
+    scale: Rows
     hidden_weight: npt.NDArray[np.float16]
-    hidden_bias: npt.NDArray[np.float32]
-    output_weight: npt.NDArray[np.float32]
-    output_bias: npt.NDArray[np.float32]
-    contig_mean: npt.NDArray[np.float32]
-    contig_scale: npt.NDArray[np.float32]
-    contig_weight: npt.NDArray[np.float32]
-    contig_bias: npt.NDArray[np.float32]
+    hidden_bias: Rows
+    output_weight: Rows
+    output_bias: Rows
+    contig_mean: Rows
+    contig_scale: Rows
+    contig_weight: Rows
+    contig_bias: Rows
     requirements: Requirements
 
-    def protein_log_odds(self, inputs: npt.NDArray[np.float32]) -> Floats:
+    def protein_log_odds(self, inputs: Rows) -> Floats:
         """Return the log-odds of proteins for viral, float64 [proteins], both labels taken as equally frequent.
 
         Args:
@@ -76,12 +79,12 @@ class Classifier:
 
 def probability(log_odds: Any) -> Any:
     """Return the probabilities that log-odds stand for, a number or an array."""
-    return 1 / (1 + np.exp(-log_odds))
+    return expit(log_odds)
 
 
 def shift_by_prior(prior: float) -> float:
     """Return what log-odds move by where a share p of contigs is viral: ln(p / (1 - p)), by Bayes' theorem."""
-    return float(np.log(prior / (1 - prior)))
+    return float(logit(prior))
 
 
 def false_shares(posterior: Floats) -> Floats:
@@ -96,7 +99,7 @@ def false_shares(posterior: Floats) -> Floats:
     return np.asarray(shares[last])
 
 
-def protein_inputs(embedding: npt.NDArray[np.float32], proteins: pd.DataFrame) -> npt.NDArray[np.float32]:
+def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     """Return what the networks see of proteins, float32 [proteins, layers x embed_dim + 1].
 
     The mean embedding of the protein, of a frame that of its group, layers side by side; and the log of its residues.
@@ -110,34 +113,38 @@ def protein_inputs(embedding: npt.NDArray[np.float32], proteins: pd.DataFrame) -
     return np.column_stack([group_means(flat, proteins), residues])
 
 
-def standardise(
-    inputs: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def standardise(inputs: Rows, mean: Rows, scale: Rows) -> Rows:
     """Return inputs in units of their spread around the mean, cut to +-6."""
     return np.asarray(np.clip((inputs - mean) / scale, -CLAMP, CLAMP), np.float32)
 
 
-def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> None:
-    """Write a classifier as safetensors, its requirements in the metadata."""
-    arrays = {
-        field.name: getattr(classifier, field.name) for field in fields(classifier) if field.name != "requirements"
-    }
+def save_classifier(classifier: Any, path: str | os.PathLike[str]) -> None:
+    """Write a classifier, this package's or one of the original, as safetensors with its requirements as metadata."""
+    arrays = {name: array for name, array in vars(classifier).items() if name != "requirements"}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(arrays, as_metadata(classifier.requirements)))  # save_file's is for its owner alone
+
+
+def read_safetensors(path: str | os.PathLike[str], make: Callable[..., T]) -> T:
+    """Return what a class makes of the arrays and the requirements that `save_classifier` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds other arrays than the class takes.
+    """
+    requirements = read_requirements(path)
+    try:
+        return make(**load_file(path), requirements=requirements)
+    except (OSError, SafetensorError, TypeError) as error:
+        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
 
 
 def load_classifier(path: str | os.PathLike[str]) -> Classifier:
     """Read a classifier.
 
     Raises:
-        UserError: there is none, or it is damaged or of another kind.
+        UserError: the file is missing or damaged, or holds a classifier over other evidence.
     """
-    requirements = read_requirements(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            classifier = Classifier(**{name: file.get_tensor(name) for name in file.keys()}, requirements=requirements)  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError) as error:
-        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
+    classifier = read_safetensors(path, Classifier)
     if len(classifier.contig_weight) != len(EVIDENCE):
         raise UserError(f"{path}: a classifier over other evidence than this version's; train it anew")
     return classifier

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from virnucpro.calling.classifier import Rows
 from virnucpro.data.description import NUCLEOTIDES, EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile
 from virnucpro.data.provenance import RECORDS, FileState, checked_input
 from virnucpro.errors import UserError
-
-Rows = npt.NDArray[np.float32]
 
 
 class Features:

@@ -5,27 +5,20 @@ does. Here torch's restricted unpickler reads it: it makes tensors, inert stand-
 names, and nothing else.
 """
 
-import os
 import pickle
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from scipy.special import logit, softmax
 
-from virnucpro.calling.requirements import Requirements, as_metadata, describe_published, read_requirements
-from virnucpro.data.files import atomic_path
+from virnucpro.calling.classifier import Floats, Rows, read_safetensors
+from virnucpro.calling.requirements import Requirements, describe_published
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
-
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.float32]
 
 CHUNK_COLUMNS = ["tier", "chunks", "viral_chunks", "other_chunks", "unclear_chunks"]  # of contigs.tsv
 
@@ -81,14 +74,12 @@ class VirNucPro:
         hidden = (hidden - self.norm_mean) / np.sqrt(self.norm_variance + np.float32(EPSILON))
         hidden = np.maximum(hidden * self.norm_weight + self.norm_bias, 0)
         output = hidden @ self.output_weight.T + self.output_bias
-        exponentials = np.exp(output - output.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+        return np.asarray(softmax(output, axis=1))
 
 
 def log_odds_of(scores: Rows) -> Floats:
     """Return the log-odds of frames for virus, float64 [frames], from their scores, float32 [frames, 2]."""
-    virus = np.clip(scores[:, 1].astype(np.float64), 1e-7, 1 - 1e-7)
-    return np.asarray(np.log(virus / (1 - virus)))
+    return np.asarray(logit(np.clip(scores[:, 1].astype(np.float64), 1e-7, 1 - 1e-7)))
 
 
 def chunk_scores(proteins: pd.DataFrame, scores: Rows) -> pd.DataFrame:
@@ -178,9 +169,8 @@ def judge_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
     lower = (tier - 1).clip(0, 1).where(tier > 1, 0)  # high and moderate become low, low becomes review
     tier = tier.where(contigs["chunks"] >= FEW_CHUNKS, lower)
     bounded = mean.clip(-1 + 1e-7, 1 - 1e-7)
-    return contigs.assign(
-        log_odds=np.log((1 + bounded) / (1 - bounded)), tier=[TIERS[number] for number in tier.tolist()]
-    )[["log_odds", *CHUNK_COLUMNS]]
+    contigs = contigs.assign(log_odds=2 * np.arctanh(bounded), tier=[TIERS[number] for number in tier])
+    return contigs[["log_odds", *CHUNK_COLUMNS]]
 
 
 def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
@@ -201,15 +191,11 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
     ]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
-            if zipfile.is_zipfile(path):
-                unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-                if unsafe:
-                    raise UserError(f"{path}: not loaded: it names {unsafe[0]}, which no classifier of VirNucPro needs")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"classifier {path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
-        name = _named(str(error))
+        name = str(error).partition("GLOBAL ")[2].partition(" ")[0]  # the class or function that torch refused
         why = f"it names {name}, which no classifier of VirNucPro needs" if name else "it is damaged or no classifier"
         raise UserError(f"{path}: not loaded: {why}; give another file") from None
     found = _tensors(loaded)
@@ -219,8 +205,7 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
             raise UserError(f"{path}: not a classifier of VirNucPro: it has no {key}; give another file")
         arrays[name] = tensor.detach().to(torch.float32).numpy()
-    _check_shapes(arrays, path)
-    return VirNucPro(**arrays, requirements=describe_published(path, chunk_size))
+    return _checked(VirNucPro(**arrays, requirements=describe_published(path, chunk_size)), path)
 
 
 class _StandIn:
@@ -243,39 +228,23 @@ def _tensors(loaded: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _check_shapes(arrays: dict[str, npt.NDArray[np.float32]], path: Path) -> None:
-    hidden = len(arrays["hidden_bias"]) if arrays["hidden_bias"].ndim == 1 else -1
-    inputs = arrays["hidden_weight"].shape[-1]
-    for name, array in arrays.items():
-        shape = {"hidden_weight": (hidden, inputs), "output_weight": (2, hidden), "output_bias": (2,)}
-        if array.shape != shape.get(name, (hidden,)):
-            raise UserError(f"{path}: not a classifier of VirNucPro: {_TENSORS[name]} has shape {array.shape}")
-
-
-def _named(message: str) -> str:
-    """Return the class or function that torch's message says it did not let in, or an empty text."""
-    return message.partition("GLOBAL ")[2].partition(" ")[0]
-
-
-def save_published(classifier: VirNucPro, path: str | os.PathLike[str]) -> None:
-    """Write a classifier of the original as safetensors, its requirements in the metadata."""
-    arrays = {name: getattr(classifier, name) for name in _TENSORS}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(arrays, as_metadata(classifier.requirements)))
+def _checked(classifier: VirNucPro, path: Path) -> VirNucPro:
+    """Return the classifier if the shapes of its arrays fit together."""
+    hidden, inputs = classifier.hidden_bias.size, classifier.hidden_weight.shape[-1]
+    shapes = {"hidden_weight": (hidden, inputs), "output_weight": (2, hidden), "output_bias": (2,)}
+    for name, tensor in _TENSORS.items():
+        shape = getattr(classifier, name).shape
+        if shape != shapes.get(name, (hidden,)):
+            raise UserError(f"{path}: not a classifier of VirNucPro: {tensor} has shape {shape}")
+    return classifier
 
 
 def load_published(path: Path) -> VirNucPro:
-    """Read a classifier of the original: its .pth, or what was written of it as safetensors.
+    """Read a classifier of the original: its .pth, or the safetensors file that import-classifier wrote.
 
     Raises:
-        UserError: there is none, or it is damaged or something else.
+        UserError: the file is missing, damaged or something else.
     """
     if path.suffix == ".pth":
         return read_pth(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in _TENSORS}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
-    _check_shapes(arrays, path)
-    return VirNucPro(**arrays, requirements=read_requirements(path))
+    return _checked(read_safetensors(path, VirNucPro), path)
