@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.calling.classifier import probability
+from virnucpro.calling.classifier import Floats, Rows, probability
 from virnucpro.errors import UserError
 from virnucpro.training.cross_fit import (
     FOLDS,
-    Floats,
     Integers,
-    Rows,
     deal_groups,
     fit_contigs,
     fit_proteins,
@@ -113,8 +111,8 @@ def test_what_weighs_more_decides(fit: Callable[..., Floats]) -> None:
 
 def test_there_are_as_many_networks_as_folds() -> None:
     _, labels, inputs, folds = marked_groups()
-    assert len(fit_proteins(inputs, labels, np.ones(400), folds, 0).networks) == FOLDS
-    assert len(fit_proteins(inputs, labels, np.ones(400), folds // 3, 0).networks) == 2
+    assert len(fit_proteins(inputs, labels, np.ones(400), folds, 0).arrays["output_bias"]) == FOLDS
+    assert len(fit_proteins(inputs, labels, np.ones(400), folds // 3, 0).arrays["output_bias"]) == 2
 
 
 def test_log_odds_of_contigs_are_calibrated() -> None:

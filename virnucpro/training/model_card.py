@@ -142,14 +142,11 @@ def _calls_by(contigs: pd.DataFrame, column: str) -> str:
 
 def _calibration(contigs: pd.DataFrame) -> str:
     lines = ["| score | split | contigs | viral |", "|---|---|---:|---:|"]
-    for split, rows in contigs.groupby("split"):
-        weights = 1 / rows.groupby("viral")["viral"].transform("size")  # both labels weigh the same
-        tenth = np.minimum((rows["score"] * 10).astype(int), 9)
-        for number in range(10):
-            if (inside := rows[tenth == number]).empty:
-                continue
-            share = np.average(inside["viral"], weights=weights[inside.index])
-            lines.append(f"| {number / 10:.1f} to {(number + 1) / 10:.1f} | {split} | {len(inside)} | {share:.0%} |")
+    weights = 1 / contigs.groupby(["split", "viral"])["viral"].transform("size")  # both labels weigh the same
+    tenths = (contigs["score"] * 10).astype(int).clip(upper=9).map(lambda n: f"{n / 10:.1f} to {(n + 1) / 10:.1f}")
+    for (split, tenth), rows in contigs.groupby(["split", tenths]):
+        share = np.average(rows["viral"], weights=weights[rows.index])
+        lines.append(f"| {tenth} | {split} | {len(rows)} | {share:.0%} |")
     return "\n".join(lines) + "\n"
 
 

@@ -4,26 +4,15 @@ Fragments of groups for training are only ever scored by what has not seen their
 these scores. Groups for testing are scored by the finished classifier.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from virnucpro.calling.classifier import Classifier, Floats, probability, protein_inputs
+from virnucpro.calling.classifier import Classifier, Floats, Rows, probability, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.requirements import Requirements
-from virnucpro.training.cross_fit import (
-    ContigFit,
-    Integers,
-    Mask,
-    ProteinFit,
-    Rows,
-    deal_groups,
-    fit_contigs,
-    fit_proteins,
-    group_weights,
-)
+from virnucpro.training.cross_fit import Fitted, Integers, Mask, deal_groups, fit_contigs, fit_proteins, group_weights
 
 FALSE_CALLS = 0.017  # of the cellular contigs in cross-validation: so many may be called viral
 DOUBTFUL = 0.02  # of all contigs in cross-validation: so many are left unresolved
@@ -78,48 +67,32 @@ def label_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame, embedding: 
     return Labelled(fragments, proteins, protein_inputs(embedding, proteins))
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What was fitted to proteins and to contigs."""
+class Fit(NamedTuple):
+    """Networks fitted to proteins, and a regression fitted to contigs."""
 
-    proteins: ProteinFit
-    contigs: ContigFit
+    proteins: Fitted
+    contigs: Fitted
 
     def classifier(self, requirements: Requirements) -> Classifier:
         """Return the classifier that the networks and the regression make."""
-
-        def stack(name: str) -> Rows:
-            return np.array([network.state_dict()[name].numpy() for network in self.proteins.networks])
-
-        return Classifier(
-            mean=self.proteins.mean,
-            scale=self.proteins.scale,
-            hidden_weight=stack("0.weight").astype(np.float16),
-            hidden_bias=stack("0.bias"),
-            output_weight=stack("3.weight")[:, 0],
-            output_bias=stack("3.bias")[:, 0],
-            contig_mean=self.contigs.mean,
-            contig_scale=self.contigs.scale,
-            contig_weight=self.contigs.weight,
-            contig_bias=self.contigs.bias,
-            requirements=requirements,
-        )
+        return Classifier(**self.proteins.arrays, **self.contigs.arrays, requirements=requirements)
 
 
 def fit(labelled: Labelled, seed: int) -> Fit:
     """Fit networks to the proteins for training, and a regression to their fragments."""
     of_proteins = labelled.fragments.loc[labelled.proteins["contig"]]
     known = (of_proteins["fold"] >= 0).to_numpy()
-    of_proteins = of_proteins[known]
-    viral, folds = of_proteins["viral"].to_numpy(np.int64), of_proteins["fold"].to_numpy(np.int64)
-    weights = group_weights(of_proteins["group"].to_numpy(str), viral)
-    proteins = fit_proteins(labelled.inputs[known], viral, weights, folds, seed)
+    proteins = fit_proteins(labelled.inputs[known], *_targets(of_proteins[known]), seed)
     log_odds = np.zeros(len(known))
     log_odds[known] = proteins.log_odds
-    trained = labelled.fragments[labelled.trained]
-    viral, folds = trained["viral"].to_numpy(np.int64), trained["fold"].to_numpy(np.int64)
-    weights = group_weights(trained["group"].to_numpy(str), viral)
-    return Fit(proteins, fit_contigs(labelled.evidence(log_odds)[labelled.trained], viral, weights, folds))
+    evidence = labelled.evidence(log_odds)[labelled.trained]
+    return Fit(proteins, fit_contigs(evidence, *_targets(labelled.fragments[labelled.trained])))
+
+
+def _targets(rows: pd.DataFrame) -> tuple[Integers, Floats, Integers]:
+    """Return labels, weights and folds of rows."""
+    viral = rows["viral"].to_numpy(np.int64)
+    return viral, group_weights(rows["group"].to_numpy(str), viral), rows["fold"].to_numpy(np.int64)
 
 
 def thresholds(log_odds: Floats, viral: Integers) -> tuple[float, float]:
