@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
-from virnucpro.calling.classifier import Floats, Rows, probability
+from virnucpro.calling.classifier import Floats, Rows
 from virnucpro.errors import UserError
 from virnucpro.training.cross_fit import (
     FOLDS,
@@ -120,6 +121,6 @@ def test_log_odds_of_contigs_are_calibrated() -> None:
     labels = rng.integers(0, 2, 4000)
     inputs = np.column_stack([rng.normal(2 * labels - 1, 1), rng.normal(size=4000)])
     fit = fit_contigs(inputs, labels, np.ones(4000), np.arange(4000) % FOLDS)
-    table = reliability(probability(fit.log_odds), labels)
+    table = reliability(expit(fit.log_odds), labels)
     np.testing.assert_allclose(table["score"], table["viral"], atol=0.08)
     assert table["contigs"].sum() == 4000

@@ -5,16 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit, logit
 
-from virnucpro.calling.classifier import (
-    Classifier,
-    Floats,
-    Rows,
-    false_shares,
-    probability,
-    protein_inputs,
-    shift_by_prior,
-)
+from virnucpro.calling.classifier import Classifier, Floats, Rows, false_shares, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.features import Features
 from virnucpro.calling.published import CHUNK_COLUMNS, VirNucPro, chunk_scores, judge_contigs, log_odds_of
@@ -91,16 +84,16 @@ def decide_contigs(
     contigs = found.assign(log_odds=found["log_odds"].round(3)).reindex(lengths.index)[list(nothing)]
     whole = {name: int for name, value in nothing.items() if isinstance(value, int)}
     contigs = contigs.fillna(nothing).astype(whole).assign(contig=lengths.index, length=lengths)
-    shifted = contigs["log_odds"] + shift_by_prior(prior)
+    shifted = contigs["log_odds"] + logit(prior)  # by Bayes' theorem
     decided = [
         requirements.decide(*row, min_length)
         for row in zip(shifted, contigs["residues"], contigs["length"], strict=True)
     ]
     contigs["call"], contigs["reason"] = zip(*decided, strict=True) if decided else ((), ())
-    posterior = probability(shifted)
+    posterior = expit(shifted)
     judged = contigs["reason"].isin(["", NOT_CLEAR])
     contigs.loc[judged, "false_share"] = false_shares(posterior[judged].to_numpy())
-    contigs = contigs.assign(score=probability(contigs["log_odds"]), posterior=posterior)
+    contigs = contigs.assign(score=expit(contigs["log_odds"]), posterior=posterior)
     for column, form in _FORMS.items():
         there = judged if column == "false_share" else contigs["length"] > 0
         contigs[column] = contigs[column].map(form.format).where(there, "")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
-from scipy.special import erf, expit, logit
+from scipy.special import erf
 
 from virnucpro.calling.evidence import EVIDENCE, group_means
 from virnucpro.calling.requirements import Requirements, as_metadata, read_requirements
@@ -75,16 +75,6 @@ class Classifier:
         """Return the calibrated log-odds of contigs, float64 [contigs], from their evidence, float64 [contigs, 2]."""
         standard = (evidence - self.contig_mean) / self.contig_scale
         return np.asarray(standard @ self.contig_weight + self.contig_bias, np.float64)
-
-
-def probability(log_odds: Any) -> Any:
-    """Return the probabilities that log-odds stand for, a number or an array."""
-    return expit(log_odds)
-
-
-def shift_by_prior(prior: float) -> float:
-    """Return what log-odds move by where a share p of contigs is viral: ln(p / (1 - p)), by Bayes' theorem."""
-    return float(logit(prior))
 
 
 def false_shares(posterior: Floats) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from virnucpro.calling.gene_files import encode
+from virnucpro.calling.result_files import encode
 from virnucpro.data.records import read_contigs
 from virnucpro.errors import UserError
 

@@ -9,10 +9,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from virnucpro import __version__
-from virnucpro.calling.classifier import Classifier, probability
+from virnucpro.calling.classifier import Classifier
 from virnucpro.data.files import atomic_path
 from virnucpro.training.evaluation import reliability
 
@@ -35,7 +36,7 @@ def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
     exact, recall, _ = precision_recall_curve(viral, log_odds)
     precision.plot(recall, exact, color=COLOURS["viral"])
     precision.set(xlabel="viral contigs found", ylabel="viral calls that are right", title="Precision and recall")
-    table = reliability(probability(log_odds), viral)
+    table = reliability(expit(log_odds), viral)
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     calibration.plot(table["score"], table["viral"], "o-", color=COLOURS["viral"])
     for score, viral_proportion, count in table.itertuples(index=False):

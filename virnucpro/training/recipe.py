@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
-from virnucpro.calling.classifier import Classifier, Floats, Rows, probability, protein_inputs
+from virnucpro.calling.classifier import Classifier, Floats, Rows, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.requirements import Requirements
 from virnucpro.training.cross_fit import Fitted, Integers, Mask, deal_groups, fit_contigs, fit_proteins, group_weights
@@ -123,4 +124,4 @@ def score_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> 
     residues = residues.reindex(labelled.fragments.index, fill_value=0)
     rows = zip(log_odds, residues, labelled.fragments["length"], strict=True)
     calls = [classifier.requirements.decide(*row)[0] for row in rows]
-    return labelled.fragments.assign(log_odds=log_odds, score=probability(log_odds), call=calls)
+    return labelled.fragments.assign(log_odds=log_odds, score=expit(log_odds), call=calls)
