@@ -19,12 +19,8 @@ BLOCK = 10_000  # proteins scored at once
 CONTIG_COLUMNS = ["contig", "length", "call", "score", "log_odds", "posterior", "false_share", "genes", "genetic_code"]
 
 _FORMS = {"score": "{:.4f}", "log_odds": "{:.3f}", "posterior": "{:.4f}", "false_share": "{:.4f}"}
-_NOTHING: dict[str, Any] = {
-    "log_odds": 0.0,
-    "genes": 0,
-    "residues": 0,
-    "genetic_code": 1,
-}  # of a contig without proteins
+# Of a contig without proteins.
+_NOTHING: dict[str, Any] = {"log_odds": 0.0, "genes": 0, "residues": 0, "genetic_code": 1}
 _NO_CHUNKS: dict[str, Any] = {"tier": "", "chunks": 0, "viral_chunks": 0, "other_chunks": 0, "unclear_chunks": 0}
 
 
@@ -50,19 +46,18 @@ def judge_sample(judge: Classifier | VirNucPro, proteins: pd.DataFrame, features
 
     Args:
         judge: the classifier.
-        proteins: of `describe_groups`, those of a contig in neighbouring rows.
+        proteins: of `describe_groups`, those of a contig in neighboring rows.
         features: of these proteins.
     """
+    blocks = _blocks(proteins)
     if isinstance(judge, VirNucPro):
-        scores = np.concatenate([judge.scores(features.rows(rows)) for rows in _blocks(proteins)])
+        scores = np.concatenate([judge.scores(features.rows(rows)) for rows in blocks])
         log_odds = log_odds_of(scores)
         chunks = chunk_scores(proteins, scores)
         counted = evidence_of_contigs(proteins, log_odds)[["genes", "residues", "genetic_code"]]
         return Judged(log_odds, counted.join(judge_contigs(chunks)), scores, chunks)
-    of_blocks = (
-        judge.protein_log_odds(protein_inputs(features.rows(rows), proteins.iloc[rows])) for rows in _blocks(proteins)
-    )
-    log_odds = np.concatenate(list(of_blocks))
+    inputs = (protein_inputs(features.rows(rows), proteins.iloc[rows]) for rows in blocks)
+    log_odds = np.concatenate([judge.protein_log_odds(block) for block in inputs])
     evidence = evidence_of_contigs(proteins, log_odds)
     return Judged(log_odds, evidence.assign(log_odds=judge.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64))))
 
@@ -85,10 +80,8 @@ def decide_contigs(
     whole = {name: int for name, value in nothing.items() if isinstance(value, int)}
     contigs = contigs.fillna(nothing).astype(whole).assign(contig=lengths.index, length=lengths)
     shifted = contigs["log_odds"] + logit(prior)  # by Bayes' theorem
-    decided = [
-        requirements.decide(*row, min_length)
-        for row in zip(shifted, contigs["residues"], contigs["length"], strict=True)
-    ]
+    rows = zip(shifted, contigs["residues"], contigs["length"], strict=True)
+    decided = [requirements.decide(*row, min_length) for row in rows]
     contigs["call"], contigs["reason"] = zip(*decided, strict=True) if decided else ((), ())
     posterior = expit(shifted)
     judged = contigs["reason"].isin(["", NOT_CLEAR])

@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 T = TypeVar("T")
 
-CLAMP = 6.0  # standardised inputs beyond it are cut, so that an odd protein cannot shout
+CLAMP = 6.0  # standardized inputs beyond it are cut, so that an odd protein cannot shout
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Classifier:
         Args:
             inputs: float32 [proteins, inputs], of `protein_inputs`.
         """
-        standard = standardise(inputs, self.mean, self.scale)
+        standard = standardize(inputs, self.mean, self.scale)
         log_odds = np.zeros(len(inputs))
         for weight, bias, output, output_bias in zip(
             self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias, strict=True
@@ -103,7 +103,7 @@ def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     return np.column_stack([group_means(flat, proteins), residues])
 
 
-def standardise(inputs: Rows, mean: Rows, scale: Rows) -> Rows:
+def standardize(inputs: Rows, mean: Rows, scale: Rows) -> Rows:
     """Return inputs in units of their spread around the mean, cut to +-6."""
     return np.asarray(np.clip((inputs - mean) / scale, -CLAMP, CLAMP), np.float32)
 

@@ -29,7 +29,7 @@ LEAST_SHARE = 0.1  # of the chunks that must be confident for a call of moderate
 FEW_CHUNKS = 5  # with fewer a call is one tier lower
 TIERS = ["review", "low_confidence", "moderate_confidence", "high_confidence"]
 
-_MODULES = ("linear.Linear", "batchnorm.BatchNorm1d", "dropout.Dropout", "activation.ReLU")
+_MODULES = ("linear.Linear", "batchnorm.BatchNorm1d", "dropout.Dropout", "activation.ReLU")  # of torch.nn.modules
 _TENSORS = {
     "hidden_weight": "hidden_layer.weight",
     "hidden_bias": "hidden_layer.bias",
@@ -45,11 +45,11 @@ EPSILON = 1e-5  # of torch's BatchNorm1d
 
 @dataclass(frozen=True)
 class VirNucPro:
-    """A classifier of the original: a hidden layer, normalised, and two outputs, others and virus; arrays are float32.
+    """A classifier of the original: a hidden layer, normalized, and two outputs, others and virus; arrays are float32.
 
     Attributes:
         hidden_weight, hidden_bias: [hidden, inputs] and [hidden].
-        norm_mean, norm_variance, norm_weight, norm_bias: [hidden], of the normalisation of a batch.
+        norm_mean, norm_variance, norm_weight, norm_bias: [hidden], of the normalization of a batch.
         output_weight, output_bias: [2, hidden] and [2].
         requirements: what it may be used with.
     """
@@ -185,10 +185,8 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
     """
     import torch
 
-    allowed: list[Any] = [
-        (_StandIn, "__main__.MLPClassifier"),
-        *((_StandIn, f"torch.nn.modules.{name}") for name in _MODULES),
-    ]
+    classes = ["__main__.MLPClassifier", *(f"torch.nn.modules.{name}" for name in _MODULES)]
+    allowed: list[Any] = [(_StandIn, name) for name in classes]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -219,11 +217,10 @@ def _tensors(loaded: Any, prefix: str = "") -> dict[str, Any]:
     """Return the parameters and buffers of a module that was read as stand-ins, or those of a dictionary of tensors."""
     if isinstance(loaded, dict):
         return {f"{prefix}{name}": value for name, value in loaded.items()}
-    found: dict[str, Any] = {}
-    state = loaded.__dict__ if isinstance(loaded, _StandIn) else {}
-    for part in ("_parameters", "_buffers"):
-        found |= {f"{prefix}{name}": value for name, value in (state.get(part) or {}).items()}
-    for name, module in (state.get("_modules") or {}).items():
+    state = vars(loaded) if isinstance(loaded, _StandIn) else {}
+    parameters, buffers, modules = (state.get(name) or {} for name in ("_parameters", "_buffers", "_modules"))
+    found = _tensors(parameters | buffers, prefix)
+    for name, module in modules.items():
         found |= _tensors(module, f"{prefix}{name}.")
     return found
 

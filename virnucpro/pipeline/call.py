@@ -97,16 +97,15 @@ def _checked_fasta(fasta: Path, records: Path) -> FileState:
 
 
 def _check_trained_on(judge: Classifier | VirNucPro, features: Features) -> None:
-    requirements = judge.requirements
-    if isinstance(judge, VirNucPro) and judge.hidden_weight.shape[1] != features.width:
+    paths, widths = [str(file.path) for file in features.files], [file.width for file in reversed(features.files)]
+    if isinstance(judge, VirNucPro) and (inputs := judge.hidden_weight.shape[1]) != sum(widths):
         raise UserError(
-            f"{features.files[0].path}: the classifier takes {judge.hidden_weight.shape[1]} numbers of a frame, and "
-            f"{' + '.join(str(file.width) for file in reversed(features.files))} were embedded; give the model that it "
-            "was trained with"
+            f"{paths[0]}: the classifier takes {inputs} numbers of a frame, and {' + '.join(map(str, widths))} were "
+            "embedded; give the model that it was trained with"
         )
-    features.description.check_trained_for(requirements.embedding, str(features.files[0].path))
-    if features.nucleotides and requirements.nucleotides:
-        features.nucleotides.check_trained_for(requirements.nucleotides, str(features.files[1].path))
+    features.description.check_trained_for(judge.requirements.embedding, paths[0])
+    if features.nucleotides and judge.requirements.nucleotides:
+        features.nucleotides.check_trained_for(judge.requirements.nucleotides, paths[1])
 
 
 def _about(judge: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:

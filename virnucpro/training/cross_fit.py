@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from torch import nn
 
-from virnucpro.calling.classifier import Floats, Rows, standardise
+from virnucpro.calling.classifier import Floats, Rows, standardize
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integer
         seed: of the networks' initial weights and of the batches.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
-    standard = torch.tensor(standardise(inputs, mean, scale))  # a copy, aligned: last digits depend on where it lies
+    standard = torch.tensor(standardize(inputs, mean, scale))  # a copy, aligned: last digits depend on where it lies
     target, weight = (torch.tensor(values, dtype=torch.float32) for values in (labels, weights))
     networks = [_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(folds.max() + 1)]
     log_odds = np.empty(len(inputs))
