@@ -18,9 +18,9 @@ from virnucpro.calling import requirements
 from virnucpro.calling.classifier import save_classifier
 from virnucpro.calling.published import (
     chunk_scores,
-    judge_contigs,
     load_published,
     read_pth,
+    score_contigs,
     write_chunks,
     write_predictions,
 )
@@ -206,7 +206,7 @@ def test_scores_are_written_with_the_digits_of_single_precision(tmp_path: Path) 
 def contig(*scores: tuple[float, float]) -> pd.Series:
     """The call of a contig whose chunks have these scores, for others and for virus."""
     others, virus = np.array(scores).T
-    return judge_contigs(pd.DataFrame({"contig": "x", "max_score_0": others, "max_score_1": virus})).loc["x"]
+    return score_contigs(pd.DataFrame({"contig": "x", "max_score_0": others, "max_score_1": virus})).loc["x"]
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def _digits(scores: Rows) -> list[str]:
     return [str(score) for score in scores]
 
 
-def judge_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
+def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
     """Return the calls of contigs from their chunks, with the contig as index: `log_odds` and `CHUNK_COLUMNS`.
 
     A chunk's difference is its score for virus less that for others, and weighs as the root of its size. The mean of a

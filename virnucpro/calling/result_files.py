@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import expit
 
 from virnucpro.calling import PREDICTION_FILES, REGION_FILES
-from virnucpro.calling.calls import Judged
+from virnucpro.calling.calls import SampleScores
 from virnucpro.calling.published import write_chunks, write_predictions
 from virnucpro.calling.regions import Region
 from virnucpro.data.records import Record, read_contigs
@@ -39,7 +39,7 @@ def write_result_files(
     fasta: Path,
     proteins_faa: Path,
     proteins: pd.DataFrame,
-    judged: Judged,
+    scores: SampleScores,
     contigs: pd.DataFrame,
     regions: Mapping[str, Sequence[Region]],
 ) -> None:
@@ -50,17 +50,17 @@ def write_result_files(
         fasta: the contigs.
         proteins_faa: their proteins, as prepare wrote them.
         proteins: the table of these proteins.
-        judged: scores of these proteins.
+        scores: scores of these proteins.
         contigs: the table of calls, a row a contig in the order of `fasta`.
         regions: of contigs, by their names.
     """
-    scored = proteins.assign(score=expit(judged.log_odds).round(4), log_odds=judged.log_odds.round(3))
+    scored = proteins.assign(score=expit(scores.log_odds).round(4), log_odds=scores.log_odds.round(3))
     write_table(scored[GENE_COLUMNS], paths["genes.tsv"])
     write_table(contigs, paths["contigs.tsv"])
-    if judged.scores is not None and judged.chunks is not None:
+    if scores.frames is not None and scores.chunks is not None:
         of_frames, of_chunks = (paths[name] for name in PREDICTION_FILES)
-        write_predictions(of_frames, proteins["protein"], judged.scores)
-        write_chunks(of_chunks, judged.chunks)
+        write_predictions(of_frames, proteins["protein"], scores.frames)
+        write_chunks(of_chunks, scores.chunks)
     rows = scored.itertuples(index=False)
     with ExitStack() as stack:
         in_order, for_regions = (stack.enter_context(proteins_faa.open("rb")) for _ in range(2))

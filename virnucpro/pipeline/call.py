@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.calling import CALL_FILES, PREDICTION_FILES
-from virnucpro.calling.calls import decide_contigs, judge_sample
+from virnucpro.calling.calls import decide_contigs, score_sample
 from virnucpro.calling.classifier import Classifier, load_classifier
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
@@ -52,8 +52,8 @@ def call(fasta: Path, folder: Path, classifier: Path, prior: float = 0.5, min_le
         UserError: the classifier was trained for other embeddings, or the files do not belong together.
     """
     published = read_requirements(classifier).is_published
-    judge = load_published(classifier) if published else load_classifier(classifier)
-    requirements = judge.requirements
+    model = load_published(classifier) if published else load_classifier(classifier)
+    requirements = model.requirements
     if published:
         logger.info("call: the classifier %s: %s", classifier.name, requirements.origin)
     outputs = [folder / name for name in (*CALL_FILES, *(PREDICTION_FILES if published else ()))]
@@ -64,22 +64,22 @@ def call(fasta: Path, folder: Path, classifier: Path, prior: float = 0.5, min_le
     proteins = describe_groups(read_proteins(prepared))
     features = Features(folder, proteins["protein"].tolist(), requirements.nucleotides is not None)
     inputs |= features.inputs
-    _check_trained_on(judge, features)
-    judged = judge_sample(judge, proteins, features)
+    _check_trained_on(model, features)
+    scores = score_sample(model, proteins, features)
     lengths = read_table(prepared / "records.tsv", "record").set_index("record")["length"]
-    contigs = decide_contigs(requirements, lengths, judged.contigs, prior, min_length)
-    regions = find_regions(contigs, genes_of_contigs(proteins, judged.log_odds))
+    contigs = decide_contigs(requirements, lengths, scores.contigs, prior, min_length)
+    regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds))
     counts = [sum(region.kind == "provirus" for region in regions.get(name, ())) for name in contigs["contig"]]
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
     begin_writing(records, "call", [folder / name for name in (*CALL_FILES, *PREDICTION_FILES)])
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
-        write_result_files(paths, fasta, prepared / "proteins.faa", proteins, judged, contigs, regions)
+        write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions)
     if not published:  # the sample may have been called by one of the original before
         for name in PREDICTION_FILES:
             (folder / name).unlink(missing_ok=True)
     settings = {"prior": prior, "min_length": min_length}
-    write_provenance(records, "call", settings, inputs, outputs, _about(judge, features, classifier))
+    write_provenance(records, "call", settings, inputs, outputs, _about(model, features, classifier))
     calls = Counter(contigs["call"])
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses",
@@ -96,24 +96,24 @@ def _checked_fasta(fasta: Path, records: Path) -> FileState:
     return state
 
 
-def _check_trained_on(judge: Classifier | VirNucPro, features: Features) -> None:
+def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None:
     paths, widths = [str(file.path) for file in features.files], [file.width for file in reversed(features.files)]
-    if isinstance(judge, VirNucPro) and (inputs := judge.hidden_weight.shape[1]) != sum(widths):
+    if isinstance(model, VirNucPro) and (inputs := model.hidden_weight.shape[1]) != sum(widths):
         raise UserError(
             f"{paths[0]}: the classifier takes {inputs} numbers of a frame, and {' + '.join(map(str, widths))} were "
             "embedded; give the model that it was trained with"
         )
-    features.description.check_trained_for(judge.requirements.embedding, paths[0])
-    if features.nucleotides and judge.requirements.nucleotides:
-        features.nucleotides.check_trained_for(judge.requirements.nucleotides, paths[1])
+    features.description.check_trained_for(model.requirements.embedding, paths[0])
+    if features.nucleotides and model.requirements.nucleotides:
+        features.nucleotides.check_trained_for(model.requirements.nucleotides, paths[1])
 
 
-def _about(judge: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:
+def _about(model: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:
     """Return what the page of a run says of the classifier: where its calls begin, and what was measured of it."""
     measured = path.with_name("metrics.json")
-    limits = {name: getattr(judge.requirements, name) for name in ("viral_from", "cellular_to", "fewest_residues")}
+    limits = {name: getattr(model.requirements, name) for name in ("viral_from", "cellular_to", "fewest_residues")}
     return limits | {
-        "is_published": judge.requirements.is_published,
+        "is_published": model.requirements.is_published,
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
         "measured": json.loads(measured.read_text()) if measured.exists() else {},
     }
