@@ -1,8 +1,8 @@
-"""Fitting networks to proteins and a regression to contigs, both cross-fitted: no group is scored by what has seen it.
+"""Fit networks to proteins and a regression to contigs, both cross-fitted: no group is scored by a model that saw it.
 
-Whole groups of organisms are dealt to folds, and there is a network for each fold: it learns from all other folds and
-stops early by its own, so it scores proteins whose group it has never seen. The regression over contigs learns from
-these scores, and is cross-fitted by the same folds. All randomness comes from the seed.
+Whole groups of organisms are dealt to folds. Each fold has a network, which learns from all other folds; early stopping
+uses its own fold. So each network scores proteins whose group it has not seen. The regression over contigs learns from
+these scores and is cross-fitted by the same folds. All randomness comes from the seed.
 """
 
 import copy

@@ -1,6 +1,6 @@
-"""Training a classifier: from labelled fragments, their proteins and embeddings to networks, a regression, thresholds.
+"""Train a classifier on labelled fragments, their proteins and embeddings: networks, a regression and thresholds.
 
-Fragments of groups for training are only ever scored by what has not seen their group; the thresholds are taken from
+Fragments of groups for training are scored only by models that have not seen their group. The thresholds are taken from
 these scores. Groups for testing are scored by the finished classifier.
 """
 
