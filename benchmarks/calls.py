@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from common import SEED, write_result
 
-from virnucpro.calling.evaluation import evaluate
 from virnucpro.data.fasta import read_fasta
+from virnucpro.training.evaluation import evaluate
 
 HERE = Path(__file__).parent
 PEERS = {

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from common import SEED, write_result
 
-from virnucpro.calling.evaluation import SHORTEST, proportion
 from virnucpro.data.fasta import read_fasta
+from virnucpro.training.evaluation import SHORTEST, proportion
 
 LONG = 10_000  # bases of a fragment that pieces are cut out of
 LENGTHS = {"1.5 to 3 kb": (SHORTEST, 3_000), "3 to 10 kb": (3_000, LONG + 1), "all": (SHORTEST, LONG + 1)}

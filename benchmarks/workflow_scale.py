@@ -40,7 +40,8 @@ def main() -> None:
     """Run the workflow at every size, and write results/workflow_scale.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, nargs="*", default=[1, 10, 100], help="of ten contigs each")
-    parser.add_argument("--forked", type=int, nargs="*", default=[1000, 2000], help="whose stages are forks, not started")
+    forked = "whose stages are forks, not started"
+    parser.add_argument("--forked", type=int, nargs="*", default=[1000, 2000], help=forked)
     parser.add_argument("--planned", type=int, nargs="*", default=[10_000], help="that are planned, and not run")
     parser.add_argument("--contigs", type=int, nargs="*", default=[], help="in one sample")
     options = parser.parse_args()

@@ -202,11 +202,6 @@ def merge(**options: Any) -> None:
 @click.option(
     "--min-length", type=click.IntRange(0), default=DEFAULTS["min_length"], help="bases of the shortest to be called"
 )
-@click.option(
-    "--chunk-scores",
-    is_flag=True,
-    help="of VirNucPro's own classifiers: write the best scores of chunks, as its GPU refactor does",
-)
 @sample_option
 def call(classifier: Path | None, sample: str | None, **options: Any) -> None:
     """Call the contigs of a sample viral, cellular or unresolved: contigs.tsv, genes.tsv, viral.fasta.gz and more."""

@@ -1,4 +1,4 @@
-"""Frames of neighbouring chunks as groups, and contigs' evidence from the longest of every chunk."""
+"""Frames of neighboring chunks as groups, and contigs' evidence from the longest of every chunk."""
 
 import random
 from itertools import product

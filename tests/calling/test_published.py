@@ -15,12 +15,12 @@ from torch import nn
 from tests.calling.original import random_classifier, save_as_original
 from tests.encoders import dna
 from virnucpro.calling import requirements
+from virnucpro.calling.classifier import save_classifier
 from virnucpro.calling.published import (
     chunk_scores,
-    judge_contigs,
     load_published,
     read_pth,
-    save_published,
+    score_contigs,
     write_chunks,
     write_predictions,
 )
@@ -51,7 +51,7 @@ def test_tensors_alone_are_read_too(path: Path, tmp_path: Path) -> None:
 
 def test_the_converted_file_is_the_same_classifier(path: Path, tmp_path: Path) -> None:
     classifier = read_pth(path, chunk_size=300)
-    save_published(classifier, tmp_path / "c.safetensors")
+    save_classifier(classifier, tmp_path / "c.safetensors")
     loaded = load_published(tmp_path / "c.safetensors")
     assert loaded.requirements == classifier.requirements == read_requirements(tmp_path / "c.safetensors")
     assert loaded.requirements.is_published
@@ -184,13 +184,13 @@ def test_tables_have_the_form_of_the_originals(tmp_path: Path) -> None:
         "a_chunk_2R3\tothers\t0.875\t0.125",
         "a_chunk_1F3\tvirus\t0.125\t0.875",
     ]
-    write_chunks(tmp_path / "c", chunks, with_scores=False)
-    expected = ["b_chunk_1\tTrue", "b_chunk_10\tTrue", "a_chunk_2\tFalse", "a_chunk_1\tTrue"]
-    assert (tmp_path / "c").read_text().splitlines() == ["Modified_ID\tIs_Virus", *expected]
-    write_chunks(tmp_path / "c", chunks, with_scores=True)
-    assert (tmp_path / "c").read_text().splitlines()[:2] == [
+    write_chunks(tmp_path / "c", chunks)
+    assert (tmp_path / "c").read_text().splitlines() == [
         "Modified_ID\tIs_Virus\tmax_score_0\tmax_score_1",
         "b_chunk_1\tTrue\t0.75\t0.75",
+        "b_chunk_10\tTrue\t0.5\t0.5",
+        "a_chunk_2\tFalse\t0.875\t0.125",
+        "a_chunk_1\tTrue\t0.125\t0.875",
     ]
 
 
@@ -199,14 +199,14 @@ def test_scores_are_written_with_the_digits_of_single_precision(tmp_path: Path) 
     write_predictions(tmp_path / "p", pd.Series(["x_chunk_1R1"]), scores)
     assert (tmp_path / "p").read_text().endswith("x_chunk_1R1\tvirus\t0.12100612\t0.8789939\n")
     table = pd.DataFrame({"protein": ["x_chunk_1R1"], "contig": ["x"]})
-    write_chunks(tmp_path / "c", chunk_scores(table, scores), with_scores=True)
+    write_chunks(tmp_path / "c", chunk_scores(table, scores))
     assert (tmp_path / "c").read_text().endswith("x_chunk_1\tTrue\t0.12100612\t0.8789939\n")
 
 
 def contig(*scores: tuple[float, float]) -> pd.Series:
     """The call of a contig whose chunks have these scores, for others and for virus."""
     others, virus = np.array(scores).T
-    return judge_contigs(pd.DataFrame({"contig": "x", "max_score_0": others, "max_score_1": virus})).loc["x"]
+    return score_contigs(pd.DataFrame({"contig": "x", "max_score_0": others, "max_score_1": virus})).loc["x"]
 
 
 @pytest.mark.parametrize(

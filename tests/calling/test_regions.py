@@ -19,7 +19,6 @@ from Bio.Seq import Seq
 
 from virnucpro.calling import REGION_FILES
 from virnucpro.calling.evidence import describe_groups
-from virnucpro.calling.region_files import RegionWriter
 from virnucpro.calling.regions import (
     BOUND,
     CHAIN,
@@ -30,6 +29,7 @@ from virnucpro.calling.regions import (
     genes_of_contigs,
     viral_posterior,
 )
+from virnucpro.calling.result_files import RegionWriter
 from virnucpro.data.records import Record
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from tests.data.test_embeddings import DESCRIPTION
-from virnucpro.calling import evaluation
 from virnucpro.calling.classifier import load_classifier
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
@@ -21,6 +20,7 @@ from virnucpro.errors import UserError
 from virnucpro.pipeline.prepare import prepare_frames
 from virnucpro.pipeline.train import train
 from virnucpro.proteins.table import read_proteins
+from virnucpro.training import evaluation
 
 STOPS = "TTAATTAATTAA" * 200  # a stop in all six frames every 12 bases
 EMBEDDING = replace(DESCRIPTION, encoder="tiny", embed_dim=2)

@@ -11,11 +11,11 @@ import pandas as pd
 
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling import CALL_FILES
+from virnucpro.calling.result_files import GeneWriter, encode
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.provenance import RECORDS, file_state, write_provenance
 from virnucpro.data.records import Record
 from virnucpro.data.tables import write_table
-from virnucpro.proteins.scored import ScoredProteins, encode
 
 CONTIGS = [
     "contig",
@@ -142,7 +142,7 @@ def _write_features(folder: Path, genes: pd.DataFrame, contigs: Sequence[str], l
         (folder / "genes.faa").open("wb") as out,
         (folder / "genes.gff3").open("wb") as gff3,
     ):
-        writer = ScoredProteins(faa, out, gff3)
+        writer = GeneWriter(faa, out, gff3)
         for name, length in zip(contigs, lengths, strict=True):
             writer.write(Record(name.encode(), b"A" * length), [next(rows) for _ in range(counts.get(name, 0))])
 

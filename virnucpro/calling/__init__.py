@@ -1,4 +1,4 @@
-"""What proteins say of a contig: evidence, classifiers, calls and regions, training and evaluation."""
+"""What proteins say of a contig: evidence, classifiers, calls and regions."""
 
 CALLS = ("viral", "cellular", "unresolved")
 

@@ -1,14 +1,15 @@
-"""From the proteins of a sample and their embeddings to a table of calls."""
+"""Score the proteins of a sample from their embeddings, and call its contigs."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
-from virnucpro.calling.classifier import Classifier, false_shares, probability, protein_inputs, shift_by_prior
+from virnucpro.calling.classifier import Classifier, false_shares, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.features import Features
-from virnucpro.calling.published import CHUNK_COLUMNS, VirNucPro, chunk_scores, judge_contigs, log_odds_of
+from virnucpro.calling.published import CHUNK_COLUMNS, VirNucPro, chunk_scores, log_odds_of, score_contigs
 from virnucpro.calling.requirements import NOT_CLEAR, Requirements
 from virnucpro.data.arrays import Floats, Integers, Rows
 from virnucpro.proteins.table import first_rows
@@ -18,52 +19,49 @@ BLOCK = 10_000  # proteins scored at once
 CONTIG_COLUMNS = ["contig", "length", "call", "score", "log_odds", "posterior", "false_share", "genes", "genetic_code"]
 
 _FORMS = {"score": "{:.4f}", "log_odds": "{:.3f}", "posterior": "{:.4f}", "false_share": "{:.4f}"}
-_NOTHING: dict[str, Any] = {
-    "log_odds": 0.0,
-    "genes": 0,
-    "residues": 0,
-    "genetic_code": 1,
-}  # of a contig without proteins
+# Of a contig without proteins.
+_NOTHING: dict[str, Any] = {"log_odds": 0.0, "genes": 0, "residues": 0, "genetic_code": 1}
 _NO_CHUNKS: dict[str, Any] = {"tier": "", "chunks": 0, "viral_chunks": 0, "other_chunks": 0, "unclear_chunks": 0}
 
 
-class Judged(NamedTuple):
-    """What a classifier says of a sample.
+class SampleScores(NamedTuple):
+    """Scores of a sample's proteins and contigs by a classifier.
 
     Attributes:
         log_odds: of proteins, float64 [proteins].
-        contigs: of contigs with proteins, by their names: columns `log_odds`, `genes`, `residues` and `genetic_code`,
-            and those of `CHUNK_COLUMNS` by a classifier of the original VirNucPro.
-        scores: by such a classifier, of frames for others and for virus, float32 [frames, 2]; else None.
-        chunks: by such a classifier, the table of `chunk_scores`; else None.
+        contigs: contigs with proteins, by their names: columns `log_odds`, `genes`, `residues` and `genetic_code`. A
+            classifier of the original VirNucPro adds `CHUNK_COLUMNS`.
+        frames: scores of frames for others and for virus, float32 [frames, 2]; the original's classifiers only.
+        chunks: the table of `chunk_scores`; the original's classifiers only.
     """
 
     log_odds: Floats
     contigs: pd.DataFrame
-    scores: Rows | None = None
+    frames: Rows | None = None
     chunks: pd.DataFrame | None = None
 
 
-def judge_sample(judge: Classifier | VirNucPro, proteins: pd.DataFrame, features: Features) -> Judged:
-    """Return what a classifier says of the proteins and the contigs of a sample.
+def score_sample(model: Classifier | VirNucPro, proteins: pd.DataFrame, features: Features) -> SampleScores:
+    """Score the proteins and the contigs of a sample.
 
     Args:
-        judge: the classifier.
-        proteins: of `describe_groups`, those of a contig in neighbouring rows.
+        model: the classifier.
+        proteins: of `describe_groups`, those of a contig in neighboring rows.
         features: of these proteins.
     """
-    if isinstance(judge, VirNucPro):
-        scores = np.concatenate([judge.scores(features.rows(rows)) for rows in _blocks(proteins)])
+    blocks = _blocks(proteins)
+    if isinstance(model, VirNucPro):
+        scores = np.concatenate([model.scores(features.rows(rows)) for rows in blocks])
         log_odds = log_odds_of(scores)
         chunks = chunk_scores(proteins, scores)
         counted = evidence_of_contigs(proteins, log_odds)[["genes", "residues", "genetic_code"]]
-        return Judged(log_odds, counted.join(judge_contigs(chunks)), scores, chunks)
-    of_blocks = (
-        judge.protein_log_odds(protein_inputs(features.rows(rows), proteins.iloc[rows])) for rows in _blocks(proteins)
-    )
-    log_odds = np.concatenate(list(of_blocks))
+        return SampleScores(log_odds, counted.join(score_contigs(chunks)), scores, chunks)
+    inputs = (protein_inputs(features.rows(rows), proteins.iloc[rows]) for rows in blocks)
+    log_odds = np.concatenate([model.protein_log_odds(block) for block in inputs])
     evidence = evidence_of_contigs(proteins, log_odds)
-    return Judged(log_odds, evidence.assign(log_odds=judge.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64))))
+    return SampleScores(
+        log_odds, evidence.assign(log_odds=model.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64)))
+    )
 
 
 def decide_contigs(
@@ -74,7 +72,7 @@ def decide_contigs(
     Args:
         requirements: of the classifier.
         lengths: of all contigs, by their names, in the order of the rows.
-        found: `Judged.contigs`.
+        found: `SampleScores.contigs`.
         prior: share of contigs that is expected to be viral.
         min_length: bases of the shortest contig that is called.
     """
@@ -83,18 +81,16 @@ def decide_contigs(
     contigs = found.assign(log_odds=found["log_odds"].round(3)).reindex(lengths.index)[list(nothing)]
     whole = {name: int for name, value in nothing.items() if isinstance(value, int)}
     contigs = contigs.fillna(nothing).astype(whole).assign(contig=lengths.index, length=lengths)
-    shifted = contigs["log_odds"] + shift_by_prior(prior)
-    decided = [
-        requirements.decide(*row, min_length)
-        for row in zip(shifted, contigs["residues"], contigs["length"], strict=True)
-    ]
+    shifted = contigs["log_odds"] + logit(prior)  # by Bayes' theorem
+    rows = zip(shifted, contigs["residues"], contigs["length"], strict=True)
+    decided = [requirements.decide(*row, min_length) for row in rows]
     contigs["call"], contigs["reason"] = zip(*decided, strict=True) if decided else ((), ())
-    posterior = probability(shifted)
-    judged = contigs["reason"].isin(["", NOT_CLEAR])
-    contigs.loc[judged, "false_share"] = false_shares(posterior[judged].to_numpy())
-    contigs = contigs.assign(score=probability(contigs["log_odds"]), posterior=posterior)
+    posterior = expit(shifted)
+    by_log_odds = contigs["reason"].isin(["", NOT_CLEAR])
+    contigs.loc[by_log_odds, "false_share"] = false_shares(posterior[by_log_odds].to_numpy())
+    contigs = contigs.assign(score=expit(contigs["log_odds"]), posterior=posterior)
     for column, form in _FORMS.items():
-        there = judged if column == "false_share" else contigs["length"] > 0
+        there = by_log_odds if column == "false_share" else contigs["length"] > 0
         contigs[column] = contigs[column].map(form.format).where(there, "")
     return contigs[[*CONTIG_COLUMNS, *(CHUNK_COLUMNS if "tier" in contigs else []), "reason"]]
 

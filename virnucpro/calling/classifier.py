@@ -7,14 +7,15 @@ mean, as if they were all the same evidence. The other is their mean, in which e
 """
 
 import os
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 from scipy.special import erf
 
 from virnucpro.calling.evidence import EVIDENCE, group_means
@@ -23,7 +24,9 @@ from virnucpro.data.arrays import Floats, Rows
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
 
-CLAMP = 6.0  # standardised inputs beyond it are cut, so that an odd protein cannot shout
+T = TypeVar("T")
+
+CLAMP = 6.0  # standardized inputs beyond it are cut, so that an odd protein cannot shout
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Classifier:
         Args:
             inputs: float32 [proteins, inputs], of `protein_inputs`.
         """
-        standard = standardise(inputs, self.mean, self.scale)
+        standard = standardize(inputs, self.mean, self.scale)
         log_odds = np.zeros(len(inputs))
         for weight, bias, output, output_bias in zip(
             self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias, strict=True
@@ -71,16 +74,6 @@ class Classifier:
         """Return the calibrated log-odds of contigs, float64 [contigs], from their evidence, float64 [contigs, 2]."""
         standard = (evidence - self.contig_mean) / self.contig_scale
         return np.asarray(standard @ self.contig_weight + self.contig_bias, np.float64)
-
-
-def probability(log_odds: Any) -> Any:
-    """Return the probabilities that log-odds stand for, a number or an array."""
-    return 1 / (1 + np.exp(-log_odds))
-
-
-def shift_by_prior(prior: float) -> float:
-    """Return what log-odds move by where a share p of contigs is viral: ln(p / (1 - p)), by Bayes' theorem."""
-    return float(np.log(prior / (1 - prior)))
 
 
 def false_shares(posterior: Floats) -> Floats:
@@ -109,32 +102,38 @@ def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     return np.column_stack([group_means(flat, proteins), residues])
 
 
-def standardise(inputs: Rows, mean: Rows, scale: Rows) -> Rows:
+def standardize(inputs: Rows, mean: Rows, scale: Rows) -> Rows:
     """Return inputs in units of their spread around the mean, cut to +-6."""
     return np.asarray(np.clip((inputs - mean) / scale, -CLAMP, CLAMP), np.float32)
 
 
-def save_classifier(classifier: Classifier, path: str | os.PathLike[str]) -> None:
-    """Write a classifier as safetensors, its requirements in the metadata."""
-    arrays = {
-        field.name: getattr(classifier, field.name) for field in fields(classifier) if field.name != "requirements"
-    }
+def save_classifier(classifier: Any, path: str | os.PathLike[str]) -> None:
+    """Write a classifier, this package's or one of the original, as safetensors with its requirements as metadata."""
+    arrays = {name: array for name, array in vars(classifier).items() if name != "requirements"}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(arrays, as_metadata(classifier.requirements)))  # save_file's is for its owner alone
+
+
+def read_safetensors(path: str | os.PathLike[str], make: Callable[..., T]) -> T:
+    """Return what a class makes of the arrays and the requirements that `save_classifier` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds other arrays than the class takes.
+    """
+    requirements = read_requirements(path)
+    try:
+        return make(**load_file(path), requirements=requirements)
+    except (OSError, SafetensorError, TypeError) as error:
+        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
 
 
 def load_classifier(path: str | os.PathLike[str]) -> Classifier:
     """Read a classifier.
 
     Raises:
-        UserError: there is none, or it is damaged or of another kind.
+        UserError: the file is missing or damaged, or holds a classifier over other evidence.
     """
-    requirements = read_requirements(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            classifier = Classifier(**{name: file.get_tensor(name) for name in file.keys()}, requirements=requirements)  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError) as error:
-        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
+    classifier = read_safetensors(path, Classifier)
     if len(classifier.contig_weight) != len(EVIDENCE):
         raise UserError(f"{path}: a classifier over other evidence than this version's; train it anew")
     return classifier

@@ -1,6 +1,6 @@
 """What the proteins of a contig are taken as: genes as they are, frames by the reading frame that they are part of.
 
-A gene is longer than a chunk as often as not. So frames of neighbouring chunks that are read in one phase are taken as
+A gene is longer than a chunk as often as not. So frames of neighboring chunks that are read in one phase are taken as
 one group, although the codon on the border, which no frame holds, may be a stop. Of a chunk, the frames of the longest
 group count as evidence: the others are seldom translated. Every gene counts.
 """

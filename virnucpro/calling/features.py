@@ -16,13 +16,14 @@ class Features:
     """The embeddings of a sample's proteins, in the files that merge wrote.
 
     Attributes:
-        files: of the proteins and, where they are wanted, of the nucleotides.
-        inputs: the states of these files, by their paths from the sample's folder.
+        files: embeddings of the proteins, then of the nucleotides if requested.
+        inputs: states of these files, by their paths from the sample's folder.
+        description, nucleotides: settings of the embeddings of proteins and of nucleotides, or None.
 
     Args:
         folder: the sample's.
         proteins: ids of its proteins, in their order.
-        with_nucleotides: whether the embeddings of nucleotides are wanted as well.
+        with_nucleotides: whether to read the embeddings of nucleotides as well.
 
     Raises:
         UserError: a file is missing, or not of these proteins.
@@ -37,21 +38,8 @@ class Features:
         for file in self.files:
             if file.ids != proteins:
                 raise UserError(f"{file.path}: not the embeddings of this sample's proteins; run the merge stage again")
-
-    @property
-    def description(self) -> EmbeddingDescription:
-        """Of the proteins' embeddings."""
-        return self.files[0].description
-
-    @property
-    def nucleotides(self) -> EmbeddingDescription | None:
-        """Of the nucleotides' embeddings, where they are wanted."""
-        return self.files[1].description if len(self.files) > 1 else None
-
-    @property
-    def width(self) -> int:
-        """Numbers of a protein."""
-        return sum(file.width for file in self.files)
+        self.description: EmbeddingDescription = self.files[0].description
+        self.nucleotides: EmbeddingDescription | None = self.files[1].description if with_nucleotides else None
 
     def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:
         """Return the features of the proteins with these numbers, float32 [numbers, inputs].

@@ -5,23 +5,20 @@ does. Here torch's restricted unpickler reads it: it makes tensors, inert stand-
 names, and nothing else.
 """
 
-import csv
-import os
 import pickle
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from scipy.special import logit, softmax
 
-from virnucpro.calling.requirements import Requirements, as_metadata, describe_published, read_requirements
+from virnucpro.calling.classifier import read_safetensors
+from virnucpro.calling.requirements import Requirements, describe_published
 from virnucpro.data.arrays import Floats, Rows
-from virnucpro.data.files import atomic_path
+from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 
 CHUNK_COLUMNS = ["tier", "chunks", "viral_chunks", "other_chunks", "unclear_chunks"]  # of contigs.tsv
@@ -33,7 +30,7 @@ LEAST_SHARE = 0.1  # of the chunks that must be confident for a call of moderate
 FEW_CHUNKS = 5  # with fewer a call is one tier lower
 TIERS = ["review", "low_confidence", "moderate_confidence", "high_confidence"]
 
-_MODULES = ("linear.Linear", "batchnorm.BatchNorm1d", "dropout.Dropout", "activation.ReLU")
+_MODULES = ("linear.Linear", "batchnorm.BatchNorm1d", "dropout.Dropout", "activation.ReLU")  # of torch.nn.modules
 _TENSORS = {
     "hidden_weight": "hidden_layer.weight",
     "hidden_bias": "hidden_layer.bias",
@@ -49,11 +46,11 @@ EPSILON = 1e-5  # of torch's BatchNorm1d
 
 @dataclass(frozen=True)
 class VirNucPro:
-    """A classifier of the original: a hidden layer, normalised, and two outputs, others and virus; arrays are float32.
+    """A classifier of the original: a hidden layer, normalized, and two outputs, others and virus; arrays are float32.
 
     Attributes:
         hidden_weight, hidden_bias: [hidden, inputs] and [hidden].
-        norm_mean, norm_variance, norm_weight, norm_bias: [hidden], of the normalisation of a batch.
+        norm_mean, norm_variance, norm_weight, norm_bias: [hidden], of the normalization of a batch.
         output_weight, output_bias: [2, hidden] and [2].
         requirements: what it may be used with.
     """
@@ -78,14 +75,12 @@ class VirNucPro:
         hidden = (hidden - self.norm_mean) / np.sqrt(self.norm_variance + np.float32(EPSILON))
         hidden = np.maximum(hidden * self.norm_weight + self.norm_bias, 0)
         output = hidden @ self.output_weight.T + self.output_bias
-        exponentials = np.exp(output - output.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+        return np.asarray(softmax(output, axis=1))
 
 
 def log_odds_of(scores: Rows) -> Floats:
     """Return the log-odds of frames for virus, float64 [frames], from their scores, float32 [frames, 2]."""
-    virus = np.clip(scores[:, 1].astype(np.float64), 1e-7, 1 - 1e-7)
-    return np.asarray(np.log(virus / (1 - virus)))
+    return np.asarray(logit(np.clip(scores[:, 1].astype(np.float64), 1e-7, 1 - 1e-7)))
 
 
 def chunk_scores(proteins: pd.DataFrame, scores: Rows) -> pd.DataFrame:
@@ -117,31 +112,29 @@ def write_predictions(path: Path, frames: "pd.Series[str]", scores: Rows) -> Non
         frames: their ids.
         scores: float32 [frames, 2].
     """
-    with path.open("w", encoding="utf-8") as file:
-        file.write("Sequence_ID\tPrediction\tscore1\tscore2\n")
-        for name, (others, virus) in zip(frames, scores, strict=True):
-            prediction = "virus" if virus > others else "others"
-            file.write("\t".join((name, prediction, str(others), str(virus))) + "\n")  # the digits of single precision
+    others, virus = scores.T
+    prediction = np.where(virus > others, "virus", "others")
+    columns = {"Sequence_ID": frames, "Prediction": prediction, "score1": _digits(others), "score2": _digits(virus)}
+    write_table(pd.DataFrame(columns), path)
 
 
-def write_chunks(path: Path, chunks: pd.DataFrame, with_scores: bool) -> None:
-    """Write which chunks are viral as the original does, in its prediction_results_highestscore.csv, tabs between.
+def write_chunks(path: Path, chunks: pd.DataFrame) -> None:
+    """Write calls and scores of chunks as VirNucPro's GPU refactor does, in its prediction_results_highestscore.csv.
 
     Args:
-        path: the file.
+        path: the file; its columns are separated by tabs.
         chunks: of `chunk_scores`.
-        with_scores: whether to add the columns max_score_0 and max_score_1, as the GPU refactor does.
     """
-    columns = {"chunk": "Modified_ID", "is_virus": "Is_Virus"}
-    if with_scores:
-        columns |= {name: name for name in ("max_score_0", "max_score_1")}
-    written = chunks[list(columns)].rename(columns=columns)
-    for name in written.columns.intersection(["max_score_0", "max_score_1"]):
-        written[name] = [str(score) for score in written[name].to_numpy()]  # the digits of single precision
-    written.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
+    scores = {name: _digits(chunks[name].to_numpy()) for name in ("max_score_0", "max_score_1")}
+    write_table(pd.DataFrame({"Modified_ID": chunks["chunk"], "Is_Virus": chunks["is_virus"], **scores}), path)
 
 
-def judge_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
+def _digits(scores: Rows) -> list[str]:
+    """Return scores as text with the digits of single precision."""
+    return [str(score) for score in scores]
+
+
+def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
     """Return the calls of contigs from their chunks, with the contig as index: `log_odds` and `CHUNK_COLUMNS`.
 
     A chunk's difference is its score for virus less that for others, and weighs as the root of its size. The mean of a
@@ -177,9 +170,8 @@ def judge_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
     lower = (tier - 1).clip(0, 1).where(tier > 1, 0)  # high and moderate become low, low becomes review
     tier = tier.where(contigs["chunks"] >= FEW_CHUNKS, lower)
     bounded = mean.clip(-1 + 1e-7, 1 - 1e-7)
-    return contigs.assign(
-        log_odds=np.log((1 + bounded) / (1 - bounded)), tier=[TIERS[number] for number in tier.tolist()]
-    )[["log_odds", *CHUNK_COLUMNS]]
+    contigs = contigs.assign(log_odds=2 * np.arctanh(bounded), tier=[TIERS[number] for number in tier])
+    return contigs[["log_odds", *CHUNK_COLUMNS]]
 
 
 def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
@@ -194,21 +186,15 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
     """
     import torch
 
-    allowed: list[Any] = [
-        (_StandIn, "__main__.MLPClassifier"),
-        *((_StandIn, f"torch.nn.modules.{name}") for name in _MODULES),
-    ]
+    classes = ["__main__.MLPClassifier", *(f"torch.nn.modules.{name}" for name in _MODULES)]
+    allowed: list[Any] = [(_StandIn, name) for name in classes]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
-            if zipfile.is_zipfile(path):
-                unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-                if unsafe:
-                    raise UserError(f"{path}: not loaded: it names {unsafe[0]}, which no classifier of VirNucPro needs")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"classifier {path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
-        name = _named(str(error))
+        name = str(error).partition("GLOBAL ")[2].partition(" ")[0]  # the class or function that torch refused
         why = f"it names {name}, which no classifier of VirNucPro needs" if name else "it is damaged or no classifier"
         raise UserError(f"{path}: not loaded: {why}; give another file") from None
     found = _tensors(loaded)
@@ -218,8 +204,7 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
             raise UserError(f"{path}: not a classifier of VirNucPro: it has no {key}; give another file")
         arrays[name] = tensor.detach().to(torch.float32).numpy()
-    _check_shapes(arrays, path)
-    return VirNucPro(**arrays, requirements=describe_published(path, chunk_size))
+    return _checked(VirNucPro(**arrays, requirements=describe_published(path, chunk_size)), path)
 
 
 class _StandIn:
@@ -233,48 +218,31 @@ def _tensors(loaded: Any, prefix: str = "") -> dict[str, Any]:
     """Return the parameters and buffers of a module that was read as stand-ins, or those of a dictionary of tensors."""
     if isinstance(loaded, dict):
         return {f"{prefix}{name}": value for name, value in loaded.items()}
-    found: dict[str, Any] = {}
-    state = loaded.__dict__ if isinstance(loaded, _StandIn) else {}
-    for part in ("_parameters", "_buffers"):
-        found |= {f"{prefix}{name}": value for name, value in (state.get(part) or {}).items()}
-    for name, module in (state.get("_modules") or {}).items():
+    state = vars(loaded) if isinstance(loaded, _StandIn) else {}
+    parameters, buffers, modules = (state.get(name) or {} for name in ("_parameters", "_buffers", "_modules"))
+    found = _tensors(parameters | buffers, prefix)
+    for name, module in modules.items():
         found |= _tensors(module, f"{prefix}{name}.")
     return found
 
 
-def _check_shapes(arrays: dict[str, Rows], path: Path) -> None:
-    hidden = len(arrays["hidden_bias"]) if arrays["hidden_bias"].ndim == 1 else -1
-    inputs = arrays["hidden_weight"].shape[-1]
-    for name, array in arrays.items():
-        shape = {"hidden_weight": (hidden, inputs), "output_weight": (2, hidden), "output_bias": (2,)}
-        if array.shape != shape.get(name, (hidden,)):
-            raise UserError(f"{path}: not a classifier of VirNucPro: {_TENSORS[name]} has shape {array.shape}")
-
-
-def _named(message: str) -> str:
-    """Return the class or function that torch's message says it did not let in, or an empty text."""
-    return message.partition("GLOBAL ")[2].partition(" ")[0]
-
-
-def save_published(classifier: VirNucPro, path: str | os.PathLike[str]) -> None:
-    """Write a classifier of the original as safetensors, its requirements in the metadata."""
-    arrays = {name: getattr(classifier, name) for name in _TENSORS}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(arrays, as_metadata(classifier.requirements)))
+def _checked(classifier: VirNucPro, path: Path) -> VirNucPro:
+    """Return the classifier if the shapes of its arrays fit together."""
+    hidden, inputs = classifier.hidden_bias.size, classifier.hidden_weight.shape[-1]
+    shapes = {"hidden_weight": (hidden, inputs), "output_weight": (2, hidden), "output_bias": (2,)}
+    for name, tensor in _TENSORS.items():
+        shape = getattr(classifier, name).shape
+        if shape != shapes.get(name, (hidden,)):
+            raise UserError(f"{path}: not a classifier of VirNucPro: {tensor} has shape {shape}")
+    return classifier
 
 
 def load_published(path: Path) -> VirNucPro:
-    """Read a classifier of the original: its .pth, or what was written of it as safetensors.
+    """Read a classifier of the original: its .pth, or the safetensors file that import-classifier wrote.
 
     Raises:
-        UserError: there is none, or it is damaged or something else.
+        UserError: the file is missing, damaged or something else.
     """
     if path.suffix == ".pth":
         return read_pth(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in _TENSORS}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
-    _check_shapes(arrays, path)
-    return VirNucPro(**arrays, requirements=read_requirements(path))
+    return _checked(read_safetensors(path, VirNucPro), path)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from virnucpro.data.arrays import Floats
 from virnucpro.proteins.table import spans_of
@@ -89,7 +90,7 @@ def viral_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
     for one in reversed(evidence):
         backward.append(odds)
         odds = _change(odds + one, chain.leave, chain.enter)
-    return np.asarray(1 / (1 + np.exp(-(np.array(forward) + np.array(backward[::-1])))), np.float64)
+    return np.asarray(expit(np.array(forward) + np.array(backward[::-1])))
 
 
 def _change(odds: float, to_virus: float, to_host: float) -> float:
@@ -131,7 +132,7 @@ def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain) -> 
         start, end = int(starts[first]), min(length, int(ends[first:last].max()))
         if last - first < LEAST_GENES or end - start < LEAST_BASES or last - first == len(viral):
             continue
-        score = 1 / (1 + math.exp(-SCORE_WEIGHT * float(evidence[first:last].sum()) - SCORE_BIAS))
+        score = float(expit(SCORE_WEIGHT * evidence[first:last].sum() + SCORE_BIAS))
         yield Region(contig, start, end, last - first, score, "provirus")
 
 

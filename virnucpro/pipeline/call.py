@@ -3,21 +3,19 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from virnucpro.calling import CALL_FILES, PREDICTION_FILES, REGION_FILES
-from virnucpro.calling.calls import decide_contigs, judge_sample
-from virnucpro.calling.classifier import Classifier, load_classifier, probability
+from virnucpro.calling import CALL_FILES, PREDICTION_FILES
+from virnucpro.calling.calls import decide_contigs, score_sample
+from virnucpro.calling.classifier import Classifier, load_classifier
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
-from virnucpro.calling.published import VirNucPro, load_published, write_chunks, write_predictions
-from virnucpro.calling.region_files import RegionWriter
-from virnucpro.calling.regions import Region, find_regions, genes_of_contigs
+from virnucpro.calling.published import VirNucPro, load_published
+from virnucpro.calling.regions import find_regions, genes_of_contigs
 from virnucpro.calling.requirements import read_requirements
+from virnucpro.calling.result_files import write_result_files
 from virnucpro.data.files import atomic_path
 from virnucpro.data.provenance import (
     RECORDS,
@@ -28,26 +26,14 @@ from virnucpro.data.provenance import (
     read_provenance,
     write_provenance,
 )
-from virnucpro.data.records import read_contigs
-from virnucpro.data.tables import read_table, write_table
+from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
-from virnucpro.proteins.scored import ScoredProteins
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
-_PLACE = ["start", "end", "strand", "kind", "genetic_code", "partial"]
-_GENES = ["protein", "contig", *_PLACE, "score", "log_odds"]
 
-
-def call(
-    fasta: Path,
-    folder: Path,
-    classifier: Path,
-    prior: float = 0.5,
-    min_length: int = 0,
-    chunk_scores: bool = False,
-) -> None:
+def call(fasta: Path, folder: Path, classifier: Path, prior: float = 0.5, min_length: int = 0) -> None:
     """Call the contigs of a sample.
 
     Writes into the sample's folder: contigs.tsv, a row a contig in input order; genes.tsv, genes.faa and genes.gff3,
@@ -61,60 +47,39 @@ def call(
         classifier: its file.
         prior: share of contigs that is expected to be viral, between 0 and 1.
         min_length: bases of the shortest contig that is called.
-        chunk_scores: whether prediction_results_highestscore.csv has the best scores of a chunk, as in VirNucPro's GPU
-            refactor.
 
     Raises:
         UserError: the classifier was trained for other embeddings, or the files do not belong together.
     """
     published = read_requirements(classifier).is_published
-    judge = load_published(classifier) if published else load_classifier(classifier)
-    requirements = judge.requirements
+    model = load_published(classifier) if published else load_classifier(classifier)
+    requirements = model.requirements
     if published:
         logger.info("call: the classifier %s: %s", classifier.name, requirements.origin)
-    names = (*CALL_FILES, *PREDICTION_FILES) if published else CALL_FILES
-    outputs = [folder / name for name in names]
+    outputs = [folder / name for name in (*CALL_FILES, *(PREDICTION_FILES if published else ()))]
     records, prepared = folder / RECORDS, folder / "prepared"
-    inputs = {
-        "fasta": _checked_fasta(fasta, records),
-        "records.tsv": checked_input(prepared / "records.tsv", records, "prepare"),
-        "proteins.tsv": checked_input(prepared / "proteins.tsv", records, "prepare"),
-        "proteins.faa": checked_input(prepared / "proteins.faa", records, "prepare"),
-        "classifier": file_state(classifier),
-    }
+    inputs = {"fasta": _checked_fasta(fasta, records), "classifier": file_state(classifier)}
+    for name in ("records.tsv", "proteins.tsv", "proteins.faa"):
+        inputs[name] = checked_input(prepared / name, records, "prepare")
     proteins = describe_groups(read_proteins(prepared))
     features = Features(folder, proteins["protein"].tolist(), requirements.nucleotides is not None)
     inputs |= features.inputs
-    _check_trained_on(judge, features)
-    judged = judge_sample(judge, proteins, features)
+    _check_trained_on(model, features)
+    scores = score_sample(model, proteins, features)
     lengths = read_table(prepared / "records.tsv", "record").set_index("record")["length"]
-    contigs = decide_contigs(requirements, lengths, judged.contigs, prior, min_length)
-    regions = find_regions(contigs, genes_of_contigs(proteins, judged.log_odds))
-    counts = [_count_proviruses(regions.get(name, [])) for name in contigs["contig"]]
+    contigs = decide_contigs(requirements, lengths, scores.contigs, prior, min_length)
+    regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds))
+    counts = [sum(region.kind == "provirus" for region in regions.get(name, ())) for name in contigs["contig"]]
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
     begin_writing(records, "call", [folder / name for name in (*CALL_FILES, *PREDICTION_FILES)])
     with ExitStack() as stack:
-        paths = [stack.enter_context(atomic_path(path)) for path in outputs]
-        path_of = dict(zip(names, paths, strict=True))
-        scored = proteins.assign(score=probability(judged.log_odds).round(4), log_odds=judged.log_odds.round(3))
-        write_table(scored[_GENES], path_of["genes.tsv"])
-        write_table(contigs, path_of["contigs.tsv"])
-        if judged.scores is not None and judged.chunks is not None:
-            write_predictions(path_of[PREDICTION_FILES[0]], proteins["protein"], judged.scores)
-            write_chunks(path_of[PREDICTION_FILES[1]], judged.chunks, chunk_scores)
-        genes_faa, genes_gff3 = (stack.enter_context(path_of[name].open("wb")) for name in ("genes.faa", "genes.gff3"))
-        in_order, for_regions = (stack.enter_context((prepared / "proteins.faa").open("rb")) for _ in range(2))
-        scored_proteins = ScoredProteins(in_order, genes_faa, genes_gff3)
-        writer = RegionWriter(stack, [path_of[name] for name in REGION_FILES], for_regions)
-        rows = scored.itertuples(index=False)
-        for contig, genes in zip(read_contigs(fasta), contigs["genes"].tolist(), strict=True):
-            of_contig = list(islice(rows, genes))
-            scored_proteins.write(contig, of_contig)
-            writer.write(contig, regions.get(contig.name.decode(), []), of_contig)
-    for name in set(PREDICTION_FILES) - set(names):  # the sample may have been called by one of the original before
-        (folder / name).unlink(missing_ok=True)
-    settings = {"prior": prior, "min_length": min_length, "chunk_scores": chunk_scores}
-    write_provenance(records, "call", settings, inputs, outputs, _about(judge, features, classifier))
+        paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
+        write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions)
+    if not published:  # the sample may have been called by one of the original before
+        for name in PREDICTION_FILES:
+            (folder / name).unlink(missing_ok=True)
+    settings = {"prior": prior, "min_length": min_length}
+    write_provenance(records, "call", settings, inputs, outputs, _about(model, features, classifier))
     calls = Counter(contigs["call"])
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses",
@@ -131,29 +96,24 @@ def _checked_fasta(fasta: Path, records: Path) -> FileState:
     return state
 
 
-def _check_trained_on(judge: Classifier | VirNucPro, features: Features) -> None:
-    requirements = judge.requirements
-    if isinstance(judge, VirNucPro) and judge.hidden_weight.shape[1] != features.width:
+def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None:
+    paths, widths = [str(file.path) for file in features.files], [file.width for file in reversed(features.files)]
+    if isinstance(model, VirNucPro) and (inputs := model.hidden_weight.shape[1]) != sum(widths):
         raise UserError(
-            f"{features.files[0].path}: the classifier takes {judge.hidden_weight.shape[1]} numbers of a frame, and "
-            f"{' + '.join(str(file.width) for file in reversed(features.files))} were embedded; give the model that it "
-            "was trained with"
+            f"{paths[0]}: the classifier takes {inputs} numbers of a frame, and {' + '.join(map(str, widths))} were "
+            "embedded; give the model that it was trained with"
         )
-    features.description.check_trained_for(requirements.embedding, str(features.files[0].path))
-    if features.nucleotides and requirements.nucleotides:
-        features.nucleotides.check_trained_for(requirements.nucleotides, str(features.files[1].path))
+    features.description.check_trained_for(model.requirements.embedding, paths[0])
+    if features.nucleotides and model.requirements.nucleotides:
+        features.nucleotides.check_trained_for(model.requirements.nucleotides, paths[1])
 
 
-def _count_proviruses(regions: Sequence[Region]) -> int:
-    return sum(region.kind == "provirus" for region in regions)
-
-
-def _about(judge: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:
+def _about(model: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:
     """Return what the page of a run says of the classifier: where its calls begin, and what was measured of it."""
     measured = path.with_name("metrics.json")
-    limits = {name: getattr(judge.requirements, name) for name in ("viral_from", "cellular_to", "fewest_residues")}
+    limits = {name: getattr(model.requirements, name) for name in ("viral_from", "cellular_to", "fewest_residues")}
     return limits | {
-        "is_published": judge.requirements.is_published,
+        "is_published": model.requirements.is_published,
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
         "measured": json.loads(measured.read_text()) if measured.exists() else {},
     }

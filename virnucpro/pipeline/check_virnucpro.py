@@ -41,9 +41,8 @@ def check_virnucpro(folder: Path) -> bool:
     rows = features.rows(known).astype(np.float64)
     if rows.shape[1] != sum(WIDTHS.values()):
         raise UserError(f"{folder}: {rows.shape[1]} numbers a frame, the original has {sum(WIDTHS.values())}")
-    found = {"dnabert_s": rows[:, : WIDTHS["dnabert_s"]], "esm2": rows[:, WIDTHS["dnabert_s"] :]}
     passed = True
-    for part, values in found.items():
+    for part, values in zip(WIDTHS, np.split(rows, [WIDTHS["dnabert_s"]], axis=1), strict=True):
         differences = _summarise(part, values, wanted.columns) - wanted.filter(regex=f"^{part}_").to_numpy(np.float64)
         passed &= _say(part, differences, len(known))
     columns = ["score1", "score2"]
@@ -59,11 +58,7 @@ def _summarise(part: str, values: npt.NDArray[np.float64], columns: "pd.Index[st
 
 
 def _say(part: str, differences: npt.NDArray[np.float64], frames: int) -> bool:
-    largest = float(np.abs(differences).max())
-    passed = largest <= TOLERANCES[part]
-    verdict = "pass" if passed else "FAIL"
-    logger.info(
-        "check: %s of %d frames: largest difference %.2g, allowed %.2g: %s",
-        *(part, frames, largest, TOLERANCES[part], verdict),
-    )
-    return passed
+    largest, allowed = float(np.abs(differences).max()), TOLERANCES[part]
+    text = "check: %s of %d frames: largest difference %.2g, allowed %.2g: %s"
+    logger.info(text, part, frames, largest, allowed, "pass" if largest <= allowed else "FAIL")
+    return largest <= allowed

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from virnucpro.calling.evaluation import SHORTEST
 from virnucpro.config import read_training
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import atomic_path
 from virnucpro.data.provenance import RECORDS, begin_writing, file_state, write_provenance
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
+from virnucpro.training.evaluation import SHORTEST
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 import logging
 from pathlib import Path
 
-from virnucpro.calling.published import read_pth, save_published
+from virnucpro.calling.classifier import save_classifier
+from virnucpro.calling.published import read_pth
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -26,5 +27,5 @@ def import_classifier(pth: Path, output: Path, chunk_size: int | None = None) ->
         raise UserError(f"{pth}: the published classifier for chunks of {embedding.chunk_size} bp, not {chunk_size}")
     if not embedding.chunk_size:
         raise UserError(f"{pth}: none of the published classifiers; say with --chunk-size which chunks it is for")
-    save_published(classifier, output)
+    save_classifier(classifier, output)
     logger.info("import: %s, %s: %s", pth, classifier.requirements.origin, output)

@@ -8,22 +8,24 @@ import numpy as np
 import pandas as pd
 
 from virnucpro.calling.classifier import save_classifier
-from virnucpro.calling.evaluation import SHORTEST, count_by_kind, evaluate
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
-from virnucpro.calling.model_card import describe, draw_evaluation, model_card
-from virnucpro.calling.relatives import spoilt_fragments
 from virnucpro.calling.requirements import Requirements
-from virnucpro.calling.training import fit, label_fragments, score_fragments, thresholds
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import RECORDS, FileState, begin_writing, checked_input, file_state, write_provenance
+from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, file_state, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
+from virnucpro.training.evaluation import SHORTEST, count_by_kind, evaluate
+from virnucpro.training.model_card import describe, draw_evaluation, model_card
+from virnucpro.training.recipe import fit, label_fragments, score_fragments, thresholds
+from virnucpro.training.relatives import spoilt_fragments
 
 logger = logging.getLogger(__name__)
 
+INPUTS = {"fragments.fna.gz": "fragment", "fragments.tsv": "fragment"}  # by the stage that wrote them
+INPUTS |= {"prepared/proteins.tsv": "prepare", "prepared/proteins.faa": "prepare"}
 OUTPUTS = ("classifier.safetensors", "metrics.json", "scores.tsv", "evaluation.svg", "model_card.md")
 FEWEST_RESIDUES = 50
 LENGTHS = {"1.5 to 3 kb": (SHORTEST, 3_000), "3 to 10 kb": (3_000, 10_000), "from 10 kb": (10_000, np.inf)}
@@ -49,7 +51,9 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides:
     """
     outputs = [output_dir / name for name in OUTPUTS]
     records = output_dir / RECORDS
-    inputs = _checked_inputs(training) | {"sheet": file_state(sheet)}
+    inputs = {"sheet": file_state(sheet)}
+    for name, stage in INPUTS.items():
+        inputs[Path(name).name] = checked_input(training / name, training / RECORDS, stage)
     proteins = describe_groups(read_proteins(training / "prepared"))
     features = Features(training, proteins["protein"].tolist(), nucleotides)
     inputs |= features.inputs
@@ -72,40 +76,22 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides:
     classifier = fitted.classifier(requirements)
 
     scores = score_fragments(labelled, fitted, classifier)
-    judged = {
-        "cross-validation": scores[labelled.trained],
-        "test": scores[~labelled.trained],
-    }
+    judged = {"cross-validation": scores[labelled.trained], "test": scores[~labelled.trained]}
     judged = {name: rows[rows["length"] >= SHORTEST] for name, rows in judged.items()}
-    judged |= {
-        f"{name}, {lengths}": rows[rows["length"].between(*LENGTHS[lengths], inclusive="left")]
-        for name, rows in judged.items()
-        for lengths in LENGTHS
-    }
+    for name, rows in list(judged.items()):
+        for lengths, limits in LENGTHS.items():
+            judged[f"{name}, {lengths}"] = rows[rows["length"].between(*limits, inclusive="left")]
     metrics = {name: evaluate(rows, seed) for name, rows in judged.items() if rows["viral"].nunique() == 2}
     shown = "test" if "test" in metrics else "cross-validation"
 
     save_classifier(classifier, output_dir / "classifier.safetensors")
-    write_text(
-        output_dir / "metrics.json", json.dumps(metrics | {"kinds": count_by_kind(judged[shown])}, indent=1) + "\n"
-    )
+    measured = metrics | {"kinds": count_by_kind(judged[shown])}
+    write_text(output_dir / "metrics.json", json.dumps(measured, indent=1) + "\n")
     write_table(scores.drop(columns=["viral", "fold"]).round({"log_odds": 3, "score": 4}), output_dir / "scores.tsv")
     draw_evaluation(judged[shown], output_dir / "evaluation.svg")
     write_text(output_dir / "model_card.md", model_card(classifier, scores, metrics, inputs["sheet"].sha256, seed))
     write_provenance(records, "train", {"seed": seed}, inputs, outputs)
     logger.info("train: %s: %s", shown, describe(metrics[shown]))
-
-
-def _checked_inputs(training: Path) -> dict[str, FileState]:
-    """Return the states of the files that the stages before wrote."""
-    made = {
-        "fragments.fna.gz": "fragment",
-        "fragments.tsv": "fragment",
-        "prepared/proteins.tsv": "prepare",
-        "prepared/proteins.faa": "prepare",
-    }
-    records = training / RECORDS
-    return {Path(name).name: checked_input(training / name, records, stage) for name, stage in made.items()}
 
 
 def _read_fragments(path: Path, proteins: pd.DataFrame) -> pd.DataFrame:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit as probability
+from scipy.special import logit as shift_by_prior
 
 from virnucpro.calling import CALLS
-from virnucpro.calling.classifier import probability, shift_by_prior
 from virnucpro.calling.requirements import NOT_CLEAR, TOO_SHORT
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import spans_of

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from virnucpro.calling.result_files import encode
 from virnucpro.data.records import read_contigs
 from virnucpro.errors import UserError
-from virnucpro.proteins.scored import encode
 
 MOST_WINDOWS = 100  # of a curve of GC
 SHORTEST_WINDOW = 100  # bases

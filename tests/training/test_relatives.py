@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import AMINO_ACIDS
-from virnucpro.calling.relatives import kmers_of, spoilt_fragments
+from virnucpro.training.relatives import kmers_of, spoilt_fragments
 
 HOLDS, CLOSE = "cellular, but with proteins of viruses", "viral, and close to viruses of the test"
 

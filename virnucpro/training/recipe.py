@@ -1,20 +1,20 @@
-"""Training a classifier: from labelled fragments, their proteins and embeddings to networks, a regression, thresholds.
+"""Train a classifier on labelled fragments, their proteins and embeddings: networks, a regression and thresholds.
 
-Fragments of groups for training are only ever scored by what has not seen their group; the thresholds are taken from
+Fragments of groups for training are scored only by models that have not seen their group. The thresholds are taken from
 these scores. Groups for testing are scored by the finished classifier.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
-from virnucpro.calling.classifier import Classifier, probability, protein_inputs
+from virnucpro.calling.classifier import Classifier, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
-from virnucpro.calling.fitting import ContigFit, ProteinFit, deal_groups, fit_contigs, fit_proteins, group_weights
 from virnucpro.calling.requirements import Requirements
 from virnucpro.data.arrays import Floats, Integers, Mask, Rows
+from virnucpro.training.cross_fit import Fitted, deal_groups, fit_contigs, fit_proteins, group_weights
 
 FALSE_CALLS = 0.017  # of the cellular contigs in cross-validation: so many may be called viral
 DOUBTFUL = 0.02  # of all contigs in cross-validation: so many are left unresolved
@@ -69,48 +69,32 @@ def label_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame, embedding: 
     return Labelled(fragments, proteins, protein_inputs(embedding, proteins))
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What was fitted to proteins and to contigs."""
+class Fit(NamedTuple):
+    """Networks fitted to proteins, and a regression fitted to contigs."""
 
-    proteins: ProteinFit
-    contigs: ContigFit
+    proteins: Fitted
+    contigs: Fitted
 
     def classifier(self, requirements: Requirements) -> Classifier:
         """Return the classifier that the networks and the regression make."""
-
-        def stack(name: str) -> Rows:
-            return np.array([network.state_dict()[name].numpy() for network in self.proteins.networks])
-
-        return Classifier(
-            mean=self.proteins.mean,
-            scale=self.proteins.scale,
-            hidden_weight=stack("0.weight").astype(np.float16),
-            hidden_bias=stack("0.bias"),
-            output_weight=stack("3.weight")[:, 0],
-            output_bias=stack("3.bias")[:, 0],
-            contig_mean=self.contigs.mean,
-            contig_scale=self.contigs.scale,
-            contig_weight=self.contigs.weight,
-            contig_bias=self.contigs.bias,
-            requirements=requirements,
-        )
+        return Classifier(**self.proteins.arrays, **self.contigs.arrays, requirements=requirements)
 
 
 def fit(labelled: Labelled, seed: int) -> Fit:
     """Fit networks to the proteins for training, and a regression to their fragments."""
     of_proteins = labelled.fragments.loc[labelled.proteins["contig"]]
     known = (of_proteins["fold"] >= 0).to_numpy()
-    of_proteins = of_proteins[known]
-    viral, folds = of_proteins["viral"].to_numpy(np.int64), of_proteins["fold"].to_numpy(np.int64)
-    weights = group_weights(of_proteins["group"].to_numpy(str), viral)
-    proteins = fit_proteins(labelled.inputs[known], viral, weights, folds, seed)
+    proteins = fit_proteins(labelled.inputs[known], *_targets(of_proteins[known]), seed)
     log_odds = np.zeros(len(known))
     log_odds[known] = proteins.log_odds
-    trained = labelled.fragments[labelled.trained]
-    viral, folds = trained["viral"].to_numpy(np.int64), trained["fold"].to_numpy(np.int64)
-    weights = group_weights(trained["group"].to_numpy(str), viral)
-    return Fit(proteins, fit_contigs(labelled.evidence(log_odds)[labelled.trained], viral, weights, folds))
+    evidence = labelled.evidence(log_odds)[labelled.trained]
+    return Fit(proteins, fit_contigs(evidence, *_targets(labelled.fragments[labelled.trained])))
+
+
+def _targets(rows: pd.DataFrame) -> tuple[Integers, Floats, Integers]:
+    """Return labels, weights and folds of rows."""
+    viral = rows["viral"].to_numpy(np.int64)
+    return viral, group_weights(rows["group"].to_numpy(str), viral), rows["fold"].to_numpy(np.int64)
 
 
 def thresholds(log_odds: Floats, viral: Integers) -> tuple[float, float]:
@@ -141,4 +125,4 @@ def score_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> 
     residues = residues.reindex(labelled.fragments.index, fill_value=0)
     rows = zip(log_odds, residues, labelled.fragments["length"], strict=True)
     calls = [classifier.requirements.decide(*row)[0] for row in rows]
-    return labelled.fragments.assign(log_odds=log_odds, score=probability(log_odds), call=calls)
+    return labelled.fragments.assign(log_odds=log_odds, score=expit(log_odds), call=calls)

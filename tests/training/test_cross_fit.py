@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
-from virnucpro.calling.classifier import probability
-from virnucpro.calling.evaluation import reliability
-from virnucpro.calling.fitting import (
+from virnucpro.calling.classifier import Floats, Rows
+from virnucpro.errors import UserError
+from virnucpro.training.cross_fit import (
     FOLDS,
-    Floats,
     Integers,
-    Rows,
     deal_groups,
     fit_contigs,
     fit_proteins,
     group_weights,
 )
-from virnucpro.errors import UserError
+from virnucpro.training.evaluation import reliability
 
 
 def expand(sizes: dict[str, list[int]]) -> tuple[np.ndarray, Integers]:
@@ -113,8 +112,8 @@ def test_what_weighs_more_decides(fit: Callable[..., Floats]) -> None:
 
 def test_there_are_as_many_networks_as_folds() -> None:
     _, labels, inputs, folds = marked_groups()
-    assert len(fit_proteins(inputs, labels, np.ones(400), folds, 0).networks) == FOLDS
-    assert len(fit_proteins(inputs, labels, np.ones(400), folds // 3, 0).networks) == 2
+    assert len(fit_proteins(inputs, labels, np.ones(400), folds, 0).arrays["output_bias"]) == FOLDS
+    assert len(fit_proteins(inputs, labels, np.ones(400), folds // 3, 0).arrays["output_bias"]) == 2
 
 
 def test_log_odds_of_contigs_are_calibrated() -> None:
@@ -122,6 +121,6 @@ def test_log_odds_of_contigs_are_calibrated() -> None:
     labels = rng.integers(0, 2, 4000)
     inputs = np.column_stack([rng.normal(2 * labels - 1, 1), rng.normal(size=4000)])
     fit = fit_contigs(inputs, labels, np.ones(4000), np.arange(4000) % FOLDS)
-    table = reliability(probability(fit.log_odds), labels)
+    table = reliability(expit(fit.log_odds), labels)
     np.testing.assert_allclose(table["score"], table["viral"], atol=0.08)
     assert table["contigs"].sum() == 4000

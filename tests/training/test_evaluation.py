@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virnucpro.calling import evaluation
-from virnucpro.calling.evaluation import evaluate, found_at, proportion, reliability
+from virnucpro.training import evaluation
+from virnucpro.training.evaluation import evaluate, found_at, proportion, reliability
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,23 @@
-"""Fitting networks to proteins and a regression to contigs, both cross-fitted: no group is scored by what has seen it.
+"""Fit networks to proteins and a regression to contigs, both cross-fitted: no group is scored by a model that saw it.
 
-Whole groups of organisms are dealt to folds, and there is a network for each fold: it learns from all other folds and
-stops early by its own, so it scores proteins whose group it has never seen. The regression over contigs learns from
-these scores, and is cross-fitted by the same folds. All randomness comes from the seed.
+Whole groups of organisms are dealt to folds. Each fold has a network, which learns from all other folds; early stopping
+uses its own fold. So each network scores proteins whose group it has not seen. The regression over contigs learns from
+these scores and is cross-fitted by the same folds. All randomness comes from the seed.
 """
 
 import copy
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from torch import nn
 
-from virnucpro.calling.classifier import standardise
+from virnucpro.calling.classifier import standardize
 from virnucpro.data.arrays import Floats, Integers, Mask, Rows
 from virnucpro.errors import UserError
 
@@ -29,22 +29,13 @@ DROPOUT = 0.4
 BATCH = 512
 MOST_EPOCHS = 40
 PATIENCE = 5  # epochs without a lower loss on the groups held out
-REGULARISATION = 0.1  # scikit-learn's C of the regressions
+REGULARIZATION = 0.1  # scikit-learn's C of the regressions
 
 
-@dataclass(frozen=True)
-class ProteinFit:
-    """The networks, and cross-fitted log-odds of the proteins that they were fitted to.
+class Fitted(NamedTuple):
+    """Arrays of a `Classifier` by their names, and cross-fitted log-odds of the rows that they were fitted to."""
 
-    Attributes:
-        mean, scale: float32 [inputs], by which inputs are standardised.
-        networks: one a fold.
-        log_odds: float64 [proteins], each by the network that has not seen the protein's fold.
-    """
-
-    mean: Rows
-    scale: Rows
-    networks: list[nn.Sequential]
+    arrays: dict[str, Any]
     log_odds: Floats
 
 
@@ -67,15 +58,16 @@ def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, kinds: npt.NDArr
         UserError: a label has fewer than two groups.
     """
     rng = np.random.default_rng(seed)
-    for label, name in enumerate(("cellular", "viral")):
-        if (count := len(np.unique(groups[labels == label]))) < 2:
+    counts = [len(np.unique(groups[labels == label])) for label in (0, 1)]
+    for name, count in zip(("cellular", "viral"), counts, strict=True):
+        if count < 2:
             raise UserError(f"training: {count} {name} groups have proteins; it takes two, to hold one out")
-    count = min(FOLDS, *(len(np.unique(groups[labels == label])) for label in (0, 1)))
+    fold_count = min(FOLDS, *counts)
     folds = np.empty(len(groups), np.int64)
-    of_label = np.zeros((2, count))
+    of_label = np.zeros((2, fold_count))
     for kind in np.unique(kinds):
         names, sizes = np.unique(groups[kinds == kind], return_counts=True)
-        of_kind = np.zeros(count)
+        of_kind = np.zeros(fold_count)
         for index in np.lexsort((rng.random(len(names)), -sizes)):
             rows = groups == names[index]
             label = labels[rows][0]
@@ -95,8 +87,8 @@ def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
-def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, seed: int) -> ProteinFit:
-    """Fit a network for each fold.
+def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, seed: int) -> Fitted:
+    """Fit a network for each fold; each protein's log-odds are by the network that has not seen its fold.
 
     Args:
         inputs: float32 [proteins, inputs], of `protein_inputs`.
@@ -106,14 +98,19 @@ def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integer
         seed: of the networks' initial weights and of the batches.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
-    standard = torch.tensor(standardise(inputs, mean, scale))  # a copy, aligned: last digits depend on where it lies
+    standard = torch.tensor(standardize(inputs, mean, scale))  # a copy, aligned: last digits depend on where it lies
     target, weight = (torch.tensor(values, dtype=torch.float32) for values in (labels, weights))
     networks = [_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(folds.max() + 1)]
     log_odds = np.empty(len(inputs))
     for fold, network in enumerate(networks):
         with torch.inference_mode():
             log_odds[folds == fold] = network(standard[folds == fold])[:, 0].numpy()
-    return ProteinFit(mean, scale, networks, log_odds)
+    names = ("0.weight", "0.bias", "3.weight", "3.bias")
+    hidden, hidden_bias, output, output_bias = (
+        np.array([network.state_dict()[name].numpy() for network in networks]) for name in names
+    )
+    arrays = {"mean": mean, "scale": scale, "hidden_weight": hidden.astype(np.float16), "hidden_bias": hidden_bias}
+    return Fitted(arrays | {"output_weight": output[:, 0], "output_bias": output_bias[:, 0]}, log_odds)
 
 
 def _fit_network(
@@ -124,7 +121,8 @@ def _fit_network(
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
-        loss = F.binary_cross_entropy_with_logits(network(inputs[rows])[:, 0], target[rows], reduction="none")
+        output = network(inputs[rows])[:, 0]
+        loss = F.binary_cross_entropy_with_logits(output, target[rows], reduction="none")
         return (loss * weight[rows]).sum() / weight[rows].sum()
 
     train, validation = (torch.from_numpy(np.flatnonzero(rows)) for rows in (~fold, fold))
@@ -147,25 +145,8 @@ def _fit_network(
     return network
 
 
-@dataclass(frozen=True)
-class ContigFit:
-    """A regression over contigs, and cross-fitted log-odds of those that it was fitted to.
-
-    Attributes:
-        mean, scale: float32 [inputs], by which inputs are standardised.
-        weight, bias: float32 [inputs] and [1], fitted to all folds.
-        log_odds: float64 [contigs], each by a regression that has not seen the contig's fold.
-    """
-
-    mean: Rows
-    scale: Rows
-    weight: Rows
-    bias: Rows
-    log_odds: Floats
-
-
-def fit_contigs(inputs: Floats, labels: Integers, weights: Floats, folds: Integers) -> ContigFit:
-    """Fit the regression over contigs.
+def fit_contigs(inputs: Floats, labels: Integers, weights: Floats, folds: Integers) -> Fitted:
+    """Fit the regression over contigs to all folds; each contig's log-odds are by one that has not seen its fold.
 
     Args:
         inputs: float64 [contigs, 2], their evidence.
@@ -175,24 +156,10 @@ def fit_contigs(inputs: Floats, labels: Integers, weights: Floats, folds: Intege
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
     standard = (inputs - mean) / scale
-    log_odds = np.empty(len(inputs))
-    for train, test in _splits(folds):
-        log_odds[test] = _regression(standard[train], labels[train], weights[train]).decision_function(standard[test])
-    model = _regression(standard, labels, weights)
-    return ContigFit(
-        mean=mean.astype(np.float32),
-        scale=scale.astype(np.float32),
-        weight=model.coef_[0].astype(np.float32),
-        bias=model.intercept_.astype(np.float32),
-        log_odds=log_odds,
+    model, weighted = LogisticRegression(C=REGULARIZATION, max_iter=3000), {"sample_weight": weights}
+    log_odds = cross_val_predict(
+        model, standard, labels, cv=PredefinedSplit(folds), method="decision_function", params=weighted
     )
-
-
-def _regression(inputs: Floats, labels: Integers, weights: Floats) -> LogisticRegression:
-    return LogisticRegression(C=REGULARISATION, max_iter=3000).fit(inputs, labels, sample_weight=weights)
-
-
-def _splits(folds: Integers) -> Iterator[tuple[Mask, Mask]]:
-    """Yield for each fold which rows to learn from and which are held out."""
-    for fold in np.unique(folds):
-        yield folds != fold, folds == fold
+    model.fit(standard, labels, **weighted)
+    arrays = {"mean": mean, "scale": scale, "weight": model.coef_[0], "bias": model.intercept_}
+    return Fitted({f"contig_{name}": array.astype(np.float32) for name, array in arrays.items()}, log_odds)

@@ -1,5 +1,6 @@
 """How good calls are: curves, proportions with confidence intervals, calibration."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,8 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 
     def with_interval(metric: Any) -> dict[str, float]:
         low, high = np.quantile([metric(viral[rows], log_odds[rows]) for rows in resamples], (0.025, 0.975))
-        return {
-            "value": round(float(metric(viral, log_odds)), 4),
-            "low": round(float(low), 4),
-            "high": round(float(high), 4),
-        }
+        values = {"value": metric(viral, log_odds), "low": low, "high": high}
+        return {name: round(float(value), 4) for name, value in values.items()}
 
     return {
         "viral": int(viral.sum()),
@@ -55,17 +53,15 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def count_by_kind(contigs: pd.DataFrame) -> list[dict[str, Any]]:
+def count_by_kind(contigs: pd.DataFrame) -> list[dict[Hashable, Any]]:
     """Return how many contigs there are of each kind of organism, and how many of them are called what.
 
     Args:
         contigs: columns `kind` and `call`.
     """
-    return [
-        {"kind": kind, "contigs": len(rows)}
-        | {call: int((rows["call"] == call).sum()) for call in ("viral", "unresolved")}
-        for kind, rows in contigs.groupby("kind")
-    ]
+    calls = {call: (call, "sum") for call in ("viral", "unresolved")}
+    called = contigs.assign(**{call: contigs["call"] == call for call in calls})
+    return called.groupby("kind", as_index=False).agg(contigs=("call", "size"), **calls).to_dict("records")
 
 
 def found_at(rate: float, log_odds: Floats, viral: Integers) -> float:

@@ -9,14 +9,15 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from virnucpro import __version__
-from virnucpro.calling.classifier import Classifier, probability
-from virnucpro.calling.evaluation import reliability
+from virnucpro.calling.classifier import Classifier
 from virnucpro.data.files import atomic_path
+from virnucpro.training.evaluation import reliability
 
-COLOURS = {"viral": "#c1272d", "cellular": "#3b6ea5"}
+COLORS = {"viral": "#c1272d", "cellular": "#3b6ea5"}
 
 
 def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
@@ -30,20 +31,20 @@ def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
     figure = Figure(figsize=(9, 8), layout="constrained")
     roc, precision, calibration, lengths = figure.subplots(2, 2).ravel()
     false, found, _ = roc_curve(viral, log_odds)
-    roc.plot(false, found, color=COLOURS["viral"])
+    roc.plot(false, found, color=COLORS["viral"])
     roc.set(xlabel="cellular contigs called viral", ylabel="viral contigs found", title="ROC")
     exact, recall, _ = precision_recall_curve(viral, log_odds)
-    precision.plot(recall, exact, color=COLOURS["viral"])
+    precision.plot(recall, exact, color=COLORS["viral"])
     precision.set(xlabel="viral contigs found", ylabel="viral calls that are right", title="Precision and recall")
-    table = reliability(probability(log_odds), viral)
+    table = reliability(expit(log_odds), viral)
     calibration.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    calibration.plot(table["score"], table["viral"], "o-", color=COLOURS["viral"])
+    calibration.plot(table["score"], table["viral"], "o-", color=COLORS["viral"])
     for score, viral_proportion, count in table.itertuples(index=False):
         place = (score, viral_proportion)
         calibration.annotate(f"{count}", place, textcoords="offset points", xytext=(6, -10), fontsize=8)
     calibration.set(xlabel="mean score", ylabel="contigs that are viral", title="Reliability (with numbers of contigs)")
     for label, rows in contigs.groupby("label"):
-        lengths.plot(rows["length"], rows["log_odds"], ".", color=COLOURS[str(label)], label=label, markersize=4)
+        lengths.plot(rows["length"], rows["log_odds"], ".", color=COLORS[str(label)], label=label, markersize=4)
     lengths.set(xlabel="length in kb", ylabel="log-odds", xscale="log", title="Log-odds by length")
     lengths.set_xticks([2000, 5000, 10_000, 20_000, 40_000], ["2", "5", "10", "20", "40"])
     lengths.minorticks_off()
@@ -99,7 +100,7 @@ def model_card(
         - **Encoder**: {embedding.encoder}, SHA-256 `{embedding.encoder_sha256}`; layers: {layers};
           {embedding.pooling} pooling. Contigs are read in {read_in}.
         - **Proteins**: log-odds, the mean of {networks} networks with {inputs} inputs and {hidden} hidden units. The
-          inputs are the protein's mean embedding, of a frame that of all frames of neighbouring chunks that continue
+          inputs are the protein's mean embedding, of a frame that of all frames of neighboring chunks that continue
           one reading frame, and the logarithm of its residues.
         - **Contigs**: a logistic regression over the sum of its proteins' log-odds, divided by the square root of their
           number, and over their mean, weighted by residues. Of a chunk the frames of the longest reading frame count,
@@ -142,14 +143,11 @@ def _calls_by(contigs: pd.DataFrame, column: str) -> str:
 
 def _calibration(contigs: pd.DataFrame) -> str:
     lines = ["| score | split | contigs | viral |", "|---|---|---:|---:|"]
-    for split, rows in contigs.groupby("split"):
-        weights = 1 / rows.groupby("viral")["viral"].transform("size")  # both labels weigh the same
-        tenth = np.minimum((rows["score"] * 10).astype(int), 9)
-        for number in range(10):
-            if (inside := rows[tenth == number]).empty:
-                continue
-            share = np.average(inside["viral"], weights=weights[inside.index])
-            lines.append(f"| {number / 10:.1f} to {(number + 1) / 10:.1f} | {split} | {len(inside)} | {share:.0%} |")
+    weights = 1 / contigs.groupby(["split", "viral"])["viral"].transform("size")  # both labels weigh the same
+    tenths = (contigs["score"] * 10).astype(int).clip(upper=9).map(lambda n: f"{n / 10:.1f} to {(n + 1) / 10:.1f}")
+    for (split, tenth), rows in contigs.groupby(["split", tenths]):
+        share = np.average(rows["viral"], weights=weights[rows.index])
+        lines.append(f"| {tenth} | {split} | {len(rows)} | {share:.0%} |")
     return "\n".join(lines) + "\n"
 
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.test_embeddings import DESCRIPTION
-from virnucpro.calling.classifier import Floats
-from virnucpro.calling.fitting import HIDDEN, Integers, Rows, deal_groups
+from virnucpro.calling.classifier import Floats, Rows
 from virnucpro.calling.requirements import Requirements
-from virnucpro.calling.training import (
+from virnucpro.training.cross_fit import HIDDEN, Integers, deal_groups
+from virnucpro.training.recipe import (
     Labelled,
     fit,
     label_fragments,
@@ -59,7 +59,7 @@ def test_two_groups_a_label_make_two_networks_that_both_learned() -> None:
     sizes = {"v0": 150, "v1": 150, "c0": 150, "c1": 150}
     made = labelled(sizes, {"v0": 1.0, "v1": 1.0, "c0": -1.0, "c1": -1.0})
     fitted = fit(made, 0)
-    assert len(fitted.proteins.networks) == 2
+    assert len(fitted.proteins.arrays["output_bias"]) == 2
     classifier = fitted.classifier(REQUIREMENTS)
     assert classifier.hidden_weight.shape == (2, HIDDEN, 2)
     viral = made.fragments["viral"].to_numpy(bool)

@@ -1,0 +1,16 @@
+"""The walls of the room: calling loads no scikit-learn, and only the stages of a training import the room."""
+
+import re
+
+from tests.conftest import ROOT
+
+
+def test_only_training_and_the_report_load_scikit_learn() -> None:
+    importing: dict[str, set[str]] = {"sklearn": set(), r"virnucpro\.training": set()}
+    for path in (ROOT / "virnucpro").rglob("*.py"):
+        for name, found in importing.items():
+            if re.search(rf"^\s*(from|import) {name}\b", path.read_text(), re.MULTILINE):
+                found.add(path.relative_to(ROOT / "virnucpro").as_posix())
+    assert {path.split("/")[0] for path in importing["sklearn"]} == {"training", "report"}
+    outside = {path for path in importing[r"virnucpro\.training"] if not path.startswith("training/")}
+    assert outside == {"pipeline/train.py", "pipeline/fragment.py"}

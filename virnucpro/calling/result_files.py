@@ -1,0 +1,200 @@
+"""Write calls, genes and viral regions: tables, and FASTA, GFF3, BED and GenBank for other programs.
+
+FASTA headers of genes have the positions of genes.tsv, from 0. GFF3 and regions.tsv count from 1.
+"""
+
+import gzip
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import pandas as pd
+from scipy.special import expit
+
+from virnucpro.calling import PREDICTION_FILES, REGION_FILES
+from virnucpro.calling.calls import SampleScores
+from virnucpro.calling.published import write_chunks, write_predictions
+from virnucpro.calling.regions import Region
+from virnucpro.data.records import Record, read_contigs
+from virnucpro.data.tables import write_table
+
+LINE = 60
+GENE_COLUMNS = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"]
+
+# By the kind of a protein: source and Sequence Ontology type, and the phase, which a CDS must have.
+_FEATURES = {
+    "gene": ("pyrodigal-gv\tCDS", "0"),
+    "orf": ("virnucpro\tORF", "."),
+    "frame": ("virnucpro\treading_frame", "."),
+}
+_TYPES = {"provirus": "proviral_region", "whole": "viral_sequence"}  # Sequence Ontology
+
+
+def write_result_files(
+    paths: Mapping[str, Path],
+    fasta: Path,
+    proteins_faa: Path,
+    proteins: pd.DataFrame,
+    scores: SampleScores,
+    contigs: pd.DataFrame,
+    regions: Mapping[str, Sequence[Region]],
+) -> None:
+    """Write `CALL_FILES` of a sample, and `PREDICTION_FILES` after a classifier of the original VirNucPro.
+
+    Args:
+        paths: of the files to write, by their names.
+        fasta: the contigs.
+        proteins_faa: their proteins, as prepare wrote them.
+        proteins: the table of these proteins.
+        scores: scores of these proteins.
+        contigs: the table of calls, a row a contig in the order of `fasta`.
+        regions: of contigs, by their names.
+    """
+    scored = proteins.assign(score=expit(scores.log_odds).round(4), log_odds=scores.log_odds.round(3))
+    write_table(scored[GENE_COLUMNS], paths["genes.tsv"])
+    write_table(contigs, paths["contigs.tsv"])
+    if scores.frames is not None and scores.chunks is not None:
+        of_frames, of_chunks = (paths[name] for name in PREDICTION_FILES)
+        write_predictions(of_frames, proteins["protein"], scores.frames)
+        write_chunks(of_chunks, scores.chunks)
+    rows = scored.itertuples(index=False)
+    with ExitStack() as stack:
+        in_order, for_regions = (stack.enter_context(proteins_faa.open("rb")) for _ in range(2))
+        faa, gff3 = (stack.enter_context(paths[name].open("wb")) for name in ("genes.faa", "genes.gff3"))
+        gene_writer = GeneWriter(in_order, faa, gff3)
+        region_writer = RegionWriter(stack, [paths[name] for name in REGION_FILES], for_regions)
+        for contig, count in zip(read_contigs(fasta), contigs["genes"].tolist(), strict=True):
+            genes = list(islice(rows, count))
+            gene_writer.write(contig, genes)
+            region_writer.write(contig, regions.get(contig.name.decode(), []), genes)
+
+
+def encode(name: str) -> str:
+    """Return a name as GFF3 allows it in any column."""
+    return quote(name, safe=".:^*$@!+_?-|")
+
+
+class GeneWriter:
+    """Writes genes.faa and genes.gff3, contig by contig.
+
+    Args:
+        proteins_faa: open for reading, as prepare wrote it.
+        genes_faa, genes_gff3: both open for writing, at their beginning.
+    """
+
+    def __init__(self, proteins_faa: BinaryIO, genes_faa: BinaryIO, genes_gff3: BinaryIO) -> None:
+        self._residues: Iterator[bytes] = (next(proteins_faa) for _ in proteins_faa)  # every second line
+        self._faa, self._gff3 = genes_faa, genes_gff3
+        genes_gff3.write(b"##gff-version 3\n")
+
+    def write(self, contig: Record, rows: Iterable[Any]) -> None:
+        """Write the proteins of a contig.
+
+        Args:
+            contig: in the order of the input.
+            rows: of genes.tsv, with their columns as attributes: those of this contig, of each protein that there is.
+        """
+        sequence = encode(contig.name.decode())
+        if contig.letters:
+            self._gff3.write(f"##sequence-region {sequence} 1 {len(contig.letters)}\n".encode())
+        if contig.circular:
+            region = f"{sequence}\tvirnucpro\tregion\t1\t{len(contig.letters)}\t.\t.\t.\tIs_circular=true\n"
+            self._gff3.write(region.encode())
+        for row in rows:
+            header = f">{row.protein} {row.contig}:{row.start}-{row.end}({row.strand}) score={row.score:.4f}\n"
+            self._faa.write(header.encode() + next(self._residues))
+            source, phase = _FEATURES[row.kind]
+            place = f"{sequence}\t{source}\t{row.start + 1}\t{row.end}\t{row.score:.4f}\t{row.strand}\t{phase}"
+            attributes = f"ID={encode(row.protein)};partial={row.partial};transl_table={row.genetic_code}"
+            self._gff3.write(f"{place}\t{attributes};log_odds={row.log_odds:.3f}\n".encode())
+
+
+class RegionWriter:
+    """Writes regions, contig by contig, into files of the names of `virnucpro.calling.REGION_FILES`.
+
+    Args:
+        stack: closes the files.
+        paths: of the files, in the order of the names.
+        proteins_faa: open for reading, as prepare wrote it.
+    """
+
+    def __init__(self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO) -> None:
+        tsv, gff3, bed, fasta, genbank = paths
+        self._proteins_faa = proteins_faa
+        self._tsv, self._gff3, self._bed, self._genbank = (
+            stack.enter_context(path.open("w", encoding="utf-8")) for path in (tsv, gff3, bed, genbank)
+        )
+        packed = stack.enter_context(fasta.open("wb"))
+        # Without a name and a time in its header: the same calls are the same bytes.
+        self._fasta = stack.enter_context(gzip.GzipFile("", "wb", fileobj=packed, mtime=0))
+        self._tsv.write("contig\tstart\tend\tgenes\tscore\tkind\n")
+        self._gff3.write("##gff-version 3\n")
+
+    def write(self, contig: Record, regions: Sequence[Region], genes: Sequence[Any]) -> None:
+        """Write the regions of a contig.
+
+        Args:
+            contig: in the order of the input.
+            regions: from its beginning to its end.
+            genes: rows of genes.tsv with `residues` and `offset` of proteins.tsv, their columns as attributes: those of
+                this contig.
+        """
+        if regions:
+            self._gff3.write(f"##sequence-region {encode(contig.name.decode())} 1 {len(contig.letters)}\n")
+        for region in regions:
+            start, end, score = region.start, region.end, f"{region.score:.4f}"
+            self._tsv.write(f"{region.contig}\t{start + 1}\t{end}\t{region.genes}\t{score}\t{region.kind}\n")
+            place = f"{encode(region.contig)}\tvirnucpro\t{_TYPES[region.kind]}\t{start + 1}\t{end}\t{score}\t.\t."
+            self._gff3.write(f"{place}\tID={encode(region.name)};genes={region.genes};kind={region.kind}\n")
+            name = region.name.replace("\t", " ")
+            self._bed.write(f"{region.contig}\t{start}\t{end}\t{name}\t{round(1000 * region.score)}\t.\n")
+            letters = contig.letters[start:end]
+            self._fasta.write(b">%b score=%b\n" % (region.name.encode(), score.encode()))
+            for begin in range(0, len(letters), LINE):
+                self._fasta.write(letters[begin : begin + LINE] + b"\n")
+            inside = [gene for gene in genes if start <= gene.start and (gene.end <= end or region.kind == "whole")]
+            self._write_genbank(contig, region, inside)
+
+    def _write_genbank(self, contig: Record, region: Region, genes: Iterable[Any]) -> None:
+        from Bio import SeqIO  # here: it takes a while, and most contigs hold no virus
+        from Bio.Seq import Seq
+        from Bio.SeqRecord import SeqRecord
+
+        topology = "circular" if contig.circular and region.kind == "whole" else "linear"
+        record = SeqRecord(
+            Seq(contig.letters[region.start : region.end]),
+            id=region.name,
+            name=region.name,
+            description=f"viral region by virnucpro, score {region.score:.4f}",
+            annotations={"molecule_type": "DNA", "topology": topology, "data_file_division": "PHG"},
+        )
+        record.features = [self._feature(gene, region, len(record)) for gene in genes]
+        with warnings.catch_warnings(action="ignore"):  # of names that are longer than the format foresaw
+            SeqIO.write(record, self._genbank, "genbank")
+
+    def _feature(self, gene: Any, region: Region, length: int) -> Any:
+        from Bio.SeqFeature import AfterPosition, BeforePosition, CompoundLocation, SeqFeature, SimpleLocation
+
+        strand = 1 if gene.strand == "+" else -1
+        start, end = gene.start - region.start, gene.end - region.start
+        open_left = gene.partial == "both" or gene.partial == ("start" if strand == 1 else "end")
+        open_right = gene.partial == "both" or gene.partial == ("end" if strand == 1 else "start")
+        if end > length:  # across the origin of a circular contig
+            parts = [SimpleLocation(start, length, strand), SimpleLocation(0, end - length, strand)]
+            location: Any = CompoundLocation(parts[::strand])
+        else:
+            first = BeforePosition(start) if open_left else start
+            last = AfterPosition(end) if open_right else end
+            location = SimpleLocation(first, last, strand)
+        note = f"virnucpro score {gene.score:.4f}, log-odds {gene.log_odds:.3f}"
+        qualifiers = {"locus_tag": [gene.protein], "note": [note]}
+        if gene.kind != "gene":
+            return SeqFeature(location, type="misc_feature", qualifiers=qualifiers)
+        self._proteins_faa.seek(gene.offset)
+        translation = self._proteins_faa.read(gene.residues).decode()
+        qualifiers |= {"codon_start": [1], "transl_table": [gene.genetic_code], "translation": [translation]}
+        return SeqFeature(location, type="CDS", qualifiers=qualifiers)
