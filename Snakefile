@@ -1,2 +1,2 @@
-# The workflow, and its default target: a plain `include:` would leave that behind.
+# The workflow, with its default target: after a plain `include:` Snakemake would have none.
 workflow.include("workflow/Snakefile", overwrite_default_target=True)

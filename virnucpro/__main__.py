@@ -1,4 +1,17 @@
-"""`python -m virnucpro` is `virnucpro`."""
+"""`python -m virnucpro` is `virnucpro`; so is `python .../virnucpro/__main__.py`, with no other package of its folder."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+if not __package__:
+    here = Path(__file__).parent
+    spec = importlib.util.spec_from_file_location(
+        "virnucpro", here / "__init__.py", submodule_search_locations=[str(here)]
+    )
+    assert spec and spec.loader  # noqa: S101 (for the type checker)
+    sys.modules["virnucpro"] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
 
 from virnucpro.cli import main
 

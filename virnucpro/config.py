@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
@@ -28,6 +28,8 @@ def read_schema(name: str) -> dict[str, Any]:
     schema: dict[str, Any] = yaml.safe_load(text)
     return schema
 
+
+Check = Callable[[Path, str], None]  # of a file and its type; raises a UserError
 
 _CONFIG = read_schema("config")
 PROPERTIES: dict[str, dict[str, Any]] = _CONFIG["properties"]
@@ -118,12 +120,19 @@ def literal_path(path: str) -> str:
     return str(Path(path).absolute()) if path.startswith("-") else path
 
 
-def read_samples(path: Path, read_files: bool = True) -> pd.DataFrame:
+def check_beginning(fasta: Path, kind: str) -> None:
+    """Read the beginning of a sample's file; a UserError says what prepare would refuse."""
+    with suppress(ModuleNotFoundError):  # Biopython or zstd, where only the jobs have an environment that holds them
+        for _ in READERS[kind](fasta, beginning=True):
+            pass
+
+
+def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:
     """Read and check a table of samples, tab-separated.
 
     Args:
         path: the table.
-        read_files: whether to read the beginning of every file it names, too.
+        check: called with the path and the type of every file that the table names.
 
     Returns:
         A row a sample, text columns `sample`, `fasta` and `type`, with the samples' names as index.
@@ -140,20 +149,19 @@ def read_samples(path: Path, read_files: bool = True) -> pd.DataFrame:
             raise UserError(f"{path}: line {line}: sample {row['sample']} is there twice; names must be unique")
         try:
             row["fasta"] = literal_path(row["fasta"])
-            if read_files:
-                check_beginning(Path(row["fasta"]), row["type"])
+            check(Path(row["fasta"]), row["type"])
         except UserError as error:
             raise UserError(f"{path}: line {line}: sample {row['sample']}: {error}") from None
         rows[row["sample"]] = row
     return pd.DataFrame(rows.values()).set_index("sample", drop=False)
 
 
-def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
+def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
     """Read and check a table of labelled FASTA files, tab-separated; it may have more columns than are needed.
 
     Args:
         path: the table.
-        read_files: whether to read the beginning of every file it names, too.
+        check: called with the path and the type of every file that the table names.
 
     Returns:
         A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `kind` and
@@ -185,8 +193,8 @@ def read_training(path: Path, read_files: bool = True) -> pd.DataFrame:
             )
         try:
             literal_path(row["fasta"])
-            if read_files and row["fasta"] not in checked:
-                check_beginning(Path(row["fasta"]), "contigs")
+            if row["fasta"] not in checked:
+                check(Path(row["fasta"]), "contigs")
         except UserError as error:
             raise UserError(f"{path}: line {line}: {error}") from None
         checked.add(row["fasta"])
@@ -238,13 +246,6 @@ def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield line, check(cells)
         except fastjsonschema.JsonSchemaValueException as error:
             raise UserError(f"{path}: line {line}: {_explain(error, columns)}") from None
-
-
-def check_beginning(fasta: Path, kind: str) -> None:
-    """Read the beginning of a sample's file; a UserError says what prepare would refuse."""
-    with suppress(ModuleNotFoundError):  # Biopython or zstd, where only the jobs have an environment that holds them
-        for _ in READERS[kind](fasta, beginning=True):
-            pass
 
 
 def _explain(error: fastjsonschema.JsonSchemaValueException, properties: dict[str, Any]) -> str:

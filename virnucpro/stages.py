@@ -36,15 +36,24 @@ short_chunks_option = click.option(
     help="bases a chunk to try for contigs without any open frame, one after the other",
 )
 sample_option = click.option("--sample", help="its name, for messages")
-sample_argument = click.argument("folder", type=FILE, help="the sample's folder, with what the stages before wrote")
+work_argument = click.argument(
+    "work", type=FILE, help="folder of the sample below work, with what the stages before wrote"
+)
+encoder_option = click.option(
+    "--encoder", default="", help="_nucleotides: of the nucleotides of frames, not of proteins"
+)
+key_option = click.option("--key", default="", hidden=True)  # of the job, which the workflow gives
+
+
+failed_option = click.option("--failed", type=FILE, help="table of the samples that are not finished")
 
 
 # Each stage is imported when it runs: those that need no torch then start in a fraction of a second.
 
 
-@command("prepare", "assembly.fna.gz results/soil/prepared --threads 8")
+@command("prepare", "assembly.fna.gz results/work/soil --threads 8")
 @click.argument("fasta", type=FILE, help="FASTA, plain or compressed by gzip, bzip2, xz or zstd")
-@click.argument("output_dir", type=FILE, help="folder for proteins.faa, proteins.tsv and more")
+@click.argument("output_dir", type=FILE, help="folder of the sample, for prepared/proteins.faa, prepare.json and more")
 @click.option(
     "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what the FASTA holds"
 )
@@ -79,11 +88,11 @@ def prepare(
     from virnucpro.pipeline.prepare import prepare_frames, prepare_genes, prepare_proteins
 
     if kind == "proteins":
-        prepare_proteins(fasta, output_dir)
+        prepare_proteins(fasta, output_dir / "prepared", proteins == "frames")
     elif proteins == "genes":
-        prepare_genes(fasta, output_dir, threads)
+        prepare_genes(fasta, output_dir / "prepared", threads)
     else:
-        prepare_frames(fasta, output_dir, **chunking)
+        prepare_frames(fasta, output_dir / "prepared", **chunking)
 
 
 @command("fetch-model", "esm2_t36_3B_UR50D --output model.json")
@@ -120,8 +129,8 @@ def token_budget(**options: Any) -> None:
     probe_token_budget(**options)
 
 
-@command("pack", "results/soil token_budget.json --sample soil")
-@sample_argument
+@command("pack", "results/work/soil token_budget.json --sample soil")
+@work_argument
 @click.argument("token_budget", type=FILE, help="what token-budget wrote")
 @click.option("--sample", required=True, help="its name")
 @layers_option
@@ -149,7 +158,7 @@ def token_budget(**options: Any) -> None:
 @click.option(
     "--nucleotides",
     metavar="MODEL",
-    help="pack the nucleotides of frames for this DNABERT-S, name or path, into the folder nucleotides",
+    help="pack the nucleotides of frames for this DNABERT-S, name or path",
 )
 def pack(**options: Any) -> None:
     """Pack proteins into bins by first-fit decreasing: manifests/*.json and duplicates.tsv."""
@@ -176,10 +185,12 @@ def embed(**options: Any) -> None:
     embed(**options)
 
 
-@command("merge", "results/soil")
-@sample_argument
-@click.option("--settings", type=json.loads, default="{}", help="the configuration as JSON, for the provenance")
-@click.option("--nucleotides", is_flag=True, help="merge the embeddings of the nucleotides of its frames")
+@command("merge", "results/work/soil results/soil/embeddings.h5")
+@work_argument
+@click.argument("output", type=FILE, help="HDF5 file to write")
+@encoder_option
+@key_option
+@click.option("--settings", type=json.loads, default="{}", help="the configuration as JSON, for the record")
 def merge(**options: Any) -> None:
     """Join the embeddings of all shards of a sample in the order of its proteins: embeddings.h5."""
     from virnucpro.pipeline.merge import merge
@@ -187,9 +198,11 @@ def merge(**options: Any) -> None:
     merge(**options)
 
 
-@command("call", "assembly.fna.gz results/soil")
+@command("call", "assembly.fna.gz results/work/soil results/soil")
 @click.argument("fasta", type=FILE, help="the contigs")
-@sample_argument
+@work_argument
+@click.argument("folder", type=FILE, help="folder of the sample's results, with embeddings.h5")
+@key_option
 @click.option(
     "--classifier", type=FILE, help="safetensors file that train wrote; without it, the one that comes with virnucpro"
 )
@@ -215,6 +228,7 @@ def call(classifier: Path | None, sample: str | None, **options: Any) -> None:
 @click.argument("output_dir", type=FILE, help="the run's folder")
 @click.argument("samples", nargs=-1, required=True, help="names of the samples, each with a folder there")
 @click.option("--called", multiple=True, metavar="SAMPLE...", help="those of them whose contigs were called")
+@failed_option
 def summary(**options: Any) -> None:
     """Write what a run made and what it left out: summary.tsv, left_out.tsv, summary.txt, packing.svg."""
     from virnucpro.pipeline.summary import summary
@@ -224,15 +238,24 @@ def summary(**options: Any) -> None:
 
 @command("report", "results soil gut --fasta soil.fna.gz gut.fna.gz")
 @click.argument("output_dir", type=FILE, help="the run's folder, with what summary and call wrote")
-@click.argument("samples", nargs=-1, required=True, help="names of the samples whose contigs were called")
+@click.argument("samples", nargs=-1, help="names of the samples whose contigs were called")
 @click.option("--fasta", "fastas", type=FILE, multiple=True, metavar="FILE...", help="their contigs, in this order")
-def report(output_dir: Path, samples: tuple[str, ...], fastas: tuple[Path, ...]) -> None:
+@click.option("--earlier", multiple=True, metavar="SAMPLE...", help="samples with calls of an earlier run")
+@failed_option
+def report(
+    output_dir: Path,
+    samples: tuple[str, ...],
+    fastas: tuple[Path, ...],
+    earlier: tuple[str, ...],
+    failed: Path | None,
+) -> None:
     """Write report.html, a page with the calls of a run for people."""
     from virnucpro.pipeline.report import report
 
-    if len(fastas) != len(samples):
-        raise UserError(f"{len(samples)} samples, but {len(fastas)} files; give --fasta one file for each sample")
-    report(output_dir, samples, fastas)
+    if len(fastas) != len(samples) + len(earlier):
+        count = len(samples) + len(earlier)
+        raise UserError(f"{count} samples, but {len(fastas)} files; give --fasta one file for each sample")
+    report(output_dir, samples, fastas, earlier, failed)
 
 
 @command("import-classifier", "500_model.pth 500.safetensors")
@@ -246,13 +269,14 @@ def import_classifier(pth: Path, output: Path, chunk_size: int | None) -> None:
     import_classifier(pth, output, chunk_size)
 
 
-@command("check-virnucpro", "results/input")
+@command("check-virnucpro", "results/work/input results/input")
+@work_argument
 @click.argument("folder", type=FILE, help="a sample's, of a run over the original's test input")
-def check_virnucpro(folder: Path) -> None:
+def check_virnucpro(work: Path, folder: Path) -> None:
     """Compare features and scores with those of the original VirNucPro, and say pass or fail."""
     from virnucpro.pipeline.check_virnucpro import check_virnucpro
 
-    if not check_virnucpro(folder):
+    if not check_virnucpro(work, folder):
         raise UserError(f"{folder}: not what the original VirNucPro gives; docs/from-virnucpro.md says what may differ")
 
 
@@ -269,8 +293,9 @@ def fragment(**options: Any) -> None:
     fragment(**options)
 
 
-@command("train", "results/training training.tsv results/training/classifier")
-@click.argument("training", type=FILE, help="folder with what fragment, prepare and merge wrote")
+@command("train", "results/work/training results/training training.tsv results/training/classifier")
+@click.argument("training", type=FILE, help="folder with what fragment and prepare wrote")
+@click.argument("embeddings", type=FILE, help="folder with what merge wrote")
 @click.argument("sheet", type=FILE, help="the table of labelled FASTA files")
 @click.argument("output_dir", type=FILE, help="folder to write into")
 @click.option("--seed", type=int, default=0, help="of all that is random")

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.data.arrays import Rows
-from virnucpro.data.description import NUCLEOTIDES, EmbeddingDescription
+from virnucpro.data.description import NUCLEOTIDES, PROTEINS, EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile
-from virnucpro.data.provenance import RECORDS, FileState, checked_input
+from virnucpro.data.provenance import checked_input
 from virnucpro.errors import UserError
 
 
@@ -17,11 +17,12 @@ class Features:
 
     Attributes:
         files: embeddings of the proteins, then of the nucleotides if requested.
-        inputs: states of these files, by their paths from the sample's folder.
+        inputs: SHA-256 of these files, by their names.
         description, nucleotides: settings of the embeddings of proteins and of nucleotides, or None.
 
     Args:
-        folder: the sample's.
+        folder: of the sample's results.
+        work: of the sample below `work`, with the records of merge.
         proteins: ids of its proteins, in their order.
         with_nucleotides: whether to read the embeddings of nucleotides as well.
 
@@ -29,12 +30,14 @@ class Features:
         UserError: a file is missing, or not of these proteins.
     """
 
-    def __init__(self, folder: Path, proteins: list[str], with_nucleotides: bool) -> None:
-        names = ["embeddings.h5"] + ([f"{NUCLEOTIDES}/embeddings.h5"] if with_nucleotides else [])
-        self.inputs: dict[str, FileState] = {
-            name: checked_input(folder / name, (folder / name).with_name(RECORDS), "merge") for name in names
+    def __init__(self, folder: Path, work: Path, proteins: list[str], with_nucleotides: bool) -> None:
+        encoders = [PROTEINS, NUCLEOTIDES] if with_nucleotides else [PROTEINS]
+        paths = [folder / f"embeddings{encoder}.h5" for encoder in encoders]
+        self.inputs = {
+            path.name: checked_input(path, work / f"merge{encoder}.json", "merge")
+            for path, encoder in zip(paths, encoders, strict=True)
         }
-        self.files = [EmbeddingFile(folder / name) for name in names]
+        self.files = [EmbeddingFile(path) for path in paths]
         for file in self.files:
             if file.ids != proteins:
                 raise UserError(f"{file.path}: not the embeddings of this sample's proteins; run the merge stage again")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Requirements:
             return "viral", ""
         return ("cellular", "") if log_odds <= self.cellular_to else ("unresolved", NOT_CLEAR)
 
-    def check_config(self, config: Mapping[str, Any], read_weights: bool = True) -> None:
+    def check_config(self, config: Mapping[str, Any], digest: Callable[[Path], str] = file_digest) -> None:
         """Raise a UserError if a run with this configuration makes other embeddings than the classifier takes.
 
         The digest of a model given by its path, and which layer is the last, are known only once it is loaded: the call
@@ -87,7 +87,7 @@ class Requirements:
 
         Args:
             config: checked, with its layers settled.
-            read_weights: whether that may be done.
+            digest: returns the SHA-256 of a file in hex.
         """
         made = replace(
             self.embedding,
@@ -96,18 +96,18 @@ class Requirements:
         )
         if not Path(config["model"]).exists() and config["model"] != self.embedding.encoder:
             made = replace(made, encoder=config["model"], encoder_sha256="")
-        elif self.is_published and read_weights and (checkpoint := self._known_checkpoint(config["model"])):
-            made = replace(made, encoder=config["model"], encoder_sha256=file_digest(checkpoint))
+        elif self.is_published and (checkpoint := self._known_checkpoint(config["model"])):
+            made = replace(made, encoder=config["model"], encoder_sha256=digest(checkpoint))
         if len(config["layers"]) > 1 or len(self.embedding.layers) > 1:
             made = replace(made, layers=tuple(config["layers"]))
         made.check_trained_for(self.embedding, "config")
-        self._check_nucleotides(config.get("nucleotide_model"), read_weights)
+        self._check_nucleotides(config.get("nucleotide_model"), digest)
 
     def _known_checkpoint(self, model: str) -> Path | None:
         """Return the file of a model that is given by its path, if it is known which one the classifier goes with."""
         return local_checkpoint(model) if self.embedding.encoder_sha256 else None
 
-    def _check_nucleotides(self, model: str | None, read_weights: bool) -> None:
+    def _check_nucleotides(self, model: str | None, digest: Callable[[Path], str]) -> None:
         if self.nucleotides is None:
             if model:
                 raise UserError(
@@ -121,8 +121,8 @@ class Requirements:
                 "nucleotide_model"
             )
         made = replace(self.nucleotides, encoder=model)
-        if read_weights and (checkpoint := self._known_checkpoint(model)):
-            made = replace(made, encoder_sha256=digest_with_tokenizer(file_digest(checkpoint), checkpoint))
+        if checkpoint := self._known_checkpoint(model):
+            made = replace(made, encoder_sha256=digest_with_tokenizer(digest(checkpoint), checkpoint))
         elif model != self.nucleotides.encoder and not Path(model).exists():
             made = replace(made, encoder_sha256="none")
         made.check_trained_for(self.nucleotides, "config")
@@ -173,14 +173,19 @@ def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
     return Requirements(embedding, VIRAL_FROM, -VIRAL_FROM, 1, nucleotides, is_published=True)
 
 
-def settle_layers(config: dict[str, Any], classifier: Path, kinds: Collection[str], read_weights: bool = True) -> None:
+def settle_layers(
+    config: dict[str, Any],
+    classifier: Path,
+    kinds: Collection[str],
+    digest: Callable[[Path], str] = file_digest,
+) -> None:
     """Put the layers in that `layers: auto` means, and check that a run's embeddings are what the classifier takes.
 
     Args:
         config: checked; changed where its layers are `auto`.
         classifier: its file; it is read only if the run calls anything.
         kinds: of the samples, `contigs` or `proteins`.
-        read_weights: whether weights that are given by a path may be read to compare them.
+        digest: returns the SHA-256 of a file in hex.
 
     Raises:
         UserError: the file is no classifier, or one of other embeddings.
@@ -193,7 +198,7 @@ def settle_layers(config: dict[str, Any], classifier: Path, kinds: Collection[st
     if config["layers"] == "auto":
         config["layers"] = list(trained_on.embedding.layers) if trained_on else [-1]
     if trained_on:
-        trained_on.check_config(config, read_weights)
+        trained_on.check_config(config, digest)
 
 
 def as_metadata(requirements: Requirements) -> dict[str, str]:

@@ -6,8 +6,7 @@ from typing import Literal, NotRequired
 from pydantic import PositiveInt, TypeAdapter
 from typing_extensions import TypedDict  # pydantic cannot read the one of typing before Python 3.12
 
-from virnucpro.data.checked import Content, Name, Precision, Sha256, read_json
-from virnucpro.data.provenance import RECORDS, checked_input
+from virnucpro.data.checked import Name, Precision, Sha256, read_json
 
 Architecture = Literal["ESM-2", "DNABERT-S"]
 
@@ -49,15 +48,9 @@ _BUDGET = TypeAdapter(TokenBudget)
 
 def read_model_card(path: Path) -> ModelCard:
     """Read model.json; a UserError says that it is missing, damaged, or something else."""
-    return _read(path, _MODEL, "fetch_model")
+    return read_json(path, _MODEL, "fetch-model")
 
 
 def read_token_budget(path: Path) -> TokenBudget:
     """Read token_budget.json; a UserError says that it is missing, damaged, or something else."""
-    return _read(path, _BUDGET, "token_budget")
-
-
-def _read(path: Path, expected: TypeAdapter[Content], stage: str) -> Content:
-    values = read_json(path, expected, stage.replace("_", "-"))
-    checked_input(path, path.with_name(RECORDS), stage)
-    return values
+    return read_json(path, _BUDGET, "token-budget")

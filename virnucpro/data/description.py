@@ -13,7 +13,8 @@ from virnucpro.data.cards import TokenBudget
 from virnucpro.data.checked import Name, Precision
 from virnucpro.errors import UserError
 
-NUCLEOTIDES = "nucleotides"  # folder, in a run's and in each sample's, with what is made of the nucleotides of frames
+PROTEINS = ""  # the encoder of proteins, and
+NUCLEOTIDES = "_nucleotides"  # that of the nucleotides of frames, as files of theirs are called
 
 ALL_TOKENS = "mean_of_all_tokens"
 

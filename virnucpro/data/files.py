@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and their digests."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from virnucpro.errors import UserError
+
+_MARK = "virnucpro-"  # in the names of temporary folders: other hidden files are the user's
 
 
 @contextmanager
@@ -20,7 +23,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # A folder rather than a file: libraries that refuse to open what exists (or add suffixes) can write into it.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.{_MARK}") as folder:
         temporary = Path(folder) / target.name
         yield temporary
         with temporary.open("rb") as written:
@@ -34,7 +37,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
     To be called by the one process that is about to write `path`: it would delete those of another, too.
     """
     target = Path(path)
-    for folder in target.parent.glob(f".{target.name}.*"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.{_MARK}*"):
         shutil.rmtree(folder)
 
 

@@ -104,7 +104,7 @@ def find_nucleotide_weights(model: str) -> Weights:
 
 
 def _cached(model: str, file: str, download: Callable[[Path], None]) -> Weights:
-    path = platformdirs.user_cache_path("virnucpro") / file
+    path = Path(os.environ.get("VIRNUCPRO_CACHE") or platformdirs.user_cache_path("virnucpro")) / file
     try:
         # The file appears whole or not at all. Once it is there, neither a lock nor the right to write is needed.
         digest = None if path.exists() else _fetch(path, download)

@@ -16,16 +16,8 @@ from virnucpro.calling.published import VirNucPro, load_published
 from virnucpro.calling.regions import find_regions, genes_of_contigs
 from virnucpro.calling.requirements import read_requirements
 from virnucpro.calling.result_files import write_result_files
-from virnucpro.data.files import atomic_path
-from virnucpro.data.provenance import (
-    RECORDS,
-    FileState,
-    begin_writing,
-    checked_input,
-    file_state,
-    read_provenance,
-    write_provenance,
-)
+from virnucpro.data.files import atomic_path, file_digest
+from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
@@ -33,20 +25,25 @@ from virnucpro.proteins.table import read_proteins
 logger = logging.getLogger(__name__)
 
 
-def call(fasta: Path, folder: Path, classifier: Path, prior: float = 0.5, min_length: int = 0) -> None:
+def call(
+    fasta: Path, work: Path, folder: Path, classifier: Path, prior: float = 0.5, min_length: int = 0, key: str = ""
+) -> None:
     """Call the contigs of a sample.
 
-    Writes into the sample's folder: contigs.tsv, a row a contig in input order; genes.tsv, genes.faa and genes.gff3,
+    Writes into the folder of its results: contigs.tsv, a row a contig in input order; genes.tsv, genes.faa and
+    genes.gff3,
     their proteins with scores; regions.tsv, regions.gff3, regions.bed, viral.fasta.gz and viral.gbk, the contigs called
     viral and the proviruses in others. A classifier of the original VirNucPro adds prediction_results.txt and
     prediction_results_highestscore.csv, of frames and of chunks, as the original does.
 
     Args:
         fasta: the contigs.
-        folder: the sample's, with what prepare and merge wrote.
+        work: folder of the sample below `work`, with what prepare wrote and the record of merge.
+        folder: of the sample's results, with what merge wrote.
         classifier: its file.
         prior: share of contigs that is expected to be viral, between 0 and 1.
         min_length: bases of the shortest contig that is called.
+        key: of the job, for its record.
 
     Raises:
         UserError: the classifier was trained for other embeddings, or the files do not belong together.
@@ -57,12 +54,12 @@ def call(fasta: Path, folder: Path, classifier: Path, prior: float = 0.5, min_le
     if published:
         logger.info("call: the classifier %s: %s", classifier.name, requirements.origin)
     outputs = [folder / name for name in (*CALL_FILES, *(PREDICTION_FILES if published else ()))]
-    records, prepared = folder / RECORDS, folder / "prepared"
-    inputs = {"fasta": _checked_fasta(fasta, records), "classifier": file_state(classifier)}
+    record, prepare_record, prepared = work / "call.json", work / "prepare.json", work / "prepared"
+    inputs = {"fasta": _checked_fasta(fasta, prepare_record), "classifier": file_digest(classifier)}
     for name in ("records.tsv", "proteins.tsv", "proteins.faa"):
-        inputs[name] = checked_input(prepared / name, records, "prepare")
+        inputs[name] = checked_input(prepared / name, prepare_record, "prepare")
     proteins = describe_groups(read_proteins(prepared))
-    features = Features(folder, proteins["protein"].tolist(), requirements.nucleotides is not None)
+    features = Features(folder, work, proteins["protein"].tolist(), requirements.nucleotides is not None)
     inputs |= features.inputs
     _check_trained_on(model, features)
     scores = score_sample(model, proteins, features)
@@ -71,15 +68,12 @@ def call(fasta: Path, folder: Path, classifier: Path, prior: float = 0.5, min_le
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds))
     counts = [sum(region.kind == "provirus" for region in regions.get(name, ())) for name in contigs["contig"]]
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
-    begin_writing(records, "call", [folder / name for name in (*CALL_FILES, *PREDICTION_FILES)])
+    begin_writing(record, outputs)
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
         write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions)
-    if not published:  # the sample may have been called by one of the original before
-        for name in PREDICTION_FILES:
-            (folder / name).unlink(missing_ok=True)
     settings = {"prior": prior, "min_length": min_length}
-    write_provenance(records, "call", settings, inputs, outputs, _about(model, features, classifier))
+    write_provenance(record, "call", settings, inputs, outputs, _about(model, features, classifier), key)
     calls = Counter(contigs["call"])
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses",
@@ -87,13 +81,13 @@ def call(fasta: Path, folder: Path, classifier: Path, prior: float = 0.5, min_le
     )
 
 
-def _checked_fasta(fasta: Path, records: Path) -> FileState:
-    state, source = file_state(fasta), read_provenance(records, "prepare").inputs["fasta"]
-    if state.sha256 != source.sha256:
+def _checked_fasta(fasta: Path, record: Path) -> str:
+    digest = file_digest(fasta)
+    if digest != read_provenance(record, "prepare").inputs["fasta"]:
         raise UserError(
-            f"{fasta}: not the file that {records.with_name('prepared')} was made from; run the prepare stage again"
+            f"{fasta}: not the file that {record.with_name('prepared')} was made from; run the prepare stage again"
         )
-    return state
+    return digest
 
 
 def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None:

@@ -20,17 +20,19 @@ TOLERANCES = {"dnabert_s": 5e-3, "esm2": 1e-3, "score": 1e-2}  # largest differe
 WIDTHS = {"dnabert_s": 768, "esm2": 2560}
 
 
-def check_virnucpro(folder: Path) -> bool:
+def check_virnucpro(work: Path, folder: Path) -> bool:
     """Compare features and scores of frames with the original's, log how much they differ, and return whether all pass.
 
     Args:
-        folder: a sample's, of a run with the preset virnucpro-500 and 500_model.pth over the original's inputs.
+        work: folder of a sample below `work`, of a run with the preset virnucpro-500 and 500_model.pth over the
+            original's inputs.
+        folder: of its results.
 
     Raises:
         UserError: the folder holds none of the frames that are known.
     """
-    table = read_proteins(folder / "prepared", "protein")
-    features = Features(folder, table["protein"].tolist(), with_nucleotides=True)
+    table = read_proteins(work / "prepared", "protein")
+    features = Features(folder, work, table["protein"].tolist(), with_nucleotides=True)
     scores = read_table(folder / "prediction_results.txt", "Sequence_ID", "Prediction").set_index("Sequence_ID")
     reference = read_table(REFERENCE, "frame").set_index("frame")
     known = np.flatnonzero(table["protein"].isin(reference.index))

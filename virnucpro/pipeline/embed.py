@@ -13,7 +13,7 @@ from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest, tokens_of
-from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, write_provenance
+from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.store import Store
 from virnucpro.encoders.checkpoint import load_encoder
@@ -57,7 +57,7 @@ def embed(
         UserError: the manifest, the proteins and the weights do not belong together.
     """
     record = output.with_suffix(".json")
-    source = checked_input(manifest_path, manifest_path.absolute().parent.parent / RECORDS, "pack")
+    source = checked_input(manifest_path, _record_of(manifest_path), "pack")
     manifest = read_manifest(manifest_path)
     description = manifest["embedding"]
     packed, bins = _rows_of_bins(manifest)
@@ -65,7 +65,7 @@ def embed(
     residues = [end - begin for begin, end in (one["pool"] for one in sequences)] if per_residue else None
     ids = [sequence["id"] for sequence in packed]
     begins = [sequence["window"]["begin"] if "window" in sequence else 0 for sequence in packed]
-    begin_writing(record, "embed", [output])
+    begin_writing(record, [output])
     new_file = new_embedding_file(output, ids, description, residues, begins)
     if sequences:
         weights = _find_weights(model, description, manifest_path)
@@ -93,6 +93,12 @@ def embed(
         with new_file:
             pass
     write_provenance(record, "embed", {"per_residue": per_residue}, {"manifest": source}, [output], details)
+
+
+def _record_of(manifest: Path) -> Path:
+    """Return the record of the packing that wrote a manifest."""
+    manifests = manifest.absolute().parent
+    return manifests.with_name(f"pack{manifests.name.removeprefix('manifests')}.json")
 
 
 def _find_weights(model: str, description: EmbeddingDescription, manifest: Path) -> Path:

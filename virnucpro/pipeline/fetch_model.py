@@ -8,10 +8,8 @@ from pathlib import Path
 from virnucpro.data.cards import ModelCard
 from virnucpro.data.description import layer_numbers
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import RECORDS, begin_writing, file_state, write_provenance
 from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.dnabert import DNABERTConfig
-from virnucpro.encoders.names import TOKENIZER
 from virnucpro.encoders.weights import find_nucleotide_weights, find_weights
 from virnucpro.errors import UserError
 
@@ -47,10 +45,4 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, f
     )
     logger.info("model: %s, %d layers of %d, SHA-256 %s", card["name"], config.layers, config.embed_dim, card["sha256"])
     if output:
-        records = output.with_name(RECORDS)
-        begin_writing(records, "fetch_model", [output])
         write_text(output, json.dumps(card, indent=1) + "\n")
-        inputs = {"weights": file_state(weights.path, None if for_nucleotides else weights.sha256)}
-        if for_nucleotides:
-            inputs["tokenizer"] = file_state(weights.path.with_name(TOKENIZER))
-        write_provenance(records, "fetch_model", {"model": weights.name}, inputs, [output], card)

@@ -13,8 +13,8 @@ import pandas as pd
 
 from virnucpro.config import read_training
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import atomic_path
-from virnucpro.data.provenance import RECORDS, begin_writing, file_state, write_provenance
+from virnucpro.data.files import atomic_path, file_digest
+from virnucpro.data.provenance import begin_writing, write_provenance
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 from virnucpro.training.evaluation import SHORTEST
@@ -44,10 +44,10 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
         UserError: the table is not as it should be, a record of it is not in its file, a group has no sequence, or no
             fragment of some label for training is long enough for its call to be evaluated.
     """
-    records = fasta.with_name(RECORDS)
+    record = fasta.with_name("fragment.json")
     labelled = read_training(sheet)
-    begin_writing(records, "fragment", [fasta, table])
-    inputs = {str(path): file_state(Path(path)) for path in sorted(set(labelled["fasta"]))}
+    begin_writing(record, [fasta, table])
+    inputs = {str(path): file_digest(Path(path)) for path in sorted(set(labelled["fasta"]))}
     rng = np.random.default_rng(seed)
     chosen = []
     for group, rows in labelled.groupby("group", sort=True):
@@ -69,8 +69,8 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
         for name, sequence in zip(fragments["fragment"], fragments["sequence"], strict=True):
             file.write(f">{name}\n{sequence}\n".encode())
     write_table(fragments.drop(columns="sequence"), table)
-    inputs["sheet"] = file_state(sheet)
-    write_provenance(records, "fragment", {"bases": bases, "seed": seed}, inputs, [fasta, table])
+    inputs["sheet"] = file_digest(sheet)
+    write_provenance(record, "fragment", {"bases": bases, "seed": seed}, inputs, [fasta, table])
 
 
 def _check_lengths(trained: pd.DataFrame) -> None:

@@ -10,18 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro import __version__
-from virnucpro.calling import CALL_FILES
-from virnucpro.data.description import NUCLEOTIDES, EmbeddingDescription
+from virnucpro.data.description import PROTEINS, EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file, write_blocks
-from virnucpro.data.provenance import (
-    RECORDS,
-    Provenance,
-    begin_writing,
-    checked_input,
-    delete_outputs,
-    read_provenance,
-    write_provenance,
-)
+from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
 from virnucpro.embedding.gather import GatheredPieces
 from virnucpro.errors import UserError
@@ -32,30 +23,31 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("torch", "numpy", "biopython", "h5py")
 
 
-def merge(folder: Path, settings: Mapping[str, Any] | None = None, nucleotides: bool = False) -> None:
+def merge(
+    work: Path, output: Path, encoder: str = PROTEINS, settings: Mapping[str, Any] | None = None, key: str = ""
+) -> None:
     """Write one file with an embedding for every protein of a sample, in input order.
 
-    Writes embeddings.h5 into the sample's folder, or into the folder nucleotides in it. Calls that were made from other
-    embeddings are deleted.
-
     Args:
-        folder: the sample's, with what prepare, pack and embed wrote.
-        settings: the configuration, for the provenance.
-        nucleotides: whether to merge the embeddings of the nucleotides of its frames, not those of its proteins.
+        work: folder of the sample below `work`, with what prepare, pack and embed wrote; the record goes there.
+        output: the HDF5 file.
+        encoder: of which embeddings are merged, `PROTEINS` or `NUCLEOTIDES`.
+        settings: the configuration, for the record.
+        key: of the job, for its record.
 
     Raises:
         UserError: a file is not what the stages before wrote, an id is missing, there twice or not finite, or the
             shards were embedded in different ways.
     """
-    sample, folder = folder, folder / NUCLEOTIDES if nucleotides else folder
-    records, output = folder / RECORDS, folder / "embeddings.h5"
-    prepared, duplicates = sample / "prepared", folder / "duplicates.tsv"
-    packed = read_provenance(records, "pack")
+    record, pack_record = work / f"merge{encoder}.json", work / f"pack{encoder}.json"
+    prepare_record = work / "prepare.json"
+    prepared, duplicates = work / "prepared", work / f"duplicates{encoder}.tsv"
+    packed = read_provenance(pack_record, "pack")
     inputs = {
-        "proteins.tsv": checked_input(prepared / "proteins.tsv", sample / RECORDS, "prepare"),
-        "duplicates.tsv": checked_input(duplicates, records, "pack"),
+        "proteins.tsv": checked_input(prepared / "proteins.tsv", prepare_record, "prepare"),
+        duplicates.name: checked_input(duplicates, pack_record, "pack"),
     }
-    shards = [folder / "shards" / f"{shard['shard']}.h5" for shard in packed.details["shards"]]
+    shards = [work / f"shards{encoder}" / f"{shard['shard']}.h5" for shard in packed.details["shards"]]
     runs = [_checked_run(path, packed) for path in shards]
     inputs |= {path.name: checked_input(path, path.with_suffix(".json"), "embed") for path in shards}
     files = [EmbeddingFile(path) for path in shards]
@@ -64,37 +56,23 @@ def merge(folder: Path, settings: Mapping[str, Any] | None = None, nucleotides: 
 
     proteins = read_proteins(prepared, "protein", "residues")
     gathered = GatheredPieces(proteins["protein"].tolist(), proteins["residues"].to_numpy(), description, files)
-    gathered.share(read_table(duplicates, "protein", "same_as"), folder)
+    gathered.share(read_table(duplicates, "protein", "same_as"), work)
     gathered.check_complete(prepared)
     residues = gathered.pieces.residues if files[0].has_residues else None
-    begin_writing(records, "merge", [output])
+    begin_writing(record, [output])
     with new_embedding_file(output, gathered.ids, description, residues) as merged:
         write_blocks(merged["embedding"], gathered.means())
         if residues is not None:
             write_blocks(merged["residue_embedding"], gathered.residues())
-    details = _details(read_provenance(sample / RECORDS, "prepare"), description, runs, settings or {})
-    write_provenance(records, "merge", {}, inputs, [output], details)
-    _delete_other_calls(sample, output)
+    details = _details(read_provenance(prepare_record, "prepare"), description, runs, settings or {})
+    write_provenance(record, "merge", {}, inputs, [output], details, key)
     logger.info("merge: %s: %d embeddings from %d shards", output, len(gathered.ids), len(files))
-
-
-def _delete_other_calls(sample: Path, embeddings: Path) -> None:
-    """Delete calls of a sample that were made from other embeddings than those that are in a file now."""
-    made = read_provenance(embeddings.with_name(RECORDS), "merge").outputs[embeddings.name]
-    try:
-        called_from = read_provenance(sample / RECORDS, "call").inputs[str(embeddings.relative_to(sample))].sha256
-    except (UserError, KeyError):
-        called_from = ""
-    if called_from != made.sha256:
-        delete_outputs(sample / RECORDS, "call", CALL_FILES)
 
 
 def _checked_run(shard: Path, packed: Provenance) -> Provenance:
     """Return the record of a shard's embedding, which must be that of the manifest as it is now."""
     run = read_provenance(shard.with_suffix(".json"), "embed")
-    manifest = packed.outputs.get(f"manifests/{shard.stem}.json")
-    made_from = run.inputs.get("manifest")
-    if manifest is None or made_from is None or made_from.sha256 != manifest.sha256:
+    if run.inputs.get("manifest") != packed.outputs[f"{shard.stem}.json"]:
         raise UserError(f"{shard}: made from another manifest; delete it and run the embed stage again")
     return run
 
@@ -115,7 +93,7 @@ def _details(
     """Return what a sample's result was made from, with what and how, for people."""
     ran = [run.details for run in runs]
     return {
-        "input": {"path": prepared.details["fasta"], "sha256": prepared.inputs["fasta"].sha256},
+        "input": {"path": prepared.details["fasta"], "sha256": prepared.inputs["fasta"]},
         "embedding": description.as_json(),
         "settings": settings,
         "devices": sorted({run["device"] for run in ran}),

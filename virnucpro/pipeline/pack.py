@@ -2,7 +2,6 @@
 
 import logging
 import mmap
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -16,6 +15,7 @@ from virnucpro.data.arrays import Integers
 from virnucpro.data.cards import read_token_budget
 from virnucpro.data.description import (
     NUCLEOTIDES,
+    PROTEINS,
     EmbeddingDescription,
     describe_embeddings,
     describe_nucleotides,
@@ -24,7 +24,7 @@ from virnucpro.data.description import (
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins
-from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.embedding.pieces import cut_proteins, digest_pieces, pack_bins
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
@@ -36,7 +36,7 @@ FAR_OFF = 2  # times as many tokens in a shard as were wanted, from which a warn
 
 
 def pack(
-    folder: Path,
+    work: Path,
     token_budget: Path,
     sample: str,
     layers: Sequence[int],
@@ -50,13 +50,12 @@ def pack(
 
     Proteins that are identical (as far as they are embedded) are packed once, under the id that comes first. Writes
     into the folder: manifests/SHARD.json for every shard, 0001 and so on; duplicates.tsv, which proteins share the
-    embedding of which. Manifests and embeddings of shards that are no more are deleted.
+    embedding of which; pack.json, the record.
 
-    The nucleotides of frames are packed whole, under the ids of their proteins, into a folder of that name in the
-    sample's.
+    The nucleotides of frames are packed whole, under the ids of their proteins. Their files end in `_nucleotides`.
 
     Args:
-        folder: the sample's, with what prepare wrote.
+        work: folder of the sample below `work`, with what prepare wrote.
         token_budget: JSON that the token-budget stage wrote, of the model that is to embed.
         sample: its name.
         layers: numbers of the layers wanted; negative ones count from the end.
@@ -73,19 +72,19 @@ def pack(
     """
     device = read_token_budget(token_budget)
     budget = device["token_budget"]
-    prepared = folder / "prepared"
-    settings = read_provenance(folder / RECORDS, "prepare").settings
+    prepared, prepare_record = work / "prepared", work / "prepare.json"
+    settings = read_provenance(prepare_record, "prepare").settings
     read = ("proteins.tsv", "proteins.faa" if nucleotides is None else "nucleotides.fna")
-    inputs = {name: checked_input(prepared / name, folder / RECORDS, "prepare") for name in read}
+    inputs = {name: checked_input(prepared / name, prepare_record, "prepare") for name in read}
     if nucleotides is None:
         description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
         listed, tokens_of = read_proteins(prepared, "protein", "residues", "offset"), None
     else:
-        folder = folder / NUCLEOTIDES
         description = describe_nucleotides(device, settings, layers)
         listed, tokens_of = _read_nucleotides(prepared, nucleotides)
     proteins = _Sequences(listed, prepared / read[1], description, tokens_of)
-    manifests, records = folder / "manifests", folder / RECORDS
+    encoder = PROTEINS if nucleotides is None else NUCLEOTIDES
+    manifests, record = work / f"manifests{encoder}", work / f"pack{encoder}.json"
 
     original, pieces = proteins.original, proteins.pieces
     is_first = original == np.arange(len(original))
@@ -98,8 +97,8 @@ def pack(
     shard_of = deal_bins(bin_tokens, shards)
     counts: list[dict[str, Any]] = []
     paths = [manifests / f"{number:04d}.json" for number in range(1, shards + 1)]
-    table = folder / "duplicates.tsv"
-    begin_writing(records, "pack", [*paths, table])
+    table = work / f"duplicates{encoder}.tsv"
+    begin_writing(record, [*paths, table])
     for number, path in enumerate(paths):
         bins = [
             Bin(tokens=int(bin_tokens[index]), sequences=[proteins.packed(i) for i in members[index].tolist()])
@@ -119,7 +118,6 @@ def pack(
                 "truncated": sum(sequence["truncated"] for sequence in sequences),
             }
         )
-    _delete_others(folder, shards)
     rows = (
         "\t".join(map(str, (*proteins.place(i), *proteins.place(original[i]), int(pieces.truncated[i])))) + "\n"
         for i in duplicates.tolist()
@@ -134,7 +132,7 @@ def pack(
         "embedding": description.digest,
     }
     settings = packing_settings(description, budget, shards)
-    write_provenance(records, "pack", settings, inputs, [*paths, table], details)
+    write_provenance(record, "pack", settings, inputs, [*paths, table], details)
     logger.info(
         "pack: %s: %d proteins (%d duplicates, %d truncated) in %d bins of %d tokens, %.1f %% full, %d shards",
         *(sample, len(proteins.ids), len(duplicates), truncated, len(bin_tokens), budget),
@@ -220,11 +218,3 @@ class _Sequences:
             begin, _, pool_begin, pool_end = self.pieces.spans[index].tolist()
             sequence["window"] = WindowOf(begin=begin, pool_begin=pool_begin, pool_end=pool_end)
         return sequence
-
-
-def _delete_others(folder: Path, shards: int) -> None:
-    """Delete the manifests of shards that are no more, the embeddings made from them, and what kills left of both."""
-    for path in (*folder.glob("manifests/*"), *folder.glob("shards/*")):
-        number = path.name.removeprefix(".").partition(".")[0]
-        if number.isdigit() and int(number) > shards:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from virnucpro.data.fasta import check_fasta
-from virnucpro.data.files import atomic_path
-from virnucpro.data.provenance import RECORDS, begin_writing, file_state, write_provenance
+from virnucpro.data.files import atomic_path, file_digest
+from virnucpro.data.provenance import begin_writing, write_provenance
 from virnucpro.data.records import Record, read_contigs, read_proteins
 from virnucpro.errors import UserError
 from virnucpro.proteins.frames import chunk_contigs, link_frames
@@ -34,7 +34,7 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
 
     Writes into `output_dir`: proteins.faa, of every gene, and of every open reading frame of contigs without any;
     proteins.tsv, the table of them (`virnucpro.proteins.table`); records.tsv with length, proteins and codons with
-    ambiguous letters in these of every contig, in input order. Its record goes into provenance.json beside the folder.
+    ambiguous letters in these of every contig, in input order. Its record is prepare.json beside the folder.
 
     Args:
         fasta: contigs. Lower case counts as upper case and U as T.
@@ -81,7 +81,7 @@ def prepare_frames(
 
     Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; proteins.tsv, the table
     of them (`virnucpro.proteins.table`); records.tsv with length, chunks, open frames and codons dropped from these of
-    every contig, in input order. Its record goes into provenance.json beside the folder.
+    every contig, in input order. Its record is prepare.json beside the folder.
 
     Args:
         fasta: contigs. Lower case counts as upper case and U as T.
@@ -149,7 +149,7 @@ def prepare_frames(
         logger.warning("%s: no open frame in any contig: the result is empty", fasta)
 
 
-def prepare_proteins(fasta: Path, output_dir: Path) -> None:
+def prepare_proteins(fasta: Path, output_dir: Path, as_frames: bool = False) -> None:
     """Write proteins in the letters that ESM-2 knows: proteins.faa, proteins.tsv and records.tsv.
 
     Letters other than the 20 amino acids are counted; `read_proteins` says what becomes of them.
@@ -157,12 +157,15 @@ def prepare_proteins(fasta: Path, output_dir: Path) -> None:
     Args:
         fasta: proteins.
         output_dir: folder for these files.
+        as_frames: write empty files for chunks and nucleotides as well, as a run over frames expects them.
 
     Raises:
         UserError: the input cannot be read as FASTA of proteins with unique ids.
     """
     proteins = others = 0
-    with _written(fasta, output_dir, OUTPUTS, {"type": "proteins"}) as (proteins_faa, table, records):
+    names = (*OF_FRAMES, *OUTPUTS) if as_frames else OUTPUTS
+    with _written(fasta, output_dir, names, {"type": "proteins"}) as files:
+        proteins_faa, table, records = files[-len(OUTPUTS) :]
         writer = ProteinWriter(proteins_faa, table)
         for protein in read_proteins(fasta):
             length = len(protein.letters)
@@ -198,10 +201,10 @@ def _orient(letters: bytes, orientation: str) -> tuple[bytes, bool]:
 def _written(fasta: Path, folder: Path, names: Sequence[str], settings: dict[str, object]) -> Iterator[list[BinaryIO]]:
     """Yield files to write that appear together, with the record of where they come from, if all goes well."""
     check_fasta(fasta)
-    source = file_state(fasta)
+    source = file_digest(fasta)
     outputs = [folder / name for name in names]
-    records = folder.parent / RECORDS
-    begin_writing(records, "prepare", [folder / name for name in (*OF_FRAMES, *OUTPUTS)])
+    record = folder.parent / "prepare.json"
+    begin_writing(record, [folder / name for name in (*OF_FRAMES, *OUTPUTS)])
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
         files: list[BinaryIO] = [stack.enter_context(path.open("wb")) for path in paths]
@@ -209,9 +212,9 @@ def _written(fasta: Path, folder: Path, names: Sequence[str], settings: dict[str
         yield files
     for name in set(OF_FRAMES) - set(names):  # the sample may have been read in frames before
         (folder / name).unlink(missing_ok=True)
-    if not source.holds(fasta):
+    if file_digest(fasta) != source:
         raise UserError(f"{fasta}: it changed while it was read; run the prepare stage again")
-    write_provenance(records, "prepare", settings, {"fasta": source}, outputs, {"fasta": str(fasta)})
+    write_provenance(record, "prepare", settings, {"fasta": source}, outputs, {"fasta": str(fasta)})
 
 
 def _wrap(sequence: bytes) -> bytes:

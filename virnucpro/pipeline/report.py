@@ -13,14 +13,7 @@ import pandas as pd
 from virnucpro import __version__
 from virnucpro.calling import CALLS
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import (
-    RECORDS,
-    FileState,
-    begin_writing,
-    checked_input,
-    read_provenance,
-    write_provenance,
-)
+from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import spans_of
 from virnucpro.report import contigs as table
@@ -40,40 +33,46 @@ OF_RUN = ("summary.tsv", "left_out.tsv", "packing.svg")
 OF_SAMPLE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
 
 
-def report(output_dir: Path, samples: Sequence[str], fastas: Sequence[Path]) -> None:
+def report(
+    output_dir: Path,
+    samples: Sequence[str],
+    fastas: Sequence[Path],
+    earlier: Sequence[str] = (),
+    failed: Path | None = None,
+) -> None:
     """Write report.html, a page with the calls of a run.
 
     Args:
         output_dir: the run's folder, with what summary and call wrote.
         samples: those whose contigs were called.
-        fastas: their files.
+        fastas: the files of these samples, then of those called earlier.
+        earlier: samples whose calls belong to an earlier run.
+        failed: table of samples that are not finished; without a record the workflow writes the page again.
 
     Raises:
         UserError: a file is not what the stages before wrote.
     """
-    output, records = output_dir / "report.html", output_dir / RECORDS
-    inputs = {name: checked_input(output_dir / name, records, "summary") for name in OF_RUN}
-    for sample in samples:
-        inputs |= {f"{sample}/{name}": state for name, state in _inputs(output_dir / sample).items()}
-    begin_writing(records, "report", [output])
-    write_text(output, _page(output_dir, dict(zip(samples, fastas, strict=True))))
-    write_provenance(records, "report", {"samples": list(samples)}, inputs, [output])
+    output, work = output_dir / "report.html", output_dir / "work"
+    record, inputs = work / "report.json", {}
+    if not failed:
+        inputs = {name: checked_input(output_dir / name, work / "summary.json", "summary") for name in OF_RUN}
+    all_samples = [*samples, *earlier]
+    for sample in all_samples:
+        for name in OF_SAMPLE:
+            path = output_dir / sample / name
+            inputs[f"{sample}/{name}"] = checked_input(path, work / sample / "call.json", "call")
+    begin_writing(record, [output])
+    page = _page(output_dir, dict(zip(all_samples, fastas, strict=True)), earlier, failed)
+    write_text(output, page)
+    if not failed:
+        write_provenance(record, "report", {"samples": list(samples), "earlier": list(earlier)}, inputs, [output])
     logger.info("report: %s", output)
 
 
-def _inputs(folder: Path) -> dict[str, FileState]:
-    """Return the files of a sample that are read; the large ones as their records say."""
-    records = folder / RECORDS
-    inputs = {name: checked_input(folder / name, records, "call") for name in OF_SAMPLE}
-    inputs["embeddings.h5"] = read_provenance(records, "merge").outputs["embeddings.h5"]
-    inputs["fasta"] = read_provenance(records, "prepare").inputs["fasta"]
-    return inputs
-
-
-def _page(output_dir: Path, fastas: Mapping[str, Path]) -> str:
-    records = {sample: output_dir / sample / RECORDS for sample in fastas}
-    called = read_provenance(next(iter(records.values())), "call")
-    merged = {sample: read_provenance(path, "merge") for sample, path in records.items()}
+def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], failed: Path | None) -> str:
+    work = output_dir / "work"
+    called = read_provenance(work / next(iter(fastas)) / "call.json", "call")
+    merged = {sample: read_provenance(work / sample / "merge.json", "merge") for sample in fastas}
     prior, limits = called.settings["prior"], called.details
     counts: dict[str, dict[str, Any]] = {}
     shown, viral = pd.DataFrame(), pd.DataFrame()
@@ -83,8 +82,9 @@ def _page(output_dir: Path, fastas: Mapping[str, Path]) -> str:
         viral = pd.concat([viral, contigs.loc[contigs["call"] == "viral", ["length"]]])
         shown = table.likeliest(pd.concat([shown, contigs], ignore_index=True), table.MOST_ROWS)
     total = _add(counts.values()) | table.describe_lengths(viral["length"])
-    drawn = _draw(output_dir, fastas, _choose_drawn(shown))
-    places = _place(output_dir, shown)
+    now = shown[~shown["sample"].isin(_changed_since(work, earlier))]
+    drawn = _draw(output_dir, fastas, _choose_drawn(now))
+    places = _place(output_dir, now)
     data = {
         "samples": list(fastas),
         "viralFrom": limits["viral_from"],
@@ -113,11 +113,26 @@ def _page(output_dir: Path, fastas: Mapping[str, Path]) -> str:
         left_out=_left_out(output_dir / "left_out.tsv"),
         summary=read_table(output_dir / "summary.tsv", "sample").to_dict("records"),
         packing=base64.b64encode((output_dir / "packing.svg").read_bytes()).decode(),
+        earlier=list(earlier),
+        failed=read_table(failed, "sample", "stage", "reason").to_dict("records") if failed else [],
         finished=max(record.details["finished"] for record in merged.values())[:10],
         methods=describe_methods(next(iter(merged.values())), called, total),
         facts=describe_versions(merged, called),
         settings=describe_settings(next(iter(merged.values()))),
     )
+
+
+def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:
+    """Return the samples with calls that were made from other embeddings or another FASTA than there are now."""
+    changed = []
+    for sample in earlier:
+        call, merge, prepare = (
+            read_provenance(work / sample / f"{name}.json", name) for name in ("call", "merge", "prepare")
+        )
+        same = {"embeddings.h5": merge.outputs["embeddings.h5"], "fasta": prepare.inputs["fasta"]}
+        if any(call.inputs[name] != digest for name, digest in same.items()):
+            changed.append(sample)
+    return changed
 
 
 def _add(counts: Any) -> dict[str, Any]:

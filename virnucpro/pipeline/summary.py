@@ -7,18 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from virnucpro.calling import CALL_FILES, CALLS
+from virnucpro.calling import CALLS
 from virnucpro.data.files import atomic_path, write_text
-from virnucpro.data.provenance import (
-    RECORDS,
-    FileState,
-    Provenance,
-    begin_writing,
-    checked_input,
-    delete_outputs,
-    read_provenance,
-    write_provenance,
-)
+from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.report.multiqc import describe_for_multiqc
 from virnucpro.report.packing import draw_packing
@@ -29,34 +20,38 @@ SHOWN = 10  # samples named on the terminal
 SHOWN_CONTIGS = 25  # a run with no more is small enough to show every call
 
 
-def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()) -> None:
+def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = (), failed: Path | None = None) -> None:
     """Write what a run made: summary.tsv, a row a sample; left_out.tsv, every record without an embedding and why;
     packing.svg, a picture of the bins; summary.txt, a few lines for the terminal; virnucpro_*_mqc.json for MultiQC.
 
-    Calls of samples that are not called any more are deleted.
+    Calls of an earlier run stay where they are, and the text names them.
 
     Args:
         output_dir: the run's folder, with a folder for each sample.
         samples: their names, in the order of the rows.
         called: those among them whose contigs were called.
+        failed: table of samples that are not finished; without a record the workflow writes the summary again.
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
     for_multiqc = ("virnucpro_stats_mqc.json", "virnucpro_mqc.json")
-    records_of_run = output_dir / RECORDS
-    inputs: dict[str, FileState] = {}
+    record, work = output_dir / "work" / "summary.json", output_dir / "work"
+    inputs: dict[str, str] = {}
     for sample in samples:
-        read = _inputs(output_dir / sample, sample in called)
-        inputs |= {f"{sample}/{name}": state for name, state in read.items()}
-    begin_writing(records_of_run, "summary", [*outputs, *(output_dir / name for name in for_multiqc)])
-    for name in ("report.html", *for_multiqc):  # of the run as it was; where it is wanted it is written anew
-        (output_dir / name).unlink(missing_ok=True)
+        inputs[f"{sample}/records.tsv"] = checked_input(
+            work / sample / "prepared" / "records.tsv", work / sample / "prepare.json", "prepare"
+        )
+        if sample in called:
+            inputs[f"{sample}/contigs.tsv"] = checked_input(
+                output_dir / sample / "contigs.tsv", work / sample / "call.json", "call"
+            )
+    begin_writing(record, [*outputs, *(output_dir / name for name in for_multiqc)])
     rows, manifests, sequences, calls = [], [], 0, []
     reasons: Counter[str] = Counter()
     with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
         for sample in samples:
-            folder = output_dir / sample
+            folder = work / sample
             records = read_table(folder / "prepared" / "records.tsv", "record")
-            packed, merged = (read_provenance(folder / RECORDS, stage) for stage in ("pack", "merge"))
+            packed, merged = (read_provenance(folder / f"{stage}.json", stage) for stage in ("pack", "merge"))
             without = records[records["proteins"] == 0]
             missed = pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)})
             append_table(missed, path)
@@ -65,12 +60,10 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
             manifests += [folder / "manifests" / f"{shard['shard']}.json" for shard in packed.details["shards"]]
             sequences += sum(shard["sequences"] for shard in packed.details["shards"])
             if sample in called:
-                contigs = read_table(folder / "contigs.tsv", "contig", "call")
+                contigs = read_table(output_dir / sample / "contigs.tsv", "contig", "call")
                 rows[-1] |= {call: int((contigs["call"] == call).sum()) for call in CALLS}
                 rows[-1]["proviruses"] = int(contigs["proviruses"].sum())
                 calls.append(contigs.head(SHOWN_CONTIGS + 1).assign(sample=sample))
-            else:
-                delete_outputs(folder / RECORDS, "call", CALL_FILES)
     table = pd.DataFrame(rows)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
     table["tokens_per_second"] = (table["tokens"] / table["seconds"].clip(lower=0.001)).round(1)
@@ -79,24 +72,31 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
     shown = _show_calls(pd.concat(calls)) if calls else ""
-    write_text(output_dir / "summary.txt", shown + _describe(table, reasons, output_dir))
+    others = _describe_failed(failed) if failed else ""
+    earlier = [name for name in samples if name not in called and (work / name / "call.json").exists()]
+    if earlier:
+        others += f"calls:        those of {_some(earlier)} belong to an earlier run\n"
+    write_text(output_dir / "summary.txt", shown + _describe(table, reasons, output_dir) + others)
     for name, text in describe_for_multiqc(table, called).items():
         outputs.append(output_dir / name)
         write_text(outputs[-1], text)
-    settings = {"samples": list(samples), "called": list(called)}
-    write_provenance(records_of_run, "summary", settings, inputs, outputs)
+    if not failed:
+        settings = {"samples": list(samples), "called": list(called)}
+        write_provenance(record, "summary", settings, inputs, outputs)
 
 
-def _inputs(folder: Path, is_called: bool) -> dict[str, FileState]:
-    """Return the files of a sample that are read, or that are too large to be read but for what their records say."""
-    records = folder / RECORDS
-    inputs = {"records.tsv": checked_input(folder / "prepared" / "records.tsv", records, "prepare")}
-    packed = read_provenance(records, "pack")
-    inputs |= {name: state for name, state in packed.outputs.items() if name.startswith("manifests/")}
-    inputs["embeddings.h5"] = read_provenance(records, "merge").outputs["embeddings.h5"]
-    if is_called:
-        inputs["contigs.tsv"] = checked_input(folder / "contigs.tsv", records, "call")
-    return inputs
+def _describe_failed(failed: Path) -> str:
+    """Return a line for each sample that is not finished, and why."""
+    rows = read_table(failed, "sample", "stage", "reason").to_numpy().tolist()
+    return "".join(
+        f"{'failed:':13} {sample}: {': '.join(filter(None, (stage, reason)))}\n" for sample, stage, reason in rows
+    )
+
+
+def _some(samples: Sequence[str]) -> str:
+    """Return the first names of samples, and how many more there are."""
+    more = f" and {len(samples) - SHOWN:,} more samples" if len(samples) > SHOWN else ""
+    return ", ".join(samples[:SHOWN]) + more
 
 
 def _count_records(records: pd.DataFrame) -> dict[str, int]:

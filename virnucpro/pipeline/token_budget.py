@@ -8,7 +8,6 @@ import torch
 
 from virnucpro.data.cards import TokenBudget, read_model_card
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, write_provenance
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
 from virnucpro.encoders.memory import MARGIN, device_memory, memory_of_model, token_budget, useful_budget
 
@@ -35,10 +34,6 @@ def probe_token_budget(
         UserError: the model leaves no room on the device.
     """
     card = read_model_card(model_json)
-    source = checked_input(model_json, model_json.with_name(RECORDS), "fetch_model")
-    records = output.with_name(RECORDS)
-    begin_writing(records, "token_budget", [output])
-    wanted = {"precision": precision, "token_budget": requested or "auto", "device": device}
     if device != "cpu" and not torch.cuda.is_available():
         logger.warning("no CUDA device: the CPU does the work")
     with lease_device(device) as leased:
@@ -70,6 +65,4 @@ def probe_token_budget(
         reason=reason,
     )
     write_text(output, json.dumps(found, indent=1) + "\n")
-    details = {"device": name, "precision": precision, "token_budget": budget}
-    write_provenance(records, "token_budget", wanted, {"model": source}, [output], details)
     logger.info("token budget: %d on %s in %s (%s)", budget, name, precision, reason)

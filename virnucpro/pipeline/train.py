@@ -12,8 +12,8 @@ from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.requirements import Requirements
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.files import write_text
-from virnucpro.data.provenance import RECORDS, begin_writing, checked_input, file_state, write_provenance
+from virnucpro.data.files import file_digest, write_text
+from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
@@ -31,16 +31,19 @@ FEWEST_RESIDUES = 50
 LENGTHS = {"1.5 to 3 kb": (SHORTEST, 3_000), "3 to 10 kb": (3_000, 10_000), "from 10 kb": (10_000, np.inf)}
 
 
-def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides: bool = False) -> None:
+def train(
+    training: Path, embeddings: Path, sheet: Path, output_dir: Path, seed: int, nucleotides: bool = False
+) -> None:
     """Train a classifier on labelled fragments, and evaluate it in cross-validation and on the groups for testing.
 
     Writes into `output_dir`: classifier.safetensors; metrics.json; scores.tsv, log-odds and call of every fragment;
-    evaluation.svg; model_card.md; provenance.json. Fragments for training are scored by networks and a regression that
+    evaluation.svg; model_card.md. Fragments for training are scored by networks and a regression that
     have not seen their group. Left out, with a warning, are groups for training without any protein, and the fragments
     of `spoilt_fragments`.
 
     Args:
-        training: folder with fragments.fna.gz and fragments.tsv, and what prepare and merge made of them.
+        training: folder below `work` with fragments.fna.gz and fragments.tsv, and what prepare made of them.
+        embeddings: folder with what merge made of them.
         sheet: the table of labelled files.
         output_dir: folder for the results.
         seed: of all that is random.
@@ -50,14 +53,14 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides:
         UserError: the embeddings are not those of the fragments, or a label has fewer than two groups for training.
     """
     outputs = [output_dir / name for name in OUTPUTS]
-    records = output_dir / RECORDS
-    inputs = {"sheet": file_state(sheet)}
+    record = training / "train.json"
+    inputs = {"sheet": file_digest(sheet)}
     for name, stage in INPUTS.items():
-        inputs[Path(name).name] = checked_input(training / name, training / RECORDS, stage)
+        inputs[Path(name).name] = checked_input(training / name, training / f"{stage}.json", stage)
     proteins = describe_groups(read_proteins(training / "prepared"))
-    features = Features(training, proteins["protein"].tolist(), nucleotides)
+    features = Features(embeddings, training, proteins["protein"].tolist(), nucleotides)
     inputs |= features.inputs
-    begin_writing(records, "train", outputs)
+    begin_writing(record, outputs)
     fragments = _read_fragments(training / "fragments.tsv", proteins)
     fragments = _without_spoilt(fragments, proteins, training / "prepared" / "proteins.faa")
     taken = proteins["contig"].isin(fragments.index).to_numpy()
@@ -89,8 +92,8 @@ def train(training: Path, sheet: Path, output_dir: Path, seed: int, nucleotides:
     write_text(output_dir / "metrics.json", json.dumps(measured, indent=1) + "\n")
     write_table(scores.drop(columns=["viral", "fold"]).round({"log_odds": 3, "score": 4}), output_dir / "scores.tsv")
     draw_evaluation(judged[shown], output_dir / "evaluation.svg")
-    write_text(output_dir / "model_card.md", model_card(classifier, scores, metrics, inputs["sheet"].sha256, seed))
-    write_provenance(records, "train", {"seed": seed}, inputs, outputs)
+    write_text(output_dir / "model_card.md", model_card(classifier, scores, metrics, inputs["sheet"], seed))
+    write_provenance(record, "train", {"seed": seed}, inputs, outputs)
     logger.info("train: %s: %s", shown, describe(metrics[shown]))
 
 

@@ -79,7 +79,7 @@ def describe_versions(merged: Mapping[str, Provenance], called: Provenance) -> s
         "devices": ", ".join(sorted({device for details in of_all for device in details["devices"]})),
         "attention": ", ".join(sorted({kind for details in of_all for kind in details["attention"]})),
         "model": "{encoder}, SHA-256 {encoder_sha256}".format_map(of_all[0]["embedding"]),
-        "classifier": f"SHA-256 {called.inputs['classifier'].sha256}",
+        "classifier": f"SHA-256 {called.inputs['classifier']}",
         "command": of_all[0]["command"] or "the stages by hand",
     }
     text = "".join(f"{name + ':':12}{value}\n" for name, value in lines.items())

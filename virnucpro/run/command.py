@@ -68,9 +68,10 @@ def _spell(key: str, value: Any) -> str:
 @click.option("--configfile", type=FILE, metavar="FILE", help="settings, as YAML")
 @click.option("--config", multiple=True, metavar="KEY=VALUE", help="a setting, as --KEY VALUE is")
 @click.option("--cores", type=POSITIVE, metavar="N", help="CPU cores  [default: all]")
-@click.option("--gpus", type=NATURAL, metavar="N", help="GPUs  [default: all that are visible]")
+@click.option("--gpus", type=NATURAL, metavar="N", help="GPUs; 0 embeds on the CPU  [default: all that are visible]")
 @click.option("--slurm", is_flag=False, flag_value="", metavar="[PARTITION]", help="run the jobs on a SLURM cluster")
 @click.option("--workflow-profile", type=FILE, metavar="DIR", help="run them as a profile of Snakemake says")
+@click.option("--force", is_flag=True, help="overwrite files that lie in the way of results")
 @click.option("-n", "--dry-run", is_flag=True, help="show what would run, and why")
 def run(**options: Any) -> None:
     """Find the viruses in FASTA files: contigs, or proteins to be embedded, plain or compressed.

@@ -114,9 +114,17 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path) -> Path:
-    """Write config.json and the tables that it names into a folder, and return its path."""
-    config = dict(config)
+def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path, directory: Path) -> Path:
+    """Write config.json and the tables that it names into a folder, and return its path.
+
+    Args:
+        config: settings with absolute paths.
+        samples: rows of the table of samples.
+        folder: for the files.
+        directory: in which Snakemake runs. Results in its parent are named from there, so that both can be moved.
+    """
+    outdir = Path(config["outdir"])
+    config = config | {"outdir": ".." if outdir == directory.parent else str(outdir)}
     if samples:
         config["samples"] = str(_write_table(folder / "samples.tsv", Sample._fields, samples))
     if "training" in config:

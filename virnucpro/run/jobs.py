@@ -11,8 +11,8 @@ MOST_SHOWN = 10  # lines of one job's log
 STAGE_SECONDS = 3.0  # of a job, until one of its stage is done
 
 _EMBEDDED = re.compile(r"virnucpro: embed: .*: (\d+) of (\d+) bins, (\d+) tokens/s")
-_NEWS = re.compile(r"virnucpro: (warning: .*|\w+ runs again, .*)")
-_ERROR = re.compile(r"virnucpro\b[^:]*: error: (.*)")
+_WARNING = re.compile(r"virnucpro: (warning: .*)")
+ERROR = re.compile(r"virnucpro\b[^:]*: error: (.*)")
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Job:
 
     rule: str
     sample: str
+    encoder: str
     shard: str
     log: Path | None
     announced: float  # seconds of the clock; what its log holds from before is of another run
@@ -49,13 +50,13 @@ class Job:
         if embedded := _EMBEDDED.match(line):
             done, bins, rate = map(int, embedded.groups())
             self.share, self.rate = done / bins, rate
-        elif news := _NEWS.match(line):
+        elif news := _WARNING.match(line):
             self.shown += 1
             if self.shown <= MOST_SHOWN:
                 yield news[1]
             elif self.shown == MOST_SHOWN + 1:
                 yield f"there is more of this in {self.log}"
-        elif error := _ERROR.match(line):
+        elif error := ERROR.match(line):
             self.error = error[1]
         self.last_line = line or self.last_line
 

@@ -1,4 +1,4 @@
-"""One run at a time in a folder, by a lock that the kernel releases whatever ends its holder."""
+"""One run at a time in a folder of results, by a lock that the kernel releases whatever ends its holder."""
 
 import fcntl
 import json
@@ -6,59 +6,51 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from virnucpro.errors import UserError
 
-TOKEN = "VIRNUCPRO_RUN"  # noqa: S105 (a name in the environment of a run's processes, by which they are known)
+TOKEN = "VIRNUCPRO_RUN"  # noqa: S105 (a variable in the environment of a run's processes, by which they are known)
 PATIENCE = 30  # seconds for a run whose first process was killed to stop its jobs
 
 
-class Lock(NamedTuple):
-    """A folder's lock, held: a file descriptor, and what the environment of the run's processes has as `TOKEN`."""
+def hold(folder: Path) -> int | None:
+    """Hold a folder until this process and those that inherit the lock have ended.
 
-    descriptor: int
-    token: str
+    The file run.lock in it says who holds it. The jobs of a run that was killed are ended.
 
+    Args:
+        folder: made if it is missing.
 
-@contextmanager
-def locked(folder: Path) -> Iterator[Lock]:
-    """Hold a folder for a run.
-
-    The file .lock in it says who holds it, or held it and was killed: then what is left of that run is ended, its
-    processes and Snakemake's own lock.
+    Returns:
+        The file descriptor of the lock; None if a process that started this one holds the folder.
 
     Raises:
         UserError: another run is going on in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder / "run.lock"
+    if os.environ.get(TOKEN) and _read(path).get("token") == os.environ[TOKEN]:
+        return None
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _acquire(descriptor, path)
-        if killed := _read(path):
-            _end_processes(killed["token"])
-            unlock_snakemake(folder)
-        lock = Lock(descriptor, uuid4().hex)
-        holder = {"host": socket.gethostname(), "process": os.getpid(), "token": lock.token}
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        try:
-            yield lock
-        finally:
-            os.truncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
+    _acquire(descriptor, path)
+    if killed := _read(path):
+        _end_processes(killed["token"])
+    os.environ[TOKEN] = uuid4().hex
+    holder = {"host": socket.gethostname(), "process": os.getpid(), "token": os.environ[TOKEN]}
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    return descriptor
 
 
-def unlock_snakemake(folder: Path) -> None:
-    """Remove the lock that a killed Snakemake left, for who holds the folder's own."""
-    for left in (folder / ".snakemake" / "locks").glob("*"):
-        left.unlink()
+def release(descriptor: int) -> None:
+    """Release a folder."""
+    os.truncate(descriptor, 0)
+    os.close(descriptor)
+    del os.environ[TOKEN]
 
 
 def _acquire(descriptor: int, path: Path) -> None:
@@ -71,15 +63,16 @@ def _acquire(descriptor: int, path: Path) -> None:
             holder = _read(path)
             stops_by_itself = holder.get("host") == socket.gethostname() and not _is_alive(holder["process"])
             if not stops_by_itself or time.monotonic() > deadline:
+                os.close(descriptor)
                 who = "process {process} on {host}".format_map(holder) if holder else "starting"
                 raise UserError(
-                    f"{path.parent}: another run is going on there ({who}); wait for it, or give another --outdir"
+                    f"{path.parent}: another run is going on there ({who}); wait for it, or give another outdir"
                 ) from None
         time.sleep(0.2)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with suppress(ValueError):
+    with suppress(OSError, ValueError):
         holder: dict[str, Any] = json.loads(path.read_text())
         return holder
     return {}
@@ -96,7 +89,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _end_processes(token: str) -> None:
-    """End the jobs that a killed Snakemake left behind on this machine."""
+    """End the jobs that a killed run left behind on this machine."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
             if f"{TOKEN}={token}".encode() in (process / "environ").read_bytes().split(b"\0"):

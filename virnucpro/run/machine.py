@@ -1,8 +1,14 @@
 """What this machine offers to a run."""
 
+import json
 import os
 import subprocess
 from contextlib import suppress
+from pathlib import Path
+
+from virnucpro.data.files import write_text
+
+PATIENCE = 10  # seconds for the driver of the GPUs to answer
 
 
 def count_gpus() -> int:
@@ -11,8 +17,9 @@ def count_gpus() -> int:
     if visible is not None:
         names = visible.split(",")
         return next((number for number, name in enumerate(names) if name.strip() in ("", "-1")), len(names))
-    with suppress(OSError):  # no driver
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)  # noqa: S607
+    with suppress(OSError, subprocess.TimeoutExpired):  # no driver, or one that hangs
+        command = ["nvidia-smi", "--list-gpus"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
     return 0
 
@@ -20,3 +27,37 @@ def count_gpus() -> int:
 def count_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def settle_device(wanted: str, budget: Path, memory: Path) -> str:
+    """Return the kind of device for which a run makes its token budget, `cpu` or `gpu`.
+
+    A run that was begun on a CPU goes over to a GPU where there is one. Never back: its results stay as they are where
+    only calls or the page are made anew.
+
+    Args:
+        wanted: auto, gpu or cpu.
+        budget: what the token-budget stage wrote in an earlier run, if there was one.
+        memory: JSON file with the decisions of earlier runs.
+    """
+    if wanted != "auto":
+        return wanted
+    decided: dict[str, str] = {}
+    with suppress(OSError, ValueError):
+        decided = json.loads(memory.read_text(encoding="utf-8"))
+    name = os.path.relpath(budget, memory.parents[2]) if memory.is_absolute() else str(budget)
+    before = decided.get(name)
+    if before == "gpu" or (before and _found_device(budget) != "cpu"):  # a cluster's GPU is not seen from here
+        return before
+    now = "gpu" if count_gpus() else "cpu"
+    if now != before:
+        with suppress(PermissionError):  # a dry run in the folder of another user
+            write_text(memory, json.dumps(decided | {name: now}))
+    return now
+
+
+def _found_device(budget: Path) -> str:
+    """Return the device for which a token budget was made; an empty text if there is none."""
+    with suppress(OSError, ValueError):
+        return str(json.loads(budget.read_text(encoding="utf-8"))["device"])
+    return ""

@@ -1,28 +1,31 @@
 """How far a run is, from Snakemake's events, the logs of its jobs and what they have packed."""
 
 import time
-from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from virnucpro.data.cards import read_token_budget
-from virnucpro.data.provenance import RECORDS, read_provenance
+from virnucpro.data.provenance import read_provenance
 from virnucpro.errors import UserError
 from virnucpro.run.jobs import Job, Stage
 from virnucpro.run.plan import Plan
-from virnucpro.run.shards import guess_tokens
+from virnucpro.run.reasons import describe_reason, has_changed
 from virnucpro.run.snakemake import Event
 
 # The order in which a sample goes through the stages, which are Snakemake's rules.
 ORDER = [
-    *("fetch_model", "token_budget", "fetch_nucleotide_model", "nucleotide_token_budget", "fragment", "prepare"),
-    *("embed", "embed_nucleotides", "merge", "train", "call", "summary", "report"),
+    *("fetch_model", "token_budget", "fragment", "prepare", "embed", "merge", "train", "call", "summary", "report"),
 ]
 
 # FLOP/s of a core and of a GPU, until jobs say how fast they are.
 CPU_FLOPS = 1e11
 GPU_FLOPS = 5e13
+
+
+Shard = tuple[str, str, str]  # sample, encoder, number
 
 
 @dataclass
@@ -50,14 +53,13 @@ class Progress:
         self.stages: dict[str, Stage] = {}
         self.failures: dict[int, Job] = {}
         self.announced: list[Event] = []  # jobs
-        self._snakemake = Job("", "", "", log, time.time(), self.started)
+        self._snakemake = Job("", "", "", "", log, time.time(), self.started)
         self._jobs: dict[int, Job] = {}
         self._said: set[str] = set()
+        self._explained: dict[str, str] = {}  # why jobs of a rule run again, as it was said last
         self._messages: list[Message] = []
-        self._tokens: dict[tuple[str, str], int] = {}  # of the shards to be embedded
-        self._guesses: dict[str, float] = {}  # of the tokens of samples that are not packed yet
-        self._packed: defaultdict[str, float] = defaultdict(float)  # tokens of those that have been since, by kind
-        self._guessed: defaultdict[str, float] = defaultdict(float)  # what had been guessed of them
+        self._tokens: dict[Shard, int] = {}  # of the shards whose packing is known
+        self._packed = self._guessed = 0.0  # tokens of packed samples, and what had been guessed of them
         self._tokens_done = 0
         self._embedding_since: float | None = None
         self._guessed_rate = 0.0
@@ -101,18 +103,37 @@ class Progress:
     @property
     def tokens(self) -> float:
         """How many tokens this run embeds; a guess while samples are not packed."""
-        return sum(self._tokens.values()) + sum(guess * self._factor(name) for name, guess in self._guesses.items())
+        return sum(self._tokens.values()) + self._unknown * self._tokens_per_shard
 
     @property
     def tokens_are_guessed(self) -> bool:
         """Whether `tokens` may change."""
-        return bool(self._guesses)
+        return self._unknown > 0
 
     @property
     def tokens_done(self) -> float:
         """How many tokens are embedded."""
         jobs = [job for job in self._jobs.values() if job.rule == "embed"]
-        return self._tokens_done + sum(job.share * self._tokens[job.sample, job.shard] for job in jobs)
+        return self._tokens_done + sum(job.share * self._tokens.get(_shard(job), 0) for job in jobs)
+
+    @property
+    def _unknown(self) -> int:
+        """How many shards are to be embedded whose tokens are not known."""
+        return max(0, self.stages["embed"].jobs - len(self._tokens)) if "embed" in self.stages else 0
+
+    @cached_property
+    def _guess_per_shard(self) -> float:
+        guesses = [(self.plan.tokens(*place), len(self.plan.shards(*place))) for place in self._places()]
+        return sum(tokens for tokens, _ in guesses) / max(1, sum(shards for _, shards in guesses))
+
+    @property
+    def _tokens_per_shard(self) -> float:
+        """The guess of a shard's tokens, corrected by the samples that have been packed."""
+        return self._guess_per_shard * (self._packed / self._guessed if self._guessed else 1)
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        """Yield the samples with each encoder."""
+        yield from ((sample, encoder) for sample in self.plan.samples for encoder in self.plan.encoders)
 
     @property
     def rate(self) -> float:
@@ -142,23 +163,17 @@ class Progress:
     def _plan(self, jobs: dict[str, int]) -> None:
         self.stages = {name: Stage(name, jobs[name]) for name in sorted(jobs.keys() - {"all", "total"}, key=_order)}
         self._guess_rate()
-        for sample, (fasta, _) in self.plan.samples.items() if "embed" in jobs else ():
-            if self.plan.must_run("prepare", sample):
-                self._guesses[sample] = guess_tokens(fasta, self.plan.proteins(sample))
-            else:
-                shards = self._read_shards(sample)
-                self._tokens |= {key: shards[key] for key in shards if self.plan.must_run("embed", *key)}
 
     def _guess_rate(self) -> None:
         with suppress(UserError):  # it is not there yet
-            found = read_token_budget(self.plan.outdir / "token_budget.json")
+            found = read_token_budget(self.plan.work / "token_budget.json")
             flop_per_token = 24 * found["model"]["layers"] * found["model"]["embed_dim"] ** 2
             self._guessed_rate = (CPU_FLOPS * self.cores if found["device"] == "cpu" else GPU_FLOPS) / flop_per_token
 
-    def _read_shards(self, sample: str) -> dict[tuple[str, str], int]:
+    def _read_shards(self, sample: str, encoder: str) -> dict[Shard, int]:
         """Return the tokens of a sample's shards."""
-        record = read_provenance(self.plan.outdir / sample / RECORDS, "pack")
-        return {(sample, shard["shard"]): shard["tokens"] for shard in record.details["shards"]}
+        record = read_provenance(self.plan.work / sample / f"pack{encoder}.json", "pack")
+        return {(sample, encoder, shard["shard"]): shard["tokens"] for shard in record.details["shards"]}
 
     def _start(self, event: Event) -> None:
         rule, wildcards = event["rule_name"], event["wildcards"]
@@ -166,7 +181,11 @@ class Progress:
             return
         self.announced.append(event)
         log = Path(event["log"][0]) if event["log"] else None
-        job = Job(rule, wildcards.get("sample", ""), wildcards.get("shard", ""), log, event["time"], time.monotonic())
+        sample, encoder, shard = (wildcards.get(name, "") for name in ("sample", "encoder", "shard"))
+        job = Job(rule, sample, encoder, shard, log, event["time"], time.monotonic())
+        if has_changed(event["reason"]) and self._explained.get(rule) != (why := describe_reason(event["reason"])):
+            self._explained[rule] = why
+            self._say(f"{rule} runs again{f', first for {job.sample}' if job.sample else ''}: {why}")
         self._jobs[event["jobid"]] = job
         if rule not in self.stages:
             self.stages = dict(sorted([*self.stages.items(), (rule, Stage(rule))], key=lambda item: _order(item[0])))
@@ -178,7 +197,9 @@ class Progress:
         stage.jobs = max(stage.jobs, stage.started)
         if rule == "embed":
             self._embedding_since = self._embedding_since or time.monotonic()
-            self._tokens.setdefault((job.sample, job.shard), 0)
+            with suppress(UserError):  # a shared file system may not show the record yet
+                shards = self._read_shards(job.sample, job.encoder)
+                self._tokens.setdefault(_shard(job), shards.get(_shard(job), 0))
 
     def _finish(self, number: int) -> None:
         job = self._jobs.get(number)
@@ -193,18 +214,17 @@ class Progress:
         if job.rule == "token_budget":
             self._guess_rate()
         elif job.rule == "embed":
-            self._tokens_done += self._tokens[job.sample, job.shard]
+            self._tokens_done += self._tokens.get(_shard(job), 0)
         elif job.rule == "prepare":
             with suppress(UserError):  # a shared file system may not show the record yet
                 self._note_packed(job.sample)
 
     def _note_packed(self, sample: str) -> None:
-        shards = self._read_shards(sample)
-        self._tokens |= shards
-        if sample in self._guesses:
-            kind = self.plan.samples[sample][1]
-            self._guessed[kind] += self._guesses.pop(sample)
-            self._packed[kind] += sum(shards.values())
+        for encoder in self.plan.encoders:
+            shards = self._read_shards(sample, encoder)
+            self._tokens |= shards
+            self._guessed += len(shards) * self._guess_per_shard
+            self._packed += sum(shards.values())
 
     def _fail(self, number: int) -> None:
         job = self._jobs.pop(number, None)
@@ -215,7 +235,7 @@ class Progress:
         self.stages[job.rule].failed += 1
         self.stages[job.rule].finished = time.monotonic()
         of_sample = f" for sample {job.sample}" if job.sample else ""
-        reason = (job.error or job.last_line or "it ended without a word").removeprefix(f"sample {job.sample}: ")
+        reason = (job.error or job.last_line or "no error message in its log").removeprefix(f"sample {job.sample}: ")
         self._say(f"{job.rule} failed{of_sample}: {reason}", is_error=True)
         if job.log:
             self._say(f"its log is {job.log}", is_error=True)
@@ -229,10 +249,9 @@ class Progress:
             self._said.add(text)
             self._messages.append(Message(text, is_error))
 
-    def _factor(self, sample: str) -> float:
-        """Return how far off guesses were for the samples of a kind that have been packed since."""
-        kind = self.plan.samples[sample][1]
-        return self._packed[kind] / self._guessed[kind] if self._guessed[kind] else 1.0
+
+def _shard(job: Job) -> Shard:
+    return job.sample, job.encoder, job.shard
 
 
 def _order(rule: str) -> int:

@@ -1,24 +1,58 @@
-"""Why jobs would run, as a table."""
+"""Why jobs run, in words, from the reasons that Snakemake gives."""
 
+import ast
+import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from virnucpro.run.plan import Plan
 from virnucpro.run.snakemake import Event
 
-_WORDS = {"it has not finished": "not made yet", "": "what it reads is new"}
+_PARAMS = re.compile(r"Params have changed since last execution: .*?before: (.*?) now: (.*)")
+_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_WORDS = {
+    "Missing output files": "not made yet",
+    "Input files updated by another job": "what it reads is new",
+    "Updated input files": "what it reads has changed",
+    "Forced execution": "asked for",
+    "Code has changed since last execution": "code changed",
+}
 
 
-def table_of_jobs(plan: Plan, jobs: Iterable[Event]) -> str:
+def describe_reason(reason: str) -> str:
+    """Return why a job runs, from Snakemake's reason.
+
+    Examples:
+        >>> describe_reason("Missing output files: out/soil/contigs.tsv")
+        'not made yet'
+        >>> describe_reason(
+        ...     "Params have changed since last execution: Union of exclusive params before and now across all output: "
+        ...     "before: '--prior 0.5 --min-length 0' now: '--prior 0.1 --min-length 0' "
+        ... )
+        '--prior was 0.5, is 0.1'
+    """
+    if found := _PARAMS.match(reason):
+        before, now = (_texts(side) for side in found.groups())
+        changes = [_change(_alike(text, before), text) for text in now]
+        return "; ".join(filter(None, changes)) or "settings changed"
+    name = reason.partition(":")[0]
+    return _WORDS.get(name, name.lower())
+
+
+def has_changed(reason: str) -> bool:
+    """Return whether a job runs again since its settings or the files from outside the run have changed."""
+    return reason.startswith("Params have changed")
+
+
+def table_of_jobs(jobs: Iterable[Event]) -> str:
     """Return how many jobs of which stage would run, and why, as a table.
 
     Args:
-        plan: of the run.
         jobs: events that announce them.
     """
     stages: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for job in jobs:
-        stages[job["rule_name"]][_why(plan, job)] += 1
+        stages[job["rule_name"]][describe_reason(job["reason"])] += 1
     rows = [("stage", "jobs", "why")]
     for name, whys in stages.items():
         told = [why if len(whys) == 1 else f"{why} ({count:,})" for why, count in whys.most_common()]
@@ -27,10 +61,37 @@ def table_of_jobs(plan: Plan, jobs: Iterable[Event]) -> str:
     return "".join(f"{name:{width}}  {count:>{digits}}  {why}\n" for name, count, why in rows)
 
 
-def _why(plan: Plan, job: Event) -> str:
-    place = [job["rule_name"], *(job["wildcards"].get(name, "") for name in ("sample", "shard"))]
-    is_planned = not place[1] or place[1] in plan.samples
-    if is_planned and plan.must_run(*place):
-        reason = plan.reason(*place)
-        return _WORDS.get(reason, reason)
-    return str(job["reason"]).partition(":")[0].lower()  # Snakemake alone asks for it
+def _texts(side: str) -> list[str]:
+    """Return the parameters of one side; a list among them counts as its members."""
+    return [str(ast.literal_eval(text)) for text in _TEXT.findall(side)]
+
+
+def _alike(text: str, others: list[str]) -> str:
+    """Return the parameter that a text has taken the place of: the one that begins with the same word."""
+    word = text.partition(" ")[0]
+    return next((other for other in others if other.partition(" ")[0] == word), "")
+
+
+def _change(before: str, now: str) -> str:
+    """Return what has changed of a parameter, in words."""
+    name = now.partition(" ")[0]
+    if name == "upstream":
+        return ""
+    if not name.startswith("--"):
+        return f"{name} changed" if "SHA-256" in now else f"{now}, was {before.removeprefix(name).strip() or 'not set'}"
+    old, new = _options(before), _options(now)
+    changed = (key for key in new | old if new.get(key) != old.get(key))
+    return "; ".join(f"{key} was {old.get(key, 'not set')}, is {new.get(key, 'not set')}" for key in changed)
+
+
+def _options(text: str) -> dict[str, str]:
+    """Return the values of options, by their names."""
+    values: dict[str, str] = {}
+    name = ""
+    for word in shlex.split(text):
+        if word.startswith("--"):
+            name = word
+            values[name] = ""
+        else:
+            values[name] = f"{values.get(name, '')} {word}".strip()
+    return values

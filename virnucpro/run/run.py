@@ -1,5 +1,6 @@
 """A run, from its options to its exit status."""
 
+import json
 import signal
 import sys
 import tempfile
@@ -11,19 +12,21 @@ from typing import Any
 
 import yaml
 
-from virnucpro.calling.requirements import DEFAULT, settle_layers
 from virnucpro.errors import UserError
+from virnucpro.run.claims import claim
+from virnucpro.run.finished import is_finished
 from virnucpro.run.inputs import complete, find_samples, read_config, read_table, write_inputs
-from virnucpro.run.lock import Lock, locked, unlock_snakemake
+from virnucpro.run.lock import hold, release
 from virnucpro.run.machine import count_cores, count_gpus
-from virnucpro.run.plan import Plan
+from virnucpro.run.plan import Plan, plan_run
 from virnucpro.run.progress import Progress
 from virnucpro.run.reasons import table_of_jobs
 from virnucpro.run.results import describe_results
-from virnucpro.run.screen import Screen, clock, printable
+from virnucpro.run.screen import Screen, clock, printable, show_paths
 from virnucpro.run.snakemake import Event, run_snakemake
 
 PACKAGE = Path(str(files("virnucpro")))
+MEMORY = Path(".snakemake", "virnucpro")  # of the Snakefile, in the folder in which Snakemake runs
 
 
 def run(
@@ -36,6 +39,7 @@ def run(
     slurm: str | None,
     workflow_profile: Path | None,
     dry_run: bool,
+    force: bool,
     snakemake: Sequence[str],
     **settings: Any,
 ) -> int:
@@ -51,6 +55,7 @@ def run(
         slurm: a partition, an empty text for the cluster's own choice, or None to run here.
         workflow_profile: of Snakemake.
         dry_run: whether to say only what would be done.
+        force: whether to overwrite files in the way of results.
         snakemake: more of its arguments.
         settings: keys of the configuration; None where they are not given.
 
@@ -60,6 +65,8 @@ def run(
     Raises:
         UserError: something is wrong with what is asked for, or Snakemake cannot do it.
     """
+    if gpus == 0:
+        settings["device"] = "cpu"
     chosen = read_config(configfile, config, settings)
     if fasta and "samples" in chosen:
         raise UserError("give either FASTA files or a table of samples; the table can hold them all")
@@ -72,30 +79,45 @@ def run(
     else:
         raise UserError("no samples: give FASTA files, or a table of them with --samples; virnucpro run --help")
     completed = complete(chosen)
-    classifier = DEFAULT if completed["classifier"] == "default" else Path(completed["classifier"])
-    kinds = {kind for _, _, kind in samples}
-    settle_layers(completed, classifier, kinds)
-    if completed["call"] and "contigs" in kinds and classifier.suffix == ".pth":
-        from virnucpro.calling.published import read_pth  # with pandas and torch, for which no other run waits here
-
-        read_pth(classifier)  # what may be wrong with it would else be found when all is embedded
-    plan = Plan(completed, {name: (Path(path), kind) for name, path, kind in samples}, classifier)
-    folder, shown_folder = Path(completed["outdir"]), Path(chosen.get("outdir", "results"))
-    shared = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete"]
+    folder, shown_folder = Path(completed["outdir"]), str(Path(chosen.get("outdir", "results")))
+    work = folder / "work"
+    shared = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete", "--nolock"]
+    shared += ["--rerun-triggers", "mtime", "params"]
     if "container" in completed:
         shared += ["--software-deployment-method", "apptainer"]
     with tempfile.TemporaryDirectory(prefix="virnucpro-") as created:
         temporary = Path(created)
         shared += _where(cores, gpus, slurm, workflow_profile, temporary)
         if dry_run:
-            directory = folder if (folder / ".snakemake").exists() else temporary  # where there is none, none is made
-            inputs = ["--configfile", str(write_inputs(completed, samples, temporary)), "--directory", str(directory)]
+            directory = work if (work / ".snakemake").exists() else temporary  # where there is none, none is made
+            inputs = write_inputs(completed, samples, temporary, directory)
+            plan = _plan(inputs, completed, directory)
             progress = Progress(plan, temporary / "snakemake.log", cores or count_cores())
-            return _look([*shared, *inputs, "--dry-run", *snakemake], progress, shown_folder)
-        with locked(folder) as lock:
-            inputs = ["--configfile", str(write_inputs(completed, samples, folder)), "--directory", str(folder)]
-            progress = Progress(plan, folder / "logs" / "snakemake.log", cores or count_cores())
-            return _follow([*shared, *inputs, *snakemake], lock, progress, shown_folder)
+            where = ["--configfile", str(inputs), "--directory", str(directory)]
+            return _look([*shared, *where, "--dry-run", *snakemake], progress, shown_folder)
+        lock = hold(work)
+        try:
+            inputs = write_inputs(completed, samples, work, work)
+            plan = _plan(inputs, completed, work)
+            if force:
+                claim(plan.results(work), work / MEMORY / "results.json", force=True)
+            progress = Progress(plan, work / "logs" / "snakemake.log", cores or count_cores())
+            where = ["--configfile", str(inputs), "--directory", str(work)]
+            return _follow([*shared, *where, *snakemake], lock, progress, shown_folder)
+        finally:
+            if lock is not None:
+                release(lock)
+
+
+def _plan(inputs: Path, completed: dict[str, Any], directory: Path) -> Plan:
+    """Return the plan of a run, having looked at all files that it reads."""
+    config = json.loads(inputs.read_text(encoding="utf-8")) | {"outdir": completed["outdir"]}
+    plan = plan_run(config, directory / MEMORY)
+    if plan.called and plan.classifier.suffix == ".pth":
+        from virnucpro.calling.published import read_pth  # with pandas and torch, for which no other run waits here
+
+        read_pth(plan.classifier)  # what may be wrong with it would else be found when all is embedded
+    return plan
 
 
 def _where(
@@ -113,7 +135,8 @@ def _where(
         return ["--workflow-profile", str(profile), *resources, *(["--cores", str(cores)] if cores else [])]
     # Without a GPU the one is the CPU, which does one job at a time.
     resources = resources or ["--resources", f"gpu={max(count_gpus(), 1)}"]
-    scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "200"]  # as in profiles/default
+    scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "20"]  # as in profiles/default
+    scheduling += ["--max-jobs-per-timespan", "100000/1m"]
     return ["--workflow-profile", "none", *resources, "--cores", str(cores or "all"), *scheduling]
 
 
@@ -130,39 +153,43 @@ def _slurm_profile(partition: str, folder: Path) -> Path:
     return folder / "config.yaml"
 
 
-def _follow(arguments: Sequence[str], lock: Lock, progress: Progress, shown_folder: Path) -> int:
+def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, shown_folder: str) -> int:
     """Run Snakemake, show how far it is and what came of it, and return the exit status."""
-    folder, samples = progress.plan.outdir, list(progress.plan.samples)
-    shown_log = shown_folder / progress.log.relative_to(folder)
-    _say(f"{len(samples):,} sample{'s' * (len(samples) != 1)} into {shown_folder}; Snakemake's log is {shown_log}")
-    with Screen(progress, str(folder), str(shown_folder)) as screen:
+    plan = progress.plan
+    samples, folder = list(plan.samples), Path(plan.config["outdir"])
+    count = f"{len(samples):,} sample{'s' * (len(samples) != 1)}"
+    _say(f"{count} into {shown_folder}; Snakemake's log is {shown_folder}/work/logs/snakemake.log")
+    with Screen(progress, shown_folder) as screen:
         status = _listen(arguments, lock, progress, screen)
     if status < 0:
-        unlock_snakemake(folder)
-        raise UserError(f"Snakemake was killed ({signal.Signals(-status).name}); the same command goes on from here")
-    if failed := len(progress.failures):
-        raise UserError(f"{failed} job{'s' * (failed != 1)} failed; the same command goes on from here")
-    if status:
+        raise UserError(f"Snakemake was killed ({signal.Signals(-status).name}); run the same command again to resume")
+    failed = len(progress.failures)
+    if status and not failed:
         raise UserError(progress.problem)
     if not progress.stages:
         _say("nothing to do, all is there")
-    print(describe_results(folder, shown_folder, samples))
+    finished = [sample for sample in samples if is_finished(plan, sample)] if failed else samples
+    if finished:
+        print(describe_results(folder, Path(shown_folder), finished))
     print(f"{clock(time.monotonic() - progress.started)} in all")
+    if failed:
+        jobs = f"{failed} job{'s' * (failed != 1)} failed"
+        raise UserError(f"{jobs}. Fix the problem above, then run the same command to resume.")
     return 0
 
 
-def _look(arguments: Sequence[str], progress: Progress, shown_folder: Path) -> int:
+def _look(arguments: Sequence[str], progress: Progress, shown_folder: str) -> int:
     """Say which jobs would run, and why."""
     if _listen(arguments, None, progress):
         raise UserError(progress.problem)
     for message in progress.take_messages():
-        _say(message.text.replace(str(progress.plan.outdir), str(shown_folder)))
+        _say(show_paths(message.text, shown_folder))
     jobs = progress.announced
-    print(table_of_jobs(progress.plan, jobs) if jobs else "nothing to do, all is there\n", end="")
+    print(table_of_jobs(jobs) if jobs else "nothing to do, all is there\n", end="")
     return 0
 
 
-def _listen(arguments: Sequence[str], lock: Lock | None, progress: Progress, screen: Screen | None = None) -> int:
+def _listen(arguments: Sequence[str], lock: int | None, progress: Progress, screen: Screen | None = None) -> int:
     """Run Snakemake and return its exit status, while `progress` is kept and shown."""
 
     def on_events(events: list[Event]) -> None:
@@ -176,7 +203,7 @@ def _listen(arguments: Sequence[str], lock: Lock | None, progress: Progress, scr
         if screen:
             screen.close()
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        _say(f"stopped by {name}; the same command goes on from here")
+        _say(f"stopped by {name}; run the same command again to resume")
 
     status = run_snakemake(arguments, progress.log, lock, on_events, on_signal)
     on_events([])

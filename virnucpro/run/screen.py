@@ -1,6 +1,7 @@
 """What the user sees of a run while it goes on: one live display on a terminal, a line now and then in a file."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -19,9 +20,8 @@ from virnucpro.run.progress import Message, Progress
 
 WIDTH = 78  # what is narrower than the terminal is not wrapped when the user makes that narrower
 BAR = 20
-OF_MODELS = ("fetch_model", "token_budget", "fetch_nucleotide_model", "nucleotide_token_budget")
-OF_RUN = (*OF_MODELS, "fragment", "train", "summary", "report")  # stages that run once
-UNITS = {"embed": "shards", "embed_nucleotides": "shards"} | dict.fromkeys(OF_RUN, "")
+OF_RUN = ("fetch_model", "token_budget", "fragment", "train", "summary", "report")  # stages that run once
+UNITS = {"embed": "shards"} | dict.fromkeys(OF_RUN, "")
 FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on a stage that goes on
 
@@ -32,13 +32,12 @@ class Screen:
     A terminal that can move its cursor has a live display with messages above it; anything else has lines.
 
     Args:
-        folder: of the results, as Snakemake knows it, and
-        shown_folder: as the user named it.
+        shown_folder: of the results, as the user named it.
     """
 
-    def __init__(self, progress: Progress, folder: str, shown_folder: str) -> None:
+    def __init__(self, progress: Progress, shown_folder: str) -> None:
         self.progress = progress
-        self._folder, self._shown_folder = folder, shown_folder
+        self._shown_folder = shown_folder
         self._console = Console(stderr=True, highlight=False, emoji=False, markup=False)
         self._live = None
         if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
@@ -73,7 +72,7 @@ class Screen:
                 print(line, file=sys.stderr, flush=True)
 
     def _show(self, message: Message) -> None:
-        text = printable(message.text.replace(self._folder, self._shown_folder))
+        text = printable(show_paths(message.text, self._shown_folder))
         if self._live:
             self._console.print(Text(text, style="red" if message.is_error else "yellow"), soft_wrap=True)
         else:
@@ -115,6 +114,16 @@ class Screen:
             elif stage.started and now - self._reported[stage.name] >= QUIET_SECONDS:
                 self._reported[stage.name] = now
                 yield f"{name}: {'; '.join([_count(stage), *self._sums()])}"
+
+
+def show_paths(text: str, folder: str) -> str:
+    """Return a text in which paths of results begin as the user named their folder; to jobs it is the one above theirs.
+
+    Examples:
+        >>> show_paths("its log is ../work/logs/soil/call.log", "results")
+        'its log is results/work/logs/soil/call.log'
+    """
+    return re.sub(r"(?<![\w./])\.\./", lambda _: f"{folder}/", text)
 
 
 def printable(text: str) -> str:

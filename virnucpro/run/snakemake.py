@@ -7,13 +7,16 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from virnucpro.run.lock import TOKEN, Lock
+import platformdirs
+
+import virnucpro
 
 Event = dict[str, Any]
 
@@ -25,7 +28,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def run_snakemake(
     arguments: Sequence[str],
     log: Path,
-    lock: Lock | None,
+    lock: int | None,
     on_events: Callable[[list[Event]], None],
     on_signal: Callable[[int], None],
 ) -> int:
@@ -34,31 +37,30 @@ def run_snakemake(
     Args:
         arguments: of its command line.
         log: file for all that it and its jobs print.
-        lock: of the folder, None for a dry run; it stays held until Snakemake has ended, too.
+        lock: file descriptor of the lock of the results; it stays held until Snakemake has ended, too.
         on_events: called with Snakemake's events several times a second, also where there are none.
         on_signal: called when a signal has come, before the jobs are stopped.
 
     Raises:
         SystemExit: a signal came; the status is 128 and its number, as shells say it.
     """
-    environment = os.environ | {"VIRNUCPRO_COMMAND": shlex.join(["virnucpro", *sys.argv[1:]])}
-    if lock:
-        environment[TOKEN] = lock.token
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output, _signals() as caught:
+    reader, writer = os.pipe()
+    command = [sys.executable, "-P", "-m", "snakemake", "--logger", "virnucpro", "--logger-virnucpro-fd", str(writer)]
+    with log.open("wb") as output, _signals() as caught, tempfile.TemporaryDirectory(prefix="snakemake-") as cache:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "virnucpro.run.child", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [*command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
             stderr=output,
-            env=environment,
-            pass_fds=[lock.descriptor] if lock else [],
+            env=_environment(cache),
+            pass_fds=[writer, *([lock] if lock is not None else [])],
             start_new_session=True,
         )
-        assert child.stdout  # noqa: S101 (for the type checker)
+        os.close(writer)
         deadline = None
         try:
-            for events in _events(child.stdout):
+            for events in _events(reader):
                 if not caught:
                     on_events(events)
                 elif deadline is None:
@@ -70,12 +72,31 @@ def run_snakemake(
             with suppress(subprocess.TimeoutExpired):  # its stream ends a moment before it does
                 child.wait(STOP_SECONDS)
         finally:
+            os.close(reader)
             with suppress(ProcessLookupError):  # none of the jobs outlived it
                 os.killpg(child.pid, signal.SIGKILL)
             status = child.wait()
     if caught:
         raise SystemExit(128 + caught[0])
     return status
+
+
+def _environment(cache: str) -> dict[str, str]:
+    """Return the environment of Snakemake.
+
+    It must see the logger plugin, which it finds in folders of its path alone and not through an editable installation;
+    and it needs a cache that it can write, though it never reads it.
+    """
+    environment = os.environ | {"VIRNUCPRO_COMMAND": shlex.join(["virnucpro", *sys.argv[1:]])}
+    root = str(Path(virnucpro.__file__).parents[1])
+    if root not in sys.path:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    try:
+        Path(platformdirs.user_cache_dir("snakemake")).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        models = str(platformdirs.user_cache_path("virnucpro"))
+        environment = {"VIRNUCPRO_CACHE": models} | environment | {"XDG_CACHE_HOME": cache}
+    return environment
 
 
 @contextmanager
@@ -90,12 +111,12 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _events(stream: IO[bytes]) -> Iterator[list[Event]]:
+def _events(stream: int) -> Iterator[list[Event]]:
     """Yield what was written since the last time, several times a second, until the stream is closed."""
     begun = b""
     while True:
         ready, _, _ = select.select([stream], [], [], POLL_SECONDS)
-        read = os.read(stream.fileno(), 1_000_000) if ready else b""
+        read = os.read(stream, 1_000_000) if ready else b""
         *lines, begun = (begun + read).split(b"\n")
         yield [json.loads(line) for line in lines]
         if ready and not read:

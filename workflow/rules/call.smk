@@ -1,14 +1,14 @@
 rule call:
     input:
-        unpack(
-            inputs(
-                "call",
-                embeddings="{sample}/embeddings.h5",
-                nucleotides=of_nucleotides("embeddings.h5"),
-                packed="{sample}/duplicates.tsv",
-                fasta=fasta_of,
-                classifier=lambda wildcards: [CLASSIFIER],
-            )
+        fasta=fasta_of,
+        prepared=f"{WORK}/{{sample}}/prepare.json",
+        read=multiext(
+            f"{WORK}/{{sample}}/prepared/", "proteins.faa", "proteins.tsv", "records.tsv"
+        ),
+        embeddings=encoders(f"{OUT}/{{sample}}/embeddings{{encoder}}.h5"),
+        merged=encoders(f"{WORK}/{{sample}}/merge{{encoder}}.json"),
+        classifier=lambda wildcards: (
+            str(PLAN.classifier) if PLAN.calls_by_training else outside(PLAN.classifier)
         ),
     output:
         contigs=report(
@@ -17,26 +17,24 @@ rule call:
             category="Calls",
             labels={"sample": "{sample}"},
         ),
-        genes=f"{OUT}/{{sample}}/genes.tsv",
-        proteins=f"{OUT}/{{sample}}/genes.faa",
-        features=f"{OUT}/{{sample}}/genes.gff3",
-        regions=f"{OUT}/{{sample}}/regions.tsv",
-        viral=f"{OUT}/{{sample}}/viral.fasta.gz",
+        others=[f"{OUT}/{{sample}}/{name}" for name in PLAN.call_files[1:]],
+        record=f"{WORK}/{{sample}}/call.json",
     log:
         f"{LOGS}/{{sample}}/call.log",
     group:
-        group_of("merge")
+        group("merge")
     conda:
         "../../envs/virnucpro.yaml"
     resources:
-        mem_mb=growing(2000, 3),
-        runtime=growing(30, 0.1),
+        mem_mb=growing(2000, 100),
+        runtime=growing(5, 2),
     params:
-        folder=subpath(output.contigs, parent=True),
-        prior=config["prior"],
-        min_length=config["min_length"],
-        chunk_scores="--chunk-scores" if config["chunk_scores"] else "",
+        options=options("call"),
+        files=files("call"),
+        key=key("call"),
+        upstream=upstream("call"),
+        version=VERSIONS["call"],
     shell:
-        "python -m virnucpro call {input.fasta:q} {params.folder:q} --classifier {input.classifier:q}"
-        " --prior {params.prior} --min-length {params.min_length} {params.chunk_scores}"
-        " --sample {wildcards.sample} 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} call {input.fasta:q} $(dirname {output.record:q}) $(dirname {output.contigs:q})"
+        " --classifier {input.classifier:q} {params.options} --sample {wildcards.sample} --key {params.key}"
+        " 2>&1 | tee {log:q} >&2"

@@ -1,348 +1,255 @@
+STARTED = time.time()
+LOCK = []  # held until Snakemake ends
+MEMORY = Path(".snakemake", "virnucpro")
+WARNED = Path(MEMORY, "warned").absolute()
+
+
+try:
+    PLAN = plan_run(config, MEMORY)
+    claim(PLAN.results(), MEMORY / "results.json")
+except UserError as error:
+    sys.exit(f"virnucpro: error: {error}")
+
 OUT = str(Path(config["outdir"]))
-LOGS = f"{OUT}/logs"
-WARNED = Path(".snakemake", "virnucpro.warned").absolute()
+WORK = str(Path(OUT, "work"))
+LOGS = f"{WORK}/logs"
 
-# The one that comes with virnucpro lies in the package.
-CLASSIFIER = str(classifier)
-
-# Unlimited where nothing counts GPUs, as under SLURM, where each job asks the scheduler for its own.
-GPU_JOBS = (
-    int(workflow.global_resources["gpu"].value)
-    if "gpu" in workflow.global_resources
-    else None
+# The program: this copy of it by the Python that runs Snakemake; in a container the image's own, under Conda this copy by
+# the environment's Python.
+MAIN = shlex.quote(str(Path(virnucpro.__file__).with_name("__main__.py")))
+HERE = shlex.quote(os.environ.get("CONDA_PREFIX", ""))
+VIRNUCPRO = (
+    f'[ "${{CONDA_PREFIX:-}}" = {HERE} ] && python={shlex.quote(sys.executable)} || python=python; '
+    f'"$python" -P {MAIN}'
 )
+if "container" in config:
+    VIRNUCPRO = (
+        'virnucpro() { [ -n "${APPTAINER_CONTAINER:-}" ] && { python -P -m virnucpro "$@"; return; }; '
+        f'{VIRNUCPRO} "$@"; }}; virnucpro'
+    )
 
-# What the provenance of embeddings names. Where samples lie and results go changes none, nor does what calls them.
-OF_NO_EMBEDDING = "samples outdir call classifier prior min_length chunk_scores report preset training training_bases seed container".split()
+# The files of letters that a model reads, by the encoder.
+LETTERS = {"": "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
+# What the page reads of a sample.
+ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
+# What the record of embeddings names: settings that change none, such as paths, are left out.
+OF_NO_EMBEDDING = "samples outdir call classifier prior min_length report preset training training_bases seed container".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
-PLAN = Plan(
-    config,
-    {
-        row.sample: (Path(row.fasta), row.type)
-        for row in samples.itertuples(index=False)
-    },
-    classifier,
-    *(
-        []
-        if training is None
-        else [
-            (Path(config["training"]), sorted(set(training["fasta"]))),
-            training["group"].nunique(),
-        ]
-    ),
-    asked_for=lambda: workflow.dag_settings.forcerun,
-)
-
-
-def check_gpus():
-    """Refuse what Snakemake would cap in silence."""
-    if GPU_JOBS is None:
-        return
-    wanted = {"embed": 1}
-    changed = workflow.resource_settings._parsed_overwrite_resources
-    for name, resources in changed.items():
-        gpus = getattr(resources.get("gpu"), "value", None)
-        if isinstance(gpus, int):
-            wanted[name] = gpus
-    for name, gpus in wanted.items():
-        if gpus > GPU_JOBS:
-            sys.exit(
-                f"virnucpro: error: {name} asks for {gpus} GPUs, more than --resources gpu={GPU_JOBS} allows"
-            )
+os.environ.setdefault("VIRNUCPRO_COMMAND", shlex.join(sys.argv))  # for the records
+os.environ["VIRNUCPRO_WARNED"] = str(WARNED)  # what one job has warned of, no other repeats
 
 
 def bind_inputs():
-    """Have containers see the folders of what is read and written, at the same paths; the working folder they see anyway."""
-    tables = samples if training is None else pd.concat([samples, training])
-    read = [CLASSIFIER, checkpoint_file, config.get("training"), *tables["fasta"]]
-    files = [Path(OUT, "summary.tsv"), *(Path(file) for file in read if file)]
+    """Let containers see the folders of all files from outside the run, and of the results."""
+    training = PLAN.training
+    read = [PLAN.classifier, *(path for path, _ in PLAN.samples.values())]
+    read += [training.sheet, *training.fastas] if training else []
+    read += filter(None, map(local_checkpoint, PLAN.models.values()))
     folders = {
-        str(path.parent) for file in files for path in (file.absolute(), file.resolve())
+        str(path.parent)
+        for file in (Path(OUT, "summary.tsv"), *read)
+        for path in (file.absolute(), file.resolve())
     }
     before = os.getenv("APPTAINER_BIND", "").split(",")
-    os.environ.update(
-        APPTAINER_BIND=",".join(filter(None, [*before, *sorted(folders)]))
-    )
+    bound = ",".join(filter(None, [*before, *sorted(folders)]))
+    os.environ.update(APPTAINER_BIND=bound)
 
 
-def must_run(rule, wildcards):
-    """Return whether a rule must run although its outputs may be there, and have Snakemake see to it."""
-    place = (rule, wildcards.get("sample", ""), wildcards.get("shard", ""))
-    try:
-        must = PLAN.must_run(*place)
-    except UserError as error:
-        sys.exit(f"virnucpro: error: {error}")
-    for files, line in PLAN.found():
-        workflow.dag.forcefiles.update(files)
-        if line:
-            print(f"virnucpro: {line}", file=sys.stderr)
-    # Content alone decides: what Snakemake sees in code and parameters would run jobs for nothing.
-    workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
-    return must or workflow.dag_settings.forceall
+if "container" in config:
+    bind_inputs()
 
 
-def inputs(job, **files):
-    """Return a function that gives the input files of a rule by name.
+def options(stage):
+    """Return a function that gives the options of a stage that decide its result."""
+    return lambda wildcards: PLAN.options(stage, *place(wildcards))
 
-    To a job that need not run they are ancient: neither their time stamps count, nor that they are written again. What
-    is missing of them is left out, since Snakemake would run whatever reads a file that is made; and so is what will be
-    made anew: Snakemake does not look at what comes after a job that runs, and passes on from file to file, but by no
-    ancient one. A job must read a file of each job before it that may run without what lies between.
 
-    Args:
-        job: the name of the rule.
-        files: a path, from the run's folder on, or a function that returns paths.
+def files(stage):
+    """Return a function that gives the digests of files from outside the run that a stage reads."""
+    return lambda wildcards: PLAN.files(stage, *place(wildcards))
+
+
+def upstream(stage):
+    """Return a function that gives a digest of all that decides what a stage reads from the stages before."""
+    return lambda wildcards: PLAN.upstream(stage, *place(wildcards))
+
+
+def key(stage):
+    """Return a function that gives the key of a job, for its record; Snakemake compares no parameter made of output."""
+    return lambda wildcards, output: PLAN.key(stage, *place(wildcards))
+
+
+def place(wildcards):
+    """Return the sample and the encoder of a job, empty where it has none."""
+    return wildcards.get("sample", ""), wildcards.get("encoder", "")
+
+
+def outside(path):
+    """Return a file from outside the run as an input: its digest counts, not its date; none if it is away."""
+    return ancient(local(str(path))) if path and os.path.exists(path) else []
+
+
+def fasta_of(wildcards):
+    """Return a sample's FASTA; that of the training is made by the workflow."""
+    if wildcards.sample == TRAINING:
+        return f"{WORK}/{TRAINING}/fragments.fna.gz"
+    fasta = PLAN.samples[wildcards.sample][0]
+    is_known = PLAN.outside.sha256(fasta) != "missing"
+    return outside(fasta) if is_known else str(fasta)
+
+
+def encoders(path):
+    """Return paths with each encoder of the run in place of {encoder}."""
+    return [path.replace("{encoder}", encoder) for encoder in PLAN.encoders]
+
+
+def targets(wildcards):
+    """Return the files of a whole run."""
+    if not PLAN.samples:
+        sys.exit(
+            "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
+        )
+    merged = [
+        f"{OUT}/{sample}/embeddings{encoder}.h5"
+        for sample in PLAN.samples
+        for encoder in PLAN.encoders
+    ]
+    called = [f"{OUT}/{sample}/contigs.tsv" for sample in PLAN.called]
+    return [*merged, *called, f"{OUT}/summary.tsv", *page()]
+
+
+def page():
+    """Return the page of the run, if there is to be one: calls are to be shown, of this run or of an earlier one."""
+    has_calls = PLAN.called or PLAN.called_before()
+    return [f"{OUT}/report.html"] if config["report"] and has_calls else []
+
+
+def shards_of(wildcards):
+    """Return the embeddings of a sample's shards, with their records."""
+    folder = f"{WORK}/{wildcards.sample}/shards{wildcards.encoder}"
+    return [
+        f"{folder}/{shard}.{ending}"
+        for shard in PLAN.shards(wildcards.sample, wildcards.encoder)
+        for ending in ("h5", "json")
+    ]
+
+
+def group(name):
+    """Return a function that gives the group of a sample's job: under a cluster's profile, small samples share jobs.
+
+    A job that fails takes with it all jobs in its group. A sample of which a job failed in an earlier run has jobs of
+    its own.
     """
 
     def of_job(wildcards):
-        found = {
-            name: (
-                paths(wildcards)
-                if callable(paths)
-                else [f"{OUT}/{paths.format_map(dict(wildcards.items()))}"]
-            )
-            for name, paths in files.items()
-        }
-        here = workflow.is_main_process  # a job of a cluster may not see them yet
-        if here and must_run(job, wildcards):
-            return found
-        return {
-            name: [ancient(path) for path in paths if not here or is_kept(path)]
-            for name, paths in found.items()
-        }
+        sample = wildcards.sample
+        shares = (
+            sample != TRAINING
+            and len(PLAN.shards(sample)) == 1
+            and not has_failed(PLAN, sample)
+        )
+        return name if shares else None
 
     return of_job
 
 
-def is_kept(path):
-    """Return whether a file is there, and no job is to make it anew."""
-    return os.path.exists(path) and path not in workflow.dag.forcefiles
-
-
-def fasta_of(wildcards):
-    """Return a sample's FASTA; the training's is made by the workflow itself."""
-    if wildcards.sample == "training":
-        return [f"{OUT}/training/fragments.fna.gz"]
-    return [str(PLAN.samples[wildcards.sample][0])]
-
-
-def prepare_command(wildcards, input, threads):
-    """Return the command that makes a sample's proteins, to be followed by another; nothing where they can be kept."""
-    if PLAN.keeps_proteins(wildcards.sample) and not workflow.dag_settings.forceall:
-        return ""
-    folder = f"{OUT}/{wildcards.sample}/prepared"
-    words = ["prepare", *input.fasta, folder, "--sample", wildcards.sample]
-    words += ["--threads", threads]
-    for name, value in PLAN.prepare_settings(wildcards.sample).items():
-        values = value if isinstance(value, list) else [value]
-        words += [f"--{name.replace('_', '-')}", *values] if values else []
-    return shlex.join([*map(str, words), "then"])
-
-
-def refuse_without_samples(wildcards):
-    """Return no file; which target is asked for is known only here, not while the configuration is checked."""
-    if samples.empty:
-        sys.exit(
-            "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
-        )
-    return []
-
-
-def called_samples():
-    """Return the samples whose contigs are to be called."""
-    return samples["sample"][samples["type"] == "contigs"] if config["call"] else []
-
-
-def called_fastas():
-    """Return the files of the samples whose contigs are to be called."""
-    return [str(PLAN.samples[sample][0]) for sample in called_samples()]
-
-
-def shards_of(wildcards):
-    """Return the files of a sample's shards."""
-    return [
-        f"{OUT}/{wildcards.sample}/shards/{shard}.h5"
-        for shard in PLAN.shards(wildcards.sample)
-    ]
-
-
-def of_nucleotides(*files):
-    """Return a function that gives files of a sample that are made of its nucleotides, where these are embedded."""
+def of_samples(*paths, called=False):
+    """Return a function that gives files of all samples, or of all whose contigs are called."""
     return lambda wildcards: [
-        f"{OUT}/{wildcards.sample}/{NUCLEOTIDES}/{file}"
-        for file in files
-        if "nucleotide_model" in config
+        f"{OUT}/{path.format(sample=sample)}"
+        for sample in (PLAN.called if called else PLAN.samples)
+        for path in paths
     ]
 
 
-def of_run_nucleotides(file):
-    """Return a function that gives a file of the model for nucleotides, where there is one."""
-    return lambda wildcards: (
-        [f"{OUT}/{NUCLEOTIDES}/{file}"] if "nucleotide_model" in config else []
+def pack_commands(wildcards, input, output):
+    """Return the commands that pack a sample for each encoder, to follow prepare."""
+    words = []
+    for encoder, budget, record in zip(PLAN.encoders, input.budgets, output.packed):
+        model = ["--nucleotides", PLAN.models[encoder]] if encoder else []
+        words += ["then", "pack", os.path.dirname(record), budget, *model]
+        words += ["--sample", wildcards.sample, "--shard-tokens", str(config["shard_tokens"])]
+        words += shlex.split(PLAN.options("pack", wildcards.sample, encoder))
+    return shlex.join(words)
+
+
+def prepare_threads(wildcards):
+    """Return one, and one more for every 600,000 tokens, up to 8, where genes are found."""
+    if PLAN.proteins(wildcards.sample) != "genes":
+        return 1
+    return min(8, 1 + int(PLAN.tokens(wildcards.sample) // 600_000))
+
+
+def growing(base, per_million):
+    """Return a resource that grows with the tokens of a sample, in millions, and with each attempt."""
+    return lambda wildcards, attempt: round(
+        attempt * (base + per_million * PLAN.tokens(wildcards.sample) / 1e6)
     )
 
 
-def nucleotide_shards_of(wildcards):
-    """Return the files of the shards of a sample's nucleotides."""
-    return [
-        f"{OUT}/{wildcards.sample}/{NUCLEOTIDES}/shards/{shard}.h5"
-        for shard in PLAN.nucleotide_shards(wildcards.sample)
-    ]
-
-
-def pack_nucleotides_command(wildcards):
-    """Return the command that packs the nucleotides of a sample's frames, to follow another; nothing without a model."""
-    if not PLAN.nucleotide_shards(wildcards.sample):
-        return ""
-    words = ["then", "pack", f"{OUT}/{wildcards.sample}"]
-    words += [f"{OUT}/{NUCLEOTIDES}/token_budget.json", "--sample", wildcards.sample]
-    words += ["--nucleotides", config["nucleotide_model"]]
-    words += ["--shards", len(PLAN.nucleotide_shards(wildcards.sample))]
-    words += ["--shard-tokens", config["shard_tokens"]]
-    return shlex.join(map(str, words))
-
-
-def merge_nucleotides_command(wildcards):
-    """Return the command that merges the embeddings of a sample's nucleotides, to follow another; or nothing."""
-    if not PLAN.nucleotide_shards(wildcards.sample):
-        return ""
-    words = ["then", "merge", f"{OUT}/{wildcards.sample}", "--nucleotides"]
-    return shlex.join([*words, "--settings", json.dumps(SETTINGS)])
-
-
-def of_samples(names, *files):
-    """Return a function that gives files of samples."""
-    return lambda wildcards: [
-        f"{OUT}/{sample}/{file}" for sample in names for file in files
-    ]
-
-
-# What each job of a sample of one shard has written when it is done, by the name of its log.
-WRITTEN = {
-    "prepare": "duplicates.tsv",
-    "embed_0001": "shards/0001.h5",
-    "merge": "embeddings.h5",
-    "call": "contigs.tsv",
-}
-
-
-def group_of(name):
-    """Return a function that gives the group of a sample's job on a cluster, where small samples share jobs.
-
-    A job that fails takes with it all that shares it. Neighbours in the table of samples therefore share those of all
-    stages, so that the others go on; and a sample of which a job failed has jobs of its own in the next run.
-
-    Args:
-        name: of the group; the profile's group-components says how many samples are one job.
-    """
-
-    def group(wildcards):
-        sample = wildcards.sample
-        if not workflow.non_local_exec or not workflow.is_main_process:
-            return None
-        if sample not in PLACE or len(PLAN.shards(sample)) > 1 or has_failed(sample):
-            return None
-        size = workflow.group_settings.group_components.get(name, 1)
-        batch = f"{name}_{PLACE[sample] // size}"
-        workflow.parent_groupids[batch] = name  # by which Snakemake finds the size
-        return batch
-
-    return group
-
-
-async def choose_in_constant_time(scheduler, jobs):
-    """Take all input files to be equally large, and let as many jobs start in a second as there is room for.
-
-    Before each choice of jobs Snakemake asks for the sizes of the inputs of all that could run, to break ties between
-    jobs of one priority; and after each it sets an alarm, for its limit of 100 jobs a second, that has it choose and set
-    the alarm again. Either takes time that grows with the square of the samples. Cores or the profile's jobs limit what
-    starts; another limit that a user sets is kept.
-    """
-    scheduler._input_sizes = defaultdict(int)
-    limiter = scheduler.job_rate_limiter
-    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
-        scheduler.job_rate_limiter = None
-
-
-# Snakemake calls it before each choice.
-JobScheduler.update_input_sizes = choose_in_constant_time
-
-# No file here is a pipe, for which Snakemake would look among all jobs before the summary for each file that it reads.
-Job.is_pipe_or_service_input = lambda job, path: False
-
-PLACE = {sample: number for number, sample in enumerate(PLAN.samples)}
-
-
-@cache
-def has_failed(sample):
-    """Return whether, as the run starts, a job of a sample has left a log and nothing else."""
-    return any(
-        os.path.exists(f"{LOGS}/{sample}/{log}.log")
-        and not os.path.exists(f"{OUT}/{sample}/{file}")
-        for log, file in WRITTEN.items()
-    )
-
-
-def growing(base, per_mb):
-    """Return a resource that grows with the first input file and with each attempt."""
-    return lambda wildcards, input, attempt: round(
-        attempt * (base + per_mb * os.path.getsize(input[0]) / 1e6)
-    )
-
-
-def weights_mb(file):
-    """Return the size of a model's weights in FP32, from the file that fetch-model wrote of it."""
+def weights_mb(encoder):
+    """Return the size of a model's weights in FP32; a guess until fetch_model has run."""
     try:
-        card = read_model_card(Path(file))
-    except (
-        UserError
-    ) as error:  # Snakemake asks again when a job is about to start: then the file is there
-        raise FileNotFoundError(errno.ENOENT, str(error), file)
+        card = read_model_card(Path(f"{WORK}/model{encoder}.json"))
+    except UserError:
+        return 1000
     return memory_of_model(card, 4).model_bytes / 1e6
 
 
-def prepare_threads(wildcards, input):
-    """Return one, and one more for every 2 MB of the file, up to 8, where genes are found."""
-    if PLAN.proteins(wildcards.sample) != "genes":
-        return 1
-    size = sum(os.path.getsize(path) for path in input if os.path.exists(path))
-    return min(8, 1 + size // 2_000_000)
+def runs_on_cpu(encoder):
+    """Return whether a CPU embeds, as far as is known."""
+    try:
+        budget = read_token_budget(Path(f"{WORK}/token_budget{encoder}.json"))
+    except UserError:
+        return PLAN.device == "cpu"
+    return budget["device"] == "cpu"
 
 
-def embed_threads(folder):
-    """Return a function that gives one where a GPU does the work, so that a device waits for a single core; else a
-    share of all cores.
-
-    Args:
-        folder: of the run, with the files of the model, here and below.
-    """
-
-    def threads(wildcards, input):
-        try:
-            budget = read_token_budget(Path(folder, "token_budget.json"))
-        except UserError:
-            return 1  # for a dry run: when a job is about to start, the file is there
-        shared = max(1, workflow.cores // (GPU_JOBS or 1))
-        return shared if budget["device"] == "cpu" else 1
-
-    return threads
+def embed_threads(wildcards):
+    """Return all cores for a CPU; one for a GPU, so that a device waits for a single core."""
+    return workflow.cores if runs_on_cpu(wildcards.encoder) else 1
 
 
-def gpu_mem_mb(folder):
-    """Return a function that gives the host's memory for a job with a model: torch and CUDA, the weights and a shard."""
-    return lambda wildcards, input, attempt: round(
-        attempt * (8000 + weights_mb(f"{folder}/model.json"))
+def model_mem_mb(wildcards, attempt):
+    """Return the host's memory for a job with a model: torch and CUDA, the weights, and a shard."""
+    return round(attempt * (8000 + weights_mb(wildcards.encoder)))
+
+
+def embed_minutes(wildcards, attempt):
+    """Return ten minutes, and what a shard takes at 5 TFLOP/s, which old GPUs reach, or at 0.05 on a CPU."""
+    tokens = min(
+        PLAN.tokens(wildcards.sample, wildcards.encoder), 2 * config["shard_tokens"]
     )
+    flop = tokens * weights_mb(wildcards.encoder) * 1e6 / 4 * 2
+    rate = 5e10 if runs_on_cpu(wildcards.encoder) else 5e12
+    return round(attempt * (10 + flop / rate / 60))
 
 
-def embed_minutes(folder):
-    """Return a function that gives an hour, and what a shard takes at 5 TFLOP/s, which old cards reach."""
+def hold_outdir():
+    """Hold the folder of the results against another run."""
+    try:
+        return hold(Path(WORK))
+    except UserError as error:
+        sys.exit(f"virnucpro: error: {error}")
 
-    def minutes(wildcards, input, attempt):
-        flop_per_token = weights_mb(f"{folder}/model.json") * 1e6 / 4 * 2
-        return round(
-            attempt * (60 + config["shard_tokens"] * flop_per_token / 5e12 / 60)
-        )
 
-    return minutes
+def summarize_finished(log):
+    """Write summary and page of the samples that are finished, and which others failed and why."""
+    if any(
+        "Terminating processes on user request" in Path(path).read_text()
+        for path in log
+    ):
+        return
+    finished = [sample for sample in PLAN.samples if is_finished(PLAN, sample)]
+    failures = write_failures(PLAN, finished, STARTED)
+    called = [sample for sample in PLAN.called if sample in finished]
+    if not finished:
+        return
+    words = ["summary", OUT, *finished, "--failed", failures, "--called", *called]
+    if config["report"] and called:
+        fastas = [str(PLAN.samples[sample][0]) for sample in called]
+        words += ["then", "report", OUT, *called, "--failed", failures, "--fasta"]
+        words += fastas
+    command = [sys.executable, "-P", str(Path(virnucpro.__file__).with_name("__main__.py"))]
+    subprocess.run([*command, *words])

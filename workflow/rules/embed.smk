@@ -1,36 +1,37 @@
 rule embed:
     input:
-        # The model's size says how much memory to ask for, the budget's device how many threads.
-        unpack(
-            inputs(
-                "embed",
-                packed="{sample}/duplicates.tsv",
-                model="model.json",
-                budget="token_budget.json",
-            )
+        manifests=f"{WORK}/{{sample}}/manifests{{encoder}}",
+        packed=f"{WORK}/{{sample}}/pack{{encoder}}.json",
+        letters=lambda wildcards: (
+            f"{WORK}/{wildcards.sample}/prepared/{LETTERS[wildcards.encoder]}"
+        ),
+        budget=f"{WORK}/token_budget{{encoder}}.json",  # its device says how many threads to ask for
+        weights=lambda wildcards: outside(
+            local_checkpoint(PLAN.models[wildcards.encoder])
         ),
     output:
-        f"{OUT}/{{sample}}/shards/{{shard}}.h5",
+        embeddings=f"{WORK}/{{sample}}/shards{{encoder}}/{{shard}}.h5",
+        record=f"{WORK}/{{sample}}/shards{{encoder}}/{{shard}}.json",
     log:
-        f"{LOGS}/{{sample}}/embed_{{shard}}.log",
-    priority: 1  # a device waits for nothing that can wait
+        f"{LOGS}/{{sample}}/embed{{encoder}}_{{shard}}.log",
+    priority: 1
     group:
-        group_of("embed")
+        group("embed")
     conda:
         "../../envs/virnucpro.yaml"
-    threads: embed_threads(OUT)
+    threads: embed_threads
     resources:
         gpu=1,
-        mem_mb=gpu_mem_mb(OUT),
-        runtime=embed_minutes(OUT),
+        mem_mb=model_mem_mb,
+        runtime=embed_minutes,
     params:
-        folder=f"{OUT}/{{sample}}",
-        letters=f"{OUT}/{{sample}}/prepared/proteins.faa",
-        model=config["model"],
-        device=config["device"],
-        per_residue="--per-residue" if config["per_residue"] else "",
-        compile="--compile" if config["compile"] else "",
+        model=lambda wildcards, output: PLAN.models[wildcards.encoder],
+        device=lambda wildcards, output: config["device"],
+        compile=lambda wildcards, output: "--compile" if config["compile"] else "",
+        options=options("embed"),
+        upstream=upstream("embed"),
+        version=VERSIONS["embed"],
     shell:
-        "python -m virnucpro embed {params.folder:q}/manifests/{wildcards.shard}.json {params.letters:q} {output:q}"
-        " --model {params.model:q} {params.per_residue} {params.compile} --device {params.device} --threads {threads}"
+        "{VIRNUCPRO} embed {input.manifests:q}/{wildcards.shard}.json {input.letters:q} {output.embeddings:q}"
+        " --model {params.model:q} {params.options} {params.compile} --device {params.device} --threads {threads}"
         " 2>&1 | tee {log:q} >&2"

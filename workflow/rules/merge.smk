@@ -1,34 +1,27 @@
 rule merge:
     input:
-        unpack(
-            inputs(
-                "merge",
-                packed="{sample}/duplicates.tsv",
-                shards=shards_of,
-                packed_nucleotides=of_nucleotides("duplicates.tsv"),
-                nucleotides=nucleotide_shards_of,
-            )
-        ),
+        table=f"{WORK}/{{sample}}/prepared/proteins.tsv",
+        prepared=f"{WORK}/{{sample}}/prepare.json",
+        duplicates=f"{WORK}/{{sample}}/duplicates{{encoder}}.tsv",
+        packed=f"{WORK}/{{sample}}/pack{{encoder}}.json",
+        shards=shards_of,
     output:
-        f"{OUT}/{{sample}}/embeddings.h5",
-        *(
-            [f"{OUT}/{{sample}}/{NUCLEOTIDES}/embeddings.h5"]
-            if "nucleotide_model" in config
-            else []
-        ),
+        embeddings=f"{OUT}/{{sample}}/embeddings{{encoder}}.h5",
+        record=f"{WORK}/{{sample}}/merge{{encoder}}.json",
     log:
-        f"{LOGS}/{{sample}}/merge.log",
+        f"{LOGS}/{{sample}}/merge{{encoder}}.log",
     group:
-        group_of("merge")
+        group("merge")
     conda:
         "../../envs/virnucpro.yaml"
     resources:
-        mem_mb=growing(2000, 10),
-        runtime=growing(30, 0.01),
+        mem_mb=growing(1500, 30),
+        runtime=growing(5, 0.5),
     params:
-        folder=subpath(output[0], parent=True),
-        settings=json.dumps(SETTINGS),
-        nucleotides=merge_nucleotides_command,
+        settings=lambda wildcards, output: json.dumps(SETTINGS),
+        key=key("merge"),
+        upstream=upstream("merge"),
+        version=VERSIONS["merge"],
     shell:
-        "python -m virnucpro merge {params.folder:q} --settings {params.settings:q} {params.nucleotides}"
-        " 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} merge $(dirname {output.record:q}) {output.embeddings:q} --encoder '{wildcards.encoder}'"
+        " --settings {params.settings:q} --key {params.key} 2>&1 | tee {log:q} >&2"

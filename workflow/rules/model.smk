@@ -1,44 +1,43 @@
 rule fetch_model:
     input:
-        unpack(
-            inputs(
-                "fetch_model",
-                weights=lambda wildcards: [checkpoint_file] if checkpoint_file else [],
-            )
+        weights=lambda wildcards: outside(
+            local_checkpoint(PLAN.models[wildcards.encoder])
         ),
     output:
-        f"{OUT}/model.json",
+        f"{WORK}/model{{encoder}}.json",
     log:
-        f"{LOGS}/fetch_model.log",
+        f"{LOGS}/fetch_model{{encoder}}.log",
     localrule: True
     conda:
         "../../envs/virnucpro.yaml"
     params:
-        model=config["model"],
-        layers=config["layers"],
-        for_nucleotides="",
+        name=lambda wildcards, output: PLAN.models[wildcards.encoder],
+        options=options("fetch_model"),
+        files=files("fetch_model"),
+        version=VERSIONS["fetch_model"],
     shell:
-        "python -m virnucpro fetch-model {params.model:q} --output {output:q} --layers {params.layers} {params.for_nucleotides}"
-        " 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} fetch-model {params.name:q} --output {output:q} {params.options} 2>&1 | tee {log:q} >&2"
 
 
 rule token_budget:
     input:
-        unpack(inputs("token_budget", model="model.json")),
+        f"{WORK}/model{{encoder}}.json",
     output:
-        f"{OUT}/token_budget.json",
+        f"{WORK}/token_budget{{encoder}}.json",
     log:
-        f"{LOGS}/token_budget.log",
+        f"{LOGS}/token_budget{{encoder}}.log",
     conda:
         "../../envs/virnucpro.yaml"
     resources:
         gpu=1,
-        mem_mb=gpu_mem_mb(OUT),
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=model_mem_mb,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        precision=config["precision"],
-        device=config["device"],
-        budget=config["token_budget"],
+        device=lambda wildcards, output: config["device"],
+        options=options("token_budget"),
+        files=files("token_budget"),
+        upstream=upstream("token_budget"),
+        version=VERSIONS["token_budget"],
     shell:
-        "python -m virnucpro token-budget {input.model:q} {output:q} --precision {params.precision}"
-        " --token-budget {params.budget} --device {params.device} 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} token-budget {input:q} {output:q} {params.options} --device {params.device}"
+        " 2>&1 | tee {log:q} >&2"

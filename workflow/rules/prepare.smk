@@ -1,43 +1,42 @@
 rule prepare:
     input:
-        unpack(
-            inputs(
-                "prepare",
-                fasta=fasta_of,
-                budget="token_budget.json",
-                nucleotides=of_run_nucleotides("token_budget.json"),
-            )
-        ),
+        fasta=fasta_of,
+        budgets=encoders(f"{WORK}/token_budget{{encoder}}.json"),
     output:
-        # The last that is written: prepared/ and manifests/ are there when it is, and are not deleted where they can be kept.
-        f"{OUT}/{{sample}}/duplicates.tsv",
-        *(
-            [f"{OUT}/{{sample}}/{NUCLEOTIDES}/duplicates.tsv"]
-            if "nucleotide_model" in config
+        proteins=f"{WORK}/{{sample}}/prepared/proteins.faa",
+        table=f"{WORK}/{{sample}}/prepared/proteins.tsv",
+        records=f"{WORK}/{{sample}}/prepared/records.tsv",
+        frames=(
+            multiext(f"{WORK}/{{sample}}/prepared/", "chunks.fna", "nucleotides.fna")
+            if config["proteins"] == "frames"
             else []
         ),
+        record=f"{WORK}/{{sample}}/prepare.json",
+        manifests=[
+            directory(path) for path in encoders(f"{WORK}/{{sample}}/manifests{{encoder}}")
+        ],
+        duplicates=encoders(f"{WORK}/{{sample}}/duplicates{{encoder}}.tsv"),
+        packed=encoders(f"{WORK}/{{sample}}/pack{{encoder}}.json"),
     log:
         f"{LOGS}/{{sample}}/prepare.log",
-    priority: 1  # as embed, which needs it
+    priority: 1  # embed needs it, and a device waits for nothing that can wait
     group:
-        group_of("prepare")
+        group("prepare")
     conda:
         "../../envs/virnucpro.yaml"
     threads: prepare_threads
     resources:
-        mem_mb=growing(2000, 4),
-        runtime=growing(30, 0.02),
+        mem_mb=growing(1500, 30),
+        runtime=growing(5, 1),
     params:
-        folder=subpath(output[0], parent=True),
-        prepare=prepare_command,
-        layers=config["layers"],
-        max_sequence_length=config["max_sequence_length"],
-        long_proteins=config["long_proteins"],
-        shards=lambda wildcards: len(PLAN.shards(wildcards.sample)),
-        shard_tokens=config["shard_tokens"],
-        nucleotides=pack_nucleotides_command,
+        options=options("prepare"),
+        packing=lambda wildcards: [
+            PLAN.options("pack", wildcards.sample, encoder) for encoder in PLAN.encoders
+        ],
+        files=files("prepare"),
+        upstream=upstream("prepare"),
+        version=VERSIONS["prepare"],
+        pack=pack_commands,
     shell:
-        "python -m virnucpro {params.prepare} pack {params.folder:q} {input.budget:q} --sample {wildcards.sample}"
-        " --layers {params.layers} --max-sequence-length {params.max_sequence_length}"
-        " --long-proteins {params.long_proteins} --shards {params.shards} --shard-tokens {params.shard_tokens} {params.nucleotides}"
-        " 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} prepare {input.fasta:q} $(dirname {output.record:q}) --sample {wildcards.sample} --threads {threads}"
+        " {params.options} {params.pack} 2>&1 | tee {log:q} >&2"

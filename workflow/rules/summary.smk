@@ -1,14 +1,11 @@
 rule summary:
     input:
-        unpack(
-            inputs(
-                "summary",
-                samples=of_samples(
-                    samples["sample"], "duplicates.tsv", "embeddings.h5"
-                ),
-                calls=of_samples(called_samples(), "contigs.tsv"),
-            )
+        records=of_samples(
+            "work/{sample}/prepare.json", "work/{sample}/prepared/records.tsv"
         ),
+        packed=of_samples("work/{sample}/pack.json", "work/{sample}/manifests"),
+        merged=of_samples("work/{sample}/merge.json"),
+        calls=of_samples("{sample}/contigs.tsv", "work/{sample}/call.json", called=True),
     output:
         samples=report(
             f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"
@@ -20,14 +17,58 @@ rule summary:
             f"{OUT}/packing.svg", caption="../report/packing.rst", category="Run"
         ),
         text=f"{OUT}/summary.txt",
+        for_multiqc=multiext(f"{OUT}/virnucpro_", "stats_mqc.json", "mqc.json"),
+        record=f"{WORK}/summary.json",
     log:
         f"{LOGS}/summary.log",
     localrule: True
     conda:
         "../../envs/virnucpro.yaml"
     params:
-        folder=subpath(output.samples, parent=True),
-        samples=list(samples["sample"]),
-        called=list(called_samples()),
+        samples=lambda wildcards: list(PLAN.samples),
+        called=lambda wildcards: PLAN.called,
+        upstream=upstream("summary"),
+        version=VERSIONS["summary"],
     shell:
-        "python -m virnucpro summary {params.folder:q} {params.samples:q} --called {params.called:q} 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} summary $(dirname {output.samples:q}) {params.samples:q} --called {params.called:q}"
+        " 2>&1 | tee {log:q} >&2"
+
+
+rule report:
+    input:
+        summary=multiext(f"{OUT}/", "summary.tsv", "left_out.tsv", "packing.svg"),
+        record=f"{WORK}/summary.json",
+        calls=of_samples(
+            *(f"{{sample}}/{name}" for name in ON_PAGE),
+            "{sample}/embeddings.h5",
+            *(f"work/{{sample}}/{stage}.json" for stage in ("prepare", "merge", "call")),
+            called=True,
+        ),
+        fastas=lambda wildcards: [
+            path
+            for sample in PLAN.called
+            for path in [outside(PLAN.samples[sample][0])]
+            if path
+        ],
+    output:
+        page=report(
+            f"{OUT}/report.html", caption="../report/report.rst", category="Run"
+        ),
+        record=f"{WORK}/report.json",
+    log:
+        f"{LOGS}/report.log",
+    localrule: True
+    conda:
+        "../../envs/virnucpro.yaml"
+    params:
+        samples=lambda wildcards: PLAN.called,
+        earlier=lambda wildcards: PLAN.called_before(),
+        fastas=lambda wildcards, output: [
+            str(PLAN.samples[sample][0])
+            for sample in (*PLAN.called, *PLAN.called_before())
+        ],
+        upstream=upstream("report"),
+        version=VERSIONS["report"],
+    shell:
+        "{VIRNUCPRO} report $(dirname {output.page:q}) {params.samples:q} --earlier {params.earlier:q}"
+        " --fasta {params.fastas:q} 2>&1 | tee {log:q} >&2"

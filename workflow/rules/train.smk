@@ -1,46 +1,36 @@
 rule fragment:
     input:
-        unpack(
-            inputs(
-                "fragment",
-                sheet=lambda wildcards: [config["training"]],
-                fasta=lambda wildcards: sorted(set(training["fasta"])),
-            )
-        ),
+        sheet=lambda wildcards: outside(PLAN.training.sheet),
+        fastas=lambda wildcards: [outside(path) for path in PLAN.training.fastas],
     output:
-        fasta=f"{OUT}/training/fragments.fna.gz",
-        table=f"{OUT}/training/fragments.tsv",
+        fasta=f"{WORK}/training/fragments.fna.gz",
+        table=f"{WORK}/training/fragments.tsv",
+        record=f"{WORK}/training/fragment.json",
     log:
         f"{LOGS}/training/fragment.log",
     conda:
         "../../envs/virnucpro.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        bases=config["training_bases"],
-        seed=config["seed"],
+        options=lambda wildcards: PLAN.options("fragment", TRAINING),
+        files=lambda wildcards: PLAN.files("fragment", TRAINING),
+        version=VERSIONS["fragment"],
     shell:
-        "python -m virnucpro fragment {input.sheet:q} {output.fasta:q} {output.table:q} --bases {params.bases}"
-        " --seed {params.seed} 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} fragment {input.sheet:q} {output.fasta:q} {output.table:q} {params.options} 2>&1 | tee {log:q} >&2"
 
 
 rule train:
     input:
-        unpack(
-            inputs(
-                "train",
-                fragments="training/fragments.fna.gz",
-                packed="training/duplicates.tsv",
-                embeddings="training/embeddings.h5",
-                nucleotides=lambda wildcards: (
-                    [f"{OUT}/training/{NUCLEOTIDES}/embeddings.h5"]
-                    if "nucleotide_model" in config
-                    else []
-                ),
-                sheet=lambda wildcards: [config["training"]],
-            )
+        sheet=lambda wildcards: outside(PLAN.training.sheet),
+        fragments=multiext(f"{WORK}/training/", "fragments.fna.gz", "fragments.tsv"),
+        records=multiext(f"{WORK}/training/", "fragment.json", "prepare.json"),
+        prepared=multiext(
+            f"{WORK}/training/prepared/", "proteins.tsv", "proteins.faa"
         ),
+        embeddings=encoders(f"{OUT}/training/embeddings{{encoder}}.h5"),
+        merged=encoders(f"{WORK}/training/merge{{encoder}}.json"),
     output:
         classifier=f"{OUT}/training/classifier/classifier.safetensors",
         card=report(
@@ -55,18 +45,19 @@ rule train:
         ),
         metrics=f"{OUT}/training/classifier/metrics.json",
         scores=f"{OUT}/training/classifier/scores.tsv",
+        record=f"{WORK}/training/train.json",
     log:
         f"{LOGS}/training/train.log",
     conda:
         "../../envs/virnucpro.yaml"
     resources:
-        mem_mb=16000,
-        runtime=120,
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        folder=f"{OUT}/training",
-        output=subpath(output.classifier, parent=True),
-        seed=config["seed"],
-        nucleotides="--nucleotides" if "nucleotide_model" in config else "",
+        options=lambda wildcards: PLAN.options("train", TRAINING),
+        files=lambda wildcards: PLAN.files("train", TRAINING),
+        upstream=lambda wildcards: PLAN.upstream("train", TRAINING),
+        version=VERSIONS["train"],
     shell:
-        "python -m virnucpro train {params.folder:q} {input.sheet:q} {params.output:q} --seed {params.seed} {params.nucleotides}"
-        " 2>&1 | tee {log:q} >&2"
+        "{VIRNUCPRO} train $(dirname {output.record:q}) $(dirname $(dirname {output.classifier:q})) {input.sheet:q}"
+        " $(dirname {output.classifier:q}) {params.options} 2>&1 | tee {log:q} >&2"

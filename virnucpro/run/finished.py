@@ -1,0 +1,61 @@
+"""Which samples of a run are finished, and why others are not."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+
+from virnucpro.data.description import PROTEINS
+from virnucpro.data.provenance import read_provenance
+from virnucpro.data.tables import write_table
+from virnucpro.errors import UserError
+from virnucpro.run.jobs import ERROR
+from virnucpro.run.plan import Plan
+
+
+def is_finished(plan: Plan, sample: str) -> bool:
+    """Return whether the results of a sample are there, made from its present FASTA with the present settings."""
+    stage = plan.final(sample)
+    encoders = [PROTEINS] if stage == "call" else plan.encoders
+    with suppress(UserError):
+        records = [read_provenance(plan.work / sample / f"{stage}{encoder}.json", stage) for encoder in encoders]
+        return all(
+            record.key == plan.key(stage, sample, encoder) for record, encoder in zip(records, encoders, strict=True)
+        )
+    return False
+
+
+def has_failed(plan: Plan, sample: str) -> bool:
+    """Return whether an earlier run of a sample that has no result yet ended in an error."""
+    folder = plan.work / sample
+    if (folder / f"{plan.final(sample)}.json").exists():
+        return False
+    return any(_error(log) for log in (plan.work / "logs" / sample).glob("*.log"))
+
+
+def write_failures(plan: Plan, finished: Iterable[str], since: float) -> Path:
+    """Write a table of the samples that are not finished: sample, stage and reason; return its path.
+
+    Args:
+        plan: of the run.
+        finished: the other samples.
+        since: time at which the run started; older logs are of other runs.
+    """
+    rows = []
+    for sample in plan.samples.keys() - set(finished):
+        logs = sorted((plan.work / "logs" / sample).glob("*.log"))
+        errors = {log.stem: _error(log) for log in logs if log.stat().st_mtime >= since}
+        stage, reason = next(((stage, error) for stage, error in errors.items() if error), ("", "not finished"))
+        rows.append((sample, stage.partition("_")[0], reason))
+    path = plan.work / "failed.tsv"
+    order = {sample: number for number, sample in enumerate(plan.samples)}
+    rows.sort(key=lambda row: order[row[0]])
+    write_table(pd.DataFrame(rows, columns=["sample", "stage", "reason"]), path)
+    return path
+
+
+def _error(log: Path) -> str:
+    """Return the last error in a log, without the name of the sample."""
+    found = ERROR.findall(log.read_text(encoding="utf-8", errors="replace"))
+    return str(found[-1]).removeprefix(f"sample {log.parent.name}: ") if found else ""
