@@ -98,13 +98,13 @@ def _run(client: socket.socket, folder: Path) -> None:
 
 
 def _python(arguments: list[str]) -> None:
-    option, module, *rest = arguments
-    assert option == "-m", arguments
-    if module == "snakemake":  # as jobs of a cluster start it
-        sys.argv = [module, *rest]
+    option, program, *rest = arguments
+    if program == "snakemake":  # as jobs of a cluster start it
+        assert option == "-m", arguments
+        sys.argv = [program, *rest]
         snakemake.cli.main(rest)
     else:
-        assert module == "virnucpro", arguments
+        assert (option, program) == ("-P", str(ROOT / "virnucpro" / "__main__.py")), arguments
         cli.main.main(rest, prog_name="virnucpro")
 
 

@@ -60,6 +60,7 @@ class Project:
         self.folder = folder
         self.environment = environment
         self.results = folder / "out"
+        self.work = self.results / "work"
         if not (folder / "tiny.pt").exists():
             oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), folder / "tiny.pt")
         self.config = {
@@ -166,8 +167,8 @@ class Project:
                 here = (entry / "cwd").readlink() == self.folder
                 if (
                     here
-                    and {b"virnucpro", b"embed"} < set(command)
-                    and f"out/{sample}/manifests/{shard}.json".encode() in command
+                    and b"embed" in command
+                    and f"out/work/{sample}/manifests/{shard}.json".encode() in command
                 ):
                     found.append(int(entry.name))
         return found
@@ -177,9 +178,9 @@ class Project:
 
         To the process it is a device that is smaller than the one for which its bins were packed.
         """
-        log = self.results / "logs" / sample / f"embed_{shard}.log"
+        log = self.work / "logs" / sample / f"embed_{shard}.log"
         log.unlink(missing_ok=True)
-        wait_for(lambda: list((self.results / sample / "shards").glob(f".{shard}.h5.*/*.h5")))  # the model is there
+        wait_for(lambda: list((self.work / sample / "shards").glob(f".{shard}.h5.*/*.h5")))  # the model is there
         process = min(self.embed_processes(shard, sample))  # any other is a fork of it, about to become something else
         os.kill(process, signal.SIGSTOP)  # or it might be done before it is starved
         least = sys.maxsize
@@ -206,10 +207,10 @@ class Project:
 
     def names_of_shards(self, sample: str) -> list[str]:
         """Return a sample's shards, where no other has left anything."""
-        packed = json.loads((self.results / sample / "provenance.json").read_text())["pack"]["details"]
+        packed = json.loads((self.work / sample / "pack.json").read_text())["details"]
         names: list[str] = [shard["shard"] for shard in packed["shards"]]
         for folder, suffix in (("manifests", "json"), ("shards", "h5"), ("shards", "json")):
-            found = sorted(path.stem for path in (self.results / sample / folder).glob(f"*.{suffix}"))
+            found = sorted(path.stem for path in (self.work / sample / folder).glob(f"*.{suffix}"))
             assert found == names
         return names
 

@@ -17,7 +17,8 @@ rule summary:
             f"{OUT}/packing.svg", caption="../report/packing.rst", category="Run"
         ),
         text=f"{OUT}/summary.txt",
-        for_multiqc=multiext(f"{OUT}/virnucpro_", "stats_mqc.json", "mqc.json"),
+        stats=f"{OUT}/virnucpro_stats_mqc.json",
+        calls=f"{OUT}/virnucpro_mqc.json" if PLAN.called else [],
         record=f"{WORK}/summary.json",
     log:
         f"{LOGS}/summary.log",
