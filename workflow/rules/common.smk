@@ -234,6 +234,13 @@ def hold_outdir():
         sys.exit(f"virnucpro: error: {error}")
 
 
+def cancel_alarms():
+    """Cancel the alarms that Snakemake sets for its limit of jobs: it would wait for the last, up to a minute."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+
+
 def summarize_finished(log):
     """Write summary and page of the samples that are finished, and which others failed and why."""
     if any(
