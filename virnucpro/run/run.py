@@ -165,7 +165,7 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
         raise UserError(f"Snakemake was killed ({signal.Signals(-status).name}); run the same command again to resume")
     failed = len(progress.failures)
     if status and not failed:
-        raise UserError(progress.problem)
+        raise UserError(show_paths(progress.problem, shown_folder))
     if not progress.stages:
         _say("nothing to do, all is there")
     finished = [sample for sample in samples if is_finished(plan, sample)] if failed else samples
@@ -181,7 +181,7 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
 def _look(arguments: Sequence[str], progress: Progress, shown_folder: str) -> int:
     """Say which jobs would run, and why."""
     if _listen(arguments, None, progress):
-        raise UserError(progress.problem)
+        raise UserError(show_paths(progress.problem, shown_folder))
     for message in progress.take_messages():
         _say(show_paths(message.text, shown_folder))
     jobs = progress.announced
