@@ -32,12 +32,13 @@ class Job:
     rate: float = 0
     error: str = ""
     last_line: str = ""
+    folder: Path = Path()  # in which Snakemake runs, from where the log's path starts
 
     def read_log(self) -> Iterator[str]:
         """Take in what was written since the last time, and yield the lines of it that the user should see."""
         if not self.log:
             return
-        with suppress(FileNotFoundError), self.log.open("rb") as file:
+        with suppress(FileNotFoundError), (self.folder / self.log).open("rb") as file:
             if os.fstat(file.fileno()).st_mtime < self.announced:
                 return
             file.seek(self.offset)

@@ -182,7 +182,7 @@ class Progress:
         self.announced.append(event)
         log = Path(event["log"][0]) if event["log"] else None
         sample, encoder, shard = (wildcards.get(name, "") for name in ("sample", "encoder", "shard"))
-        job = Job(rule, sample, encoder, shard, log, event["time"], time.monotonic())
+        job = Job(rule, sample, encoder, shard, log, event["time"], time.monotonic(), folder=self.plan.work)
         if has_changed(event["reason"]) and self._explained.get(rule) != (why := describe_reason(event["reason"])):
             self._explained[rule] = why
             self._say(f"{rule} runs again{f', first for {job.sample}' if job.sample else ''}: {why}")
