@@ -1,6 +1,5 @@
 """The stages of the workflow as commands: each parses its options and calls the function of the same name."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +189,6 @@ def embed(**options: Any) -> None:
 @click.argument("output", type=FILE, help="HDF5 file to write")
 @encoder_option
 @key_option
-@click.option("--settings", type=json.loads, default="{}", help="the configuration as JSON, for the record")
 def merge(**options: Any) -> None:
     """Join the embeddings of all shards of a sample in the order of its proteins: embeddings.h5."""
     from virnucpro.pipeline.merge import merge

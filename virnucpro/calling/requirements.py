@@ -81,9 +81,8 @@ class Requirements:
     def check_config(self, config: Mapping[str, Any], digest: Callable[[Path], str] = file_digest) -> None:
         """Raise a UserError if a run with this configuration makes other embeddings than the classifier takes.
 
-        The digest of a model given by its path, and which layer is the last, are known only once it is loaded: the call
-        stage compares them. For a published classifier the weights are read now: it goes with one file alone, and much
-        would be embedded in vain.
+        A model that is given by its path is compared by its digest. Which layer is the last is known only once a model
+        is loaded: the call stage compares that.
 
         Args:
             config: checked, with its layers settled.
@@ -96,7 +95,7 @@ class Requirements:
         )
         if not Path(config["model"]).exists() and config["model"] != self.embedding.encoder:
             made = replace(made, encoder=config["model"], encoder_sha256="")
-        elif self.is_published and (checkpoint := self._known_checkpoint(config["model"])):
+        elif checkpoint := self._known_checkpoint(config["model"]):
             made = replace(made, encoder=config["model"], encoder_sha256=digest(checkpoint))
         if len(config["layers"]) > 1 or len(self.embedding.layers) > 1:
             made = replace(made, layers=tuple(config["layers"]))

@@ -44,7 +44,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` atomically, and not at all where the file already says the same (its time stamp stays)."""
     target = Path(path)
-    if target.exists() and target.read_text(encoding="utf-8") == text:
+    if target.exists() and target.read_bytes() == text.encode():
         return
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")

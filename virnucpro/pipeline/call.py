@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
+
+_MEASURED = {"viral", "cellular", "found", "false", "auroc"}  # of each set of contigs, as the page shows it
 
 
 def call(
@@ -104,10 +106,18 @@ def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None
 
 def _about(model: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:
     """Return what the page of a run says of the classifier: where its calls begin, and what was measured of it."""
-    measured = path.with_name("metrics.json")
     limits = {name: getattr(model.requirements, name) for name in ("viral_from", "cellular_to", "fewest_residues")}
     return limits | {
         "is_published": model.requirements.is_published,
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
-        "measured": json.loads(measured.read_text()) if measured.exists() else {},
+        "measured": _measured(path.with_name("metrics.json")),
     }
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """Return what a training measured of its classifier; nothing if the file is missing or of another program."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if all(_MEASURED <= one.keys() for name, one in found.items() if name != "kinds") and "kinds" in found:
+            return found
+    return {}

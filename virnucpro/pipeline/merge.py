@@ -1,9 +1,10 @@
 """merge: the embeddings of all shards of a sample, in the order of its input."""
 
+import json
 import logging
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,16 +24,13 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("torch", "numpy", "biopython", "h5py")
 
 
-def merge(
-    work: Path, output: Path, encoder: str = PROTEINS, settings: Mapping[str, Any] | None = None, key: str = ""
-) -> None:
+def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> None:
     """Write one file with an embedding for every protein of a sample, in input order.
 
     Args:
         work: folder of the sample below `work`, with what prepare, pack and embed wrote; the record goes there.
         output: the HDF5 file.
         encoder: of which embeddings are merged, `PROTEINS` or `NUCLEOTIDES`.
-        settings: the configuration, for the record.
         key: of the job, for its record.
 
     Raises:
@@ -64,7 +62,7 @@ def merge(
         write_blocks(merged["embedding"], gathered.means())
         if residues is not None:
             write_blocks(merged["residue_embedding"], gathered.residues())
-    details = _details(read_provenance(prepare_record, "prepare"), description, runs, settings or {})
+    details = _details(read_provenance(prepare_record, "prepare"), description, runs)
     write_provenance(record, "merge", {}, inputs, [output], details, key)
     logger.info("merge: %s: %d embeddings from %d shards", output, len(gathered.ids), len(files))
 
@@ -87,20 +85,21 @@ def _check_source(files: Sequence[EmbeddingFile], description: EmbeddingDescript
             )
 
 
-def _details(
-    prepared: Provenance, description: EmbeddingDescription, runs: Sequence[Provenance], settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what a sample's result was made from, with what and how, for people."""
+def _details(prepared: Provenance, description: EmbeddingDescription, runs: Sequence[Provenance]) -> dict[str, Any]:
+    """Return input, settings, devices and versions of a sample's embeddings, for people.
+
+    The workflow hands over its settings and its command line in the environment.
+    """
     ran = [run.details for run in runs]
     return {
         "input": {"path": prepared.details["fasta"], "sha256": prepared.inputs["fasta"]},
         "embedding": description.as_json(),
-        "settings": settings,
+        "settings": json.loads(os.environ.get("VIRNUCPRO_SETTINGS", "{}")),
         "devices": sorted({run["device"] for run in ran}),
         "attention": sorted({run["attention"] for run in ran}),
         "seconds": round(sum(run["seconds"] for run in ran), 3),  # so that no rate is infinite
         "versions": {"virnucpro": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
-        "command": os.environ.get("VIRNUCPRO_COMMAND"),  # how the workflow was started, which a stage cannot see
+        "command": os.environ.get("VIRNUCPRO_COMMAND"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

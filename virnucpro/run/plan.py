@@ -75,7 +75,7 @@ class Plan:
         self.models = {PROTEINS: config["model"]}
         if "nucleotide_model" in config:
             self.models[NUCLEOTIDES] = config["nucleotide_model"]
-        self.key = cache(self._key)
+        self.key, self.tokens = cache(self._key), cache(self._tokens)
 
     @property
     def encoders(self) -> list[str]:
@@ -92,7 +92,7 @@ class Plan:
         is_contigs = sample == TRAINING or self.samples[sample][1] == "contigs"
         return str(self.config["proteins"]) if is_contigs else "proteins"
 
-    def tokens(self, sample: str, encoder: str = PROTEINS) -> float:
+    def _tokens(self, sample: str, encoder: str = PROTEINS) -> float:
         """Return a guess of the tokens of a sample, known before anything runs."""
         kind = "nucleotides" if encoder == NUCLEOTIDES else self.proteins(sample)
         if sample == TRAINING:
@@ -157,11 +157,6 @@ class Plan:
             return f"training data {_digest_of(digests)}"
         return ""
 
-    def upstream(self, stage: str, sample: str = "", encoder: str = PROTEINS) -> str:
-        """Return a digest of all that decides the results of the jobs before a job."""
-        before = self._before(stage, sample, encoder)
-        return f"upstream {_digest_of([self.key(*job) for job in before])}" if before else ""
-
     def final(self, sample: str) -> str:
         """Return the last stage of a sample."""
         return "call" if self.config["call"] and self.samples[sample][1] == "contigs" else "merge"
@@ -207,7 +202,8 @@ class Plan:
         options = [self.options(*place)]
         if stage == "prepare":
             options += [self.options("pack", sample, name) for name in self.models]
-        return _digest_of([VERSIONS[stage], options, self.files(*place), self.upstream(*place)])
+        before = [self.key(*job) for job in self._before(*place)]
+        return _digest_of([VERSIONS[stage], options, self.files(*place), before])
 
     def _before(self, stage: str, sample: str, encoder: str) -> list[tuple[str, str, str]]:
         """Return the jobs whose results a job reads."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from virnucpro.run.snakemake import Event
 
 _PARAMS = re.compile(r"Params have changed since last execution: .*?before: (.*?) now: (.*)")
+_KEY = re.compile("[0-9a-f]{16}")  # of a job: it changes with anything
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _WORDS = {
     "Missing output files": "not made yet",
@@ -34,7 +35,7 @@ def describe_reason(reason: str) -> str:
     if found := _PARAMS.match(reason):
         before, now = (_texts(side) for side in found.groups())
         changes = [_change(_alike(text, before), text) for text in now]
-        return "; ".join(filter(None, changes)) or "settings changed"
+        return "; ".join(filter(None, changes)) or "the stages before it have other settings now"
     name = reason.partition(":")[0]
     return _WORDS.get(name, name.lower())
 
@@ -75,7 +76,7 @@ def _alike(text: str, others: list[str]) -> str:
 def _change(before: str, now: str) -> str:
     """Return what has changed of a parameter, in words."""
     name = now.partition(" ")[0]
-    if name == "upstream":
+    if _KEY.fullmatch(now):
         return ""
     if not name.startswith("--"):
         return f"{name} changed" if "SHA-256" in now else f"{now}, was {before.removeprefix(name).strip() or 'not set'}"

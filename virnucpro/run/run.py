@@ -23,7 +23,7 @@ from virnucpro.run.progress import Progress
 from virnucpro.run.reasons import table_of_jobs
 from virnucpro.run.results import describe_results
 from virnucpro.run.screen import Screen, clock, printable, show_paths
-from virnucpro.run.snakemake import Event, run_snakemake
+from virnucpro.run.snakemake import Event, ask_snakemake, run_snakemake, runs_no_job
 
 PACKAGE = Path(str(files("virnucpro")))
 MEMORY = Path(".snakemake", "virnucpro")  # of the Snakefile, in the folder in which Snakemake runs
@@ -81,20 +81,23 @@ def run(
     completed = complete(chosen)
     folder, shown_folder = Path(completed["outdir"]), str(Path(chosen.get("outdir", "results")))
     work = folder / "work"
+    idle = "nothing to do" if snakemake else "nothing to do, all is there"  # these may ask for a part of the run
     shared = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete", "--nolock"]
     shared += ["--rerun-triggers", "mtime", "params"]
     if "container" in completed:
         shared += ["--software-deployment-method", "apptainer"]
     with tempfile.TemporaryDirectory(prefix="virnucpro-") as created:
         temporary = Path(created)
-        shared += _where(cores, gpus, slurm, workflow_profile, temporary)
+        shared += _where(cores, gpus, slurm, workflow_profile, len(samples), temporary)
         if dry_run:
             directory = work if (work / ".snakemake").exists() else temporary  # where there is none, none is made
             inputs = write_inputs(completed, samples, temporary, directory)
             plan = _plan(inputs, completed, directory)
             progress = Progress(plan, temporary / "snakemake.log", cores or count_cores())
             where = ["--configfile", str(inputs), "--directory", str(directory)]
-            return _look([*shared, *where, "--dry-run", *snakemake], progress, shown_folder)
+            if runs_no_job(snakemake):
+                return ask_snakemake([*shared, *where, "--dry-run", *snakemake])
+            return _look([*shared, *where, "--dry-run", *snakemake], progress, shown_folder, idle)
         lock = hold(work)
         try:
             inputs = write_inputs(completed, samples, work, work)
@@ -103,7 +106,9 @@ def run(
                 claim(plan.results(work), work / MEMORY / "results.json", force=True)
             progress = Progress(plan, work / "logs" / "snakemake.log", cores or count_cores())
             where = ["--configfile", str(inputs), "--directory", str(work)]
-            return _follow([*shared, *where, *snakemake], lock, progress, shown_folder)
+            if runs_no_job(snakemake):
+                return ask_snakemake([*shared, *where, *snakemake])
+            return _follow([*shared, *where, *snakemake], lock, progress, shown_folder, idle)
         finally:
             if lock is not None:
                 release(lock)
@@ -121,7 +126,12 @@ def _plan(inputs: Path, completed: dict[str, Any], directory: Path) -> Plan:
 
 
 def _where(
-    cores: int | None, gpus: int | None, slurm: str | None, workflow_profile: Path | None, temporary: Path
+    cores: int | None,
+    gpus: int | None,
+    slurm: str | None,
+    workflow_profile: Path | None,
+    samples: int,
+    temporary: Path,
 ) -> list[str]:
     """Return Snakemake's arguments on where jobs run."""
     if slurm is not None and workflow_profile:
@@ -136,7 +146,8 @@ def _where(
     # Without a GPU the one is the CPU, which does one job at a time.
     resources = resources or ["--resources", f"gpu={max(count_gpus(), 1)}"]
     scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "20"]  # as in profiles/default
-    scheduling += ["--max-jobs-per-timespan", "100000/1m"]
+    # No alarm after each choice of jobs; but Snakemake waits for the one that it sets before it ends.
+    scheduling += ["--max-jobs-per-timespan", f"100000/{max(1, min(60, samples // 20))}s"]
     return ["--workflow-profile", "none", *resources, "--cores", str(cores or "all"), *scheduling]
 
 
@@ -153,8 +164,8 @@ def _slurm_profile(partition: str, folder: Path) -> Path:
     return folder / "config.yaml"
 
 
-def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, shown_folder: str) -> int:
-    """Run Snakemake, show how far it is and what came of it, and return the exit status."""
+def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, shown_folder: str, idle: str) -> int:
+    """Run Snakemake, show how far it is and what came of it, or `idle` if no job ran; return the exit status."""
     plan = progress.plan
     samples, folder = list(plan.samples), Path(plan.config["outdir"])
     count = f"{len(samples):,} sample{'s' * (len(samples) != 1)}"
@@ -167,7 +178,7 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
     if status and not failed:
         raise UserError(show_paths(progress.problem, shown_folder))
     if not progress.stages:
-        _say("nothing to do, all is there")
+        _say(idle)
     finished = [sample for sample in samples if is_finished(plan, sample)] if failed else samples
     if finished:
         print(describe_results(folder, Path(shown_folder), finished))
@@ -178,14 +189,14 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
     return 0
 
 
-def _look(arguments: Sequence[str], progress: Progress, shown_folder: str) -> int:
-    """Say which jobs would run, and why."""
+def _look(arguments: Sequence[str], progress: Progress, shown_folder: str, idle: str) -> int:
+    """Say which jobs would run, and why; `idle` if none would."""
     if _listen(arguments, None, progress):
         raise UserError(show_paths(progress.problem, shown_folder))
     for message in progress.take_messages():
         _say(show_paths(message.text, shown_folder))
     jobs = progress.announced
-    print(table_of_jobs(jobs) if jobs else "nothing to do, all is there\n", end="")
+    print(table_of_jobs(jobs) if jobs else f"{idle}\n", end="")
     return 0
 
 

@@ -20,9 +20,31 @@ import virnucpro
 
 Event = dict[str, Any]
 
+_SNAKEMAKE = [sys.executable, "-P", "-m", "snakemake"]
 POLL_SECONDS = 0.2
 STOP_SECONDS = 20  # for jobs to end by themselves, before they are made to
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# Options with which Snakemake runs no job: it prints something, or tidies up.
+_ANSWERS = {
+    *("-h", "--help", "-v", "--version", "-l", "--list", "--list-rules", "--lt", "--list-target-rules", "--lint"),
+    *("-S", "--summary", "-D", "--detailed-summary", "--dag", "--d3dag", "--rulegraph", "--filegraph", "--report"),
+    *("--lc", "--list-code-changes", "--li", "--list-input-changes", "--lp", "--list-params-changes"),
+    *("--lu", "--list-untracked", "--print-compilation", "--containerize", "--archive", "--unlock"),
+    *("--cm", "--cleanup-metadata", "--delete-all-output", "--delete-temp-output", "--generate-unit-tests"),
+    *("--conda-cleanup-envs", "--conda-create-envs-only", "--list-conda-envs"),
+}
+
+
+def runs_no_job(arguments: Sequence[str]) -> bool:
+    """Return whether Snakemake only prints something or tidies up with these arguments."""
+    return any(argument.partition("=")[0] in _ANSWERS for argument in arguments)
+
+
+def ask_snakemake(arguments: Sequence[str]) -> int:
+    """Run Snakemake on the terminal of this process, and return its exit status."""
+    with tempfile.TemporaryDirectory(prefix="snakemake-") as cache:
+        return subprocess.run([*_SNAKEMAKE, *arguments], env=_environment(cache)).returncode
 
 
 def run_snakemake(
@@ -46,7 +68,7 @@ def run_snakemake(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     reader, writer = os.pipe()
-    command = [sys.executable, "-P", "-m", "snakemake", "--logger", "virnucpro", "--logger-virnucpro-fd", str(writer)]
+    command = [*_SNAKEMAKE, "--logger", "virnucpro", "--logger-virnucpro-fd", str(writer)]
     with log.open("wb") as output, _signals() as caught, tempfile.TemporaryDirectory(prefix="snakemake-") as cache:
         child = subprocess.Popen(
             [*command, *arguments],
@@ -85,9 +107,11 @@ def _environment(cache: str) -> dict[str, str]:
     """Return the environment of Snakemake.
 
     It must see the logger plugin, which it finds in folders of its path alone and not through an editable installation;
-    and it needs a cache that it can write, though it never reads it.
+    and it needs a cache that it can write, though it never reads it. A profile that the user has set for other workflows
+    does not count: it may send jobs to a cluster, or run none.
     """
     environment = os.environ | {"VIRNUCPRO_COMMAND": shlex.join(["virnucpro", *sys.argv[1:]])}
+    environment.pop("SNAKEMAKE_PROFILE", None)
     root = str(Path(virnucpro.__file__).parents[1])
     if root not in sys.path:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

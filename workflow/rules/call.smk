@@ -3,12 +3,17 @@ rule call:
         fasta=fasta_of,
         prepared=f"{WORK}/{{sample}}/prepare.json",
         read=multiext(
-            f"{WORK}/{{sample}}/prepared/", "proteins.faa", "proteins.tsv", "records.tsv"
+            f"{WORK}/{{sample}}/prepared/",
+            "proteins.faa",
+            "proteins.tsv",
+            "records.tsv",
         ),
         embeddings=encoders(f"{OUT}/{{sample}}/embeddings{{encoder}}.h5"),
         merged=encoders(f"{WORK}/{{sample}}/merge{{encoder}}.json"),
-        classifier=lambda wildcards: (
-            str(PLAN.classifier) if PLAN.calls_by_training else outside(PLAN.classifier)
+        classifier=(
+            str(PLAN.classifier)
+            if PLAN.calls_by_training
+            else outside(PLAN.classifier)
         ),
     output:
         contigs=report(
@@ -29,12 +34,13 @@ rule call:
         mem_mb=growing(2000, 100),
         runtime=growing(5, 2),
     params:
-        options=options("call"),
-        files=files("call"),
+        options=PLAN.options("call"),
+        classifier=PLAN.files("call"),
         key=key("call"),
-        upstream=upstream("call"),
-        version=VERSIONS["call"],
+        fasta=lambda wildcards, input, output: input.fasta
+        or PLAN.samples[wildcards.sample][0],
     shell:
-        "{VIRNUCPRO} call {input.fasta:q} $(dirname {output.record:q}) $(dirname {output.contigs:q})"
+        VIRNUCPRO
+        + " call {params.fasta:q} $(dirname {output.record:q}) $(dirname {output.contigs:q})"
         " --classifier {input.classifier:q} {params.options} --sample {wildcards.sample} --key {params.key}"
         " 2>&1 | tee {log:q} >&2"

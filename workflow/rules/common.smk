@@ -28,6 +28,9 @@ if "container" in config:
         f'{VIRNUCPRO} "$@"; }}; virnucpro'
     )
 
+# It begins the shell text of each rule: a module's names are unknown where Snakemake formats that.
+VIRNUCPRO = VIRNUCPRO.replace("{", "{{").replace("}", "}}")
+
 # The files of letters that a model reads, by the encoder.
 LETTERS = {"": "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
 # What the page reads of a sample.
@@ -37,7 +40,9 @@ OF_NO_EMBEDDING = "samples outdir call classifier prior min_length report preset
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
 os.environ.setdefault("VIRNUCPRO_COMMAND", shlex.join(sys.argv))  # for the records
-os.environ["VIRNUCPRO_WARNED"] = str(WARNED)  # what one job has warned of, no other repeats
+os.environ["VIRNUCPRO_SETTINGS"] = json.dumps(SETTINGS)  # for the records
+# What one job has warned of, no other repeats.
+os.environ["VIRNUCPRO_WARNED"] = str(WARNED)
 
 
 def bind_inputs():
@@ -60,24 +65,9 @@ if "container" in config:
     bind_inputs()
 
 
-def options(stage):
-    """Return a function that gives the options of a stage that decide its result."""
-    return lambda wildcards: PLAN.options(stage, *place(wildcards))
-
-
-def files(stage):
-    """Return a function that gives the digests of files from outside the run that a stage reads."""
-    return lambda wildcards: PLAN.files(stage, *place(wildcards))
-
-
-def upstream(stage):
-    """Return a function that gives a digest of all that decides what a stage reads from the stages before."""
-    return lambda wildcards: PLAN.upstream(stage, *place(wildcards))
-
-
 def key(stage):
-    """Return a function that gives the key of a job, for its record; Snakemake compares no parameter made of output."""
-    return lambda wildcards, output: PLAN.key(stage, *place(wildcards))
+    """Return a function that gives the key of a job, a digest of all that decides its result."""
+    return lambda wildcards: PLAN.key(stage, *place(wildcards))
 
 
 def place(wildcards):
@@ -163,15 +153,33 @@ def of_samples(*paths, called=False):
     ]
 
 
-def pack_commands(wildcards, input, output):
-    """Return the commands that pack a sample for each encoder, to follow prepare."""
-    words = []
-    for encoder, budget, record in zip(PLAN.encoders, input.budgets, output.packed):
+def prepare_command(wildcards, input, output, threads):
+    """Return the commands that prepare a sample and pack it for each encoder, one after another in one process."""
+    sample, folder = wildcards.sample, os.path.dirname(output.record)
+    words = [
+        "prepare",
+        *input.fasta,
+        folder,
+        "--sample",
+        sample,
+        "--threads",
+        str(threads),
+    ]
+    words += shlex.split(PLAN.options("prepare", sample))
+    for encoder, budget in zip(PLAN.encoders, input.budgets):
         model = ["--nucleotides", PLAN.models[encoder]] if encoder else []
-        words += ["then", "pack", os.path.dirname(record), budget, *model]
-        words += ["--sample", wildcards.sample, "--shard-tokens", str(config["shard_tokens"])]
-        words += shlex.split(PLAN.options("pack", wildcards.sample, encoder))
+        words += ["then", "pack", folder, budget, *model, "--sample", sample]
+        words += shlex.split(PLAN.options("pack", sample, encoder))
+        words += ["--shard-tokens", str(config["shard_tokens"])]
     return shlex.join(words)
+
+
+def embed_command(wildcards, input, output):
+    """Return the command that embeds a shard, without the options that decide the result."""
+    manifest = f"{input.manifests}/{wildcards.shard}.json"
+    words = ["embed", manifest, str(input.letters), output.embeddings]
+    words += ["--model", PLAN.models[wildcards.encoder], "--device", config["device"]]
+    return shlex.join([*words, *(["--compile"] if config["compile"] else [])])
 
 
 def prepare_threads(wildcards):
@@ -258,5 +266,9 @@ def summarize_finished(log):
         fastas = [str(PLAN.samples[sample][0]) for sample in called]
         words += ["then", "report", OUT, *called, "--failed", failures, "--fasta"]
         words += fastas
-    command = [sys.executable, "-P", str(Path(virnucpro.__file__).with_name("__main__.py"))]
+    command = [
+        sys.executable,
+        "-P",
+        str(Path(virnucpro.__file__).with_name("__main__.py")),
+    ]
     subprocess.run([*command, *words])

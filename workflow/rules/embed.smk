@@ -25,13 +25,9 @@ rule embed:
         mem_mb=model_mem_mb,
         runtime=embed_minutes,
     params:
-        model=lambda wildcards, output: PLAN.models[wildcards.encoder],
-        device=lambda wildcards, output: config["device"],
-        compile=lambda wildcards, output: "--compile" if config["compile"] else "",
-        options=options("embed"),
-        upstream=upstream("embed"),
-        version=VERSIONS["embed"],
+        options=PLAN.options("embed"),
+        key=key("embed"),
+        command=embed_command,  # made of output: what changes no result, which Snakemake does not compare
     shell:
-        "{VIRNUCPRO} embed {input.manifests:q}/{wildcards.shard}.json {input.letters:q} {output.embeddings:q}"
-        " --model {params.model:q} {params.options} {params.compile} --device {params.device} --threads {threads}"
-        " 2>&1 | tee {log:q} >&2"
+        VIRNUCPRO
+        + " {params.command} {params.options} --threads {threads} 2>&1 | tee {log:q} >&2"

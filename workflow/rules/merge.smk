@@ -18,10 +18,8 @@ rule merge:
         mem_mb=growing(1500, 30),
         runtime=growing(5, 0.5),
     params:
-        settings=lambda wildcards, output: json.dumps(SETTINGS),
         key=key("merge"),
-        upstream=upstream("merge"),
-        version=VERSIONS["merge"],
     shell:
-        "{VIRNUCPRO} merge $(dirname {output.record:q}) {output.embeddings:q} --encoder '{wildcards.encoder}'"
-        " --settings {params.settings:q} --key {params.key} 2>&1 | tee {log:q} >&2"
+        VIRNUCPRO
+        + " merge $(dirname {output.record:q}) {output.embeddings:q} --encoder '{wildcards.encoder}'"
+        " --key {params.key} 2>&1 | tee {log:q} >&2"

@@ -12,11 +12,12 @@ rule fetch_model:
         "../../envs/virnucpro.yaml"
     params:
         name=lambda wildcards, output: PLAN.models[wildcards.encoder],
-        options=options("fetch_model"),
-        files=files("fetch_model"),
-        version=VERSIONS["fetch_model"],
+        options=lambda wildcards: PLAN.options("fetch_model", "", wildcards.encoder),
+        model=lambda wildcards: PLAN.files("fetch_model", "", wildcards.encoder),
+        key=key("fetch_model"),
     shell:
-        "{VIRNUCPRO} fetch-model {params.name:q} --output {output:q} {params.options} 2>&1 | tee {log:q} >&2"
+        VIRNUCPRO
+        + " fetch-model {params.name:q} --output {output:q} {params.options} 2>&1 | tee {log:q} >&2"
 
 
 rule token_budget:
@@ -34,10 +35,10 @@ rule token_budget:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         device=lambda wildcards, output: config["device"],
-        options=options("token_budget"),
-        files=files("token_budget"),
-        upstream=upstream("token_budget"),
-        version=VERSIONS["token_budget"],
+        options=PLAN.options("token_budget"),
+        kind=PLAN.files("token_budget"),
+        key=key("token_budget"),
     shell:
-        "{VIRNUCPRO} token-budget {input:q} {output:q} {params.options} --device {params.device}"
+        VIRNUCPRO
+        + " token-budget {input:q} {output:q} {params.options} --device {params.device}"
         " 2>&1 | tee {log:q} >&2"

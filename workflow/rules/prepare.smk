@@ -13,7 +13,8 @@ rule prepare:
         ),
         record=f"{WORK}/{{sample}}/prepare.json",
         manifests=[
-            directory(path) for path in encoders(f"{WORK}/{{sample}}/manifests{{encoder}}")
+            directory(path)
+            for path in encoders(f"{WORK}/{{sample}}/manifests{{encoder}}")
         ],
         duplicates=encoders(f"{WORK}/{{sample}}/duplicates{{encoder}}.tsv"),
         packed=encoders(f"{WORK}/{{sample}}/pack{{encoder}}.json"),
@@ -29,14 +30,12 @@ rule prepare:
         mem_mb=growing(1500, 30),
         runtime=growing(5, 1),
     params:
-        options=options("prepare"),
-        packing=lambda wildcards: [
-            PLAN.options("pack", wildcards.sample, encoder) for encoder in PLAN.encoders
+        settings=lambda wildcards: [
+            PLAN.options("prepare", wildcards.sample),
+            *(PLAN.options("pack", wildcards.sample, e) for e in PLAN.encoders),
+            PLAN.files("prepare", wildcards.sample),
         ],
-        files=files("prepare"),
-        upstream=upstream("prepare"),
-        version=VERSIONS["prepare"],
-        pack=pack_commands,
+        key=key("prepare"),
+        command=prepare_command,
     shell:
-        "{VIRNUCPRO} prepare {input.fasta:q} $(dirname {output.record:q}) --sample {wildcards.sample} --threads {threads}"
-        " {params.options} {params.pack} 2>&1 | tee {log:q} >&2"
+        VIRNUCPRO + " {params.command} 2>&1 | tee {log:q} >&2"

@@ -28,10 +28,10 @@ rule summary:
     params:
         samples=lambda wildcards: list(PLAN.samples),
         called=lambda wildcards: PLAN.called,
-        upstream=upstream("summary"),
-        version=VERSIONS["summary"],
+        key=PLAN.key("summary"),
     shell:
-        "{VIRNUCPRO} summary $(dirname {output.samples:q}) {params.samples:q} --called {params.called:q}"
+        VIRNUCPRO
+        + " summary $(dirname {output.samples:q}) {params.samples:q} --called {params.called:q}"
         " 2>&1 | tee {log:q} >&2"
 
 
@@ -42,7 +42,10 @@ rule report:
         calls=of_samples(
             *(f"{{sample}}/{name}" for name in ON_PAGE),
             "{sample}/embeddings.h5",
-            *(f"work/{{sample}}/{stage}.json" for stage in ("prepare", "merge", "call")),
+            *(
+                f"work/{{sample}}/{stage}.json"
+                for stage in ("prepare", "merge", "call")
+            ),
             called=True,
         ),
         fastas=lambda wildcards: [
@@ -68,8 +71,8 @@ rule report:
             str(PLAN.samples[sample][0])
             for sample in (*PLAN.called, *PLAN.called_before())
         ],
-        upstream=upstream("report"),
-        version=VERSIONS["report"],
+        key=PLAN.key("report"),
     shell:
-        "{VIRNUCPRO} report $(dirname {output.page:q}) {params.samples:q} --earlier {params.earlier:q}"
+        VIRNUCPRO
+        + " report $(dirname {output.page:q}) {params.samples:q} --earlier {params.earlier:q}"
         " --fasta {params.fastas:q} 2>&1 | tee {log:q} >&2"

@@ -14,11 +14,12 @@ rule fragment:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        options=lambda wildcards: PLAN.options("fragment", TRAINING),
-        files=lambda wildcards: PLAN.files("fragment", TRAINING),
-        version=VERSIONS["fragment"],
+        options=PLAN.options("fragment", TRAINING),
+        data=PLAN.files("fragment", TRAINING),
+        key=PLAN.key("fragment", TRAINING),
     shell:
-        "{VIRNUCPRO} fragment {input.sheet:q} {output.fasta:q} {output.table:q} {params.options} 2>&1 | tee {log:q} >&2"
+        VIRNUCPRO
+        + " fragment {input.sheet:q} {output.fasta:q} {output.table:q} {params.options} 2>&1 | tee {log:q} >&2"
 
 
 rule train:
@@ -26,9 +27,7 @@ rule train:
         sheet=lambda wildcards: outside(PLAN.training.sheet),
         fragments=multiext(f"{WORK}/training/", "fragments.fna.gz", "fragments.tsv"),
         records=multiext(f"{WORK}/training/", "fragment.json", "prepare.json"),
-        prepared=multiext(
-            f"{WORK}/training/prepared/", "proteins.tsv", "proteins.faa"
-        ),
+        prepared=multiext(f"{WORK}/training/prepared/", "proteins.tsv", "proteins.faa"),
         embeddings=encoders(f"{OUT}/training/embeddings{{encoder}}.h5"),
         merged=encoders(f"{WORK}/training/merge{{encoder}}.json"),
     output:
@@ -54,10 +53,9 @@ rule train:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        options=lambda wildcards: PLAN.options("train", TRAINING),
-        files=lambda wildcards: PLAN.files("train", TRAINING),
-        upstream=lambda wildcards: PLAN.upstream("train", TRAINING),
-        version=VERSIONS["train"],
+        options=PLAN.options("train", TRAINING),
+        key=PLAN.key("train", TRAINING),
     shell:
-        "{VIRNUCPRO} train $(dirname {output.record:q}) $(dirname $(dirname {output.classifier:q})) {input.sheet:q}"
+        VIRNUCPRO
+        + " train $(dirname {output.record:q}) $(dirname $(dirname {output.classifier:q})) {input.sheet:q}"
         " $(dirname {output.classifier:q}) {params.options} 2>&1 | tee {log:q} >&2"
