@@ -94,19 +94,23 @@ def encoders(path):
     return [path.replace("{encoder}", encoder) for encoder in PLAN.encoders]
 
 
+def results(wildcards):
+    """Return the results of all samples."""
+    merged = [
+        f"{OUT}/{sample}/embeddings{encoder}.h5"
+        for sample in PLAN.samples
+        for encoder in PLAN.encoders
+    ]
+    return [*merged, *(f"{OUT}/{sample}/contigs.tsv" for sample in PLAN.called)]
+
+
 def targets(wildcards):
     """Return the files of a whole run."""
     if not PLAN.samples:
         sys.exit(
             "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
         )
-    merged = [
-        f"{OUT}/{sample}/embeddings{encoder}.h5"
-        for sample in PLAN.samples
-        for encoder in PLAN.encoders
-    ]
-    called = [f"{OUT}/{sample}/contigs.tsv" for sample in PLAN.called]
-    return [*merged, *called, f"{OUT}/summary.tsv", *page()]
+    return [*results(wildcards), f"{OUT}/summary.tsv", *page()]
 
 
 def page():
