@@ -7,21 +7,16 @@ from typing import Any
 import pytest
 
 from virnucpro.data.cards import read_model_card, read_token_budget
-from virnucpro.data.provenance import RECORDS, write_provenance
 from virnucpro.errors import UserError
 
 CARD = '{"name": "tiny", "sha256": "' + "ab" * 32 + '", "layers": 2, "embed_dim": 32, "heads": 2, '
 CARD += '"architecture": "ESM-2", "feed_forward": 128}'
 
 
-def test_what_fetch_model_wrote_is_read(tmp_path: Path) -> None:
+def test_what_fetch_model_writes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text(CARD)
-    write_provenance(path.with_name(RECORDS), "fetch_model", {}, {}, [path])
     assert read_model_card(path)["embed_dim"] == 32
-    path.write_text(CARD.replace("32,", "64,"))
-    with pytest.raises(UserError, match=r"model\.json: not what fetch-model wrote: damaged or replaced"):
-        read_model_card(path)
 
 
 @pytest.mark.parametrize("read", [read_model_card, read_token_budget])

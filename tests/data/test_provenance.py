@@ -1,79 +1,94 @@
-"""Records of stages: content decides whether a file is what it was."""
+"""Records of stages: content decides whether a file is what was written."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from virnucpro.data.provenance import checked_input, file_state, read_provenance, write_provenance
+from virnucpro.data.files import file_digest
+from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.errors import UserError
 
 
 def made(folder: Path) -> tuple[Path, Path]:
     """Write an output and its record, and return both."""
-    output, record = folder / "below" / "table.tsv", folder / "provenance.json"
+    output, record = folder / "below" / "table.tsv", folder / "prepare.json"
     output.parent.mkdir()
     output.write_text("a\tb\n")
-    write_provenance(record, "prepare", {"chunk_size": 500}, {"fasta": file_state(output)}, [output], {"contigs": 1})
+    inputs = {"fasta": file_digest(output)}
+    write_provenance(record, "prepare", {"chunk_size": 500}, inputs, [output], {"contigs": 1}, key="ab12")
     return output, record
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     output, record = made(tmp_path)
     found = read_provenance(record, "prepare")
     assert (found.stage, found.settings, found.details) == ("prepare", {"chunk_size": 500}, {"contigs": 1})
-    assert found.outputs == {"below/table.tsv": file_state(output)}
-    assert checked_input(output, record, "prepare") == file_state(output)
+    assert (found.inputs, found.key) == ({"fasta": file_digest(output)}, "ab12")
+    assert found.outputs == {"table.tsv": file_digest(output)}
+    assert checked_input(output, record, "prepare") == file_digest(output)
 
 
 def test_the_same_content_under_another_date_is_the_same(tmp_path: Path) -> None:
     output, record = made(tmp_path)
-    state = file_state(output)
     os.utime(output, (1, 1))
-    assert state.holds(output)
     checked_input(output, record, "prepare")
 
 
 def test_another_content_under_the_same_date_and_size_is_another(tmp_path: Path) -> None:
     output, record = made(tmp_path)
-    state = file_state(output)
+    before = output.stat()
     output.write_text("a\tc\n")
-    os.utime(output, ns=(state.mtime_ns, state.mtime_ns))
-    assert (output.stat().st_size, output.stat().st_mtime_ns) == (state.size, state.mtime_ns)
-    assert not state.holds(output)
+    os.utime(output, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert (output.stat().st_size, output.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     with pytest.raises(UserError, match=r"table\.tsv: not what prepare wrote: damaged or replaced; delete it"):
         checked_input(output, record, "prepare")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     output, record = made(tmp_path)
-    state = file_state(output)
     output.unlink()
-    assert not state.holds(output)
     with pytest.raises(UserError, match=r"table\.tsv: no such file; run prepare again"):
         checked_input(output, record, "prepare")
-    with pytest.raises(UserError, match=r"other\.tsv: not among what prepare wrote"):
+    with pytest.raises(UserError, match=r"other\.tsv: prepare did not write it, by .*prepare\.json; run prepare again"):
         checked_input(output.with_name("other.tsv"), record, "prepare")
     record.unlink()
-    with pytest.raises(UserError, match=r"provenance\.json: prepare has not finished; run it again"):
+    with pytest.raises(UserError, match=r"prepare\.json: no such file; run prepare again"):
         checked_input(output, record, "prepare")
+
+
+@pytest.mark.parametrize("text", ["", "3", '["prepare"]', '"prepare"', "null", "{}", '{"sha256": "a"}', "\xff"])
+def test_a_damaged_record_is_one_line(tmp_path: Path, text: str) -> None:
+    record = tmp_path / "prepare.json"
+    record.write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"^\S+prepare\.json: damaged .*; delete it and run again$"):
+        read_provenance(record, "prepare")
 
 
 @pytest.mark.parametrize(
-    "text", ["", '["prepare"]', '"prepare"', '{"prepare": null}', '{"prepare": {"inputs": 3, "outputs": {}}}', "\xff"]
+    ("old", "new"),
+    [('"contigs": 1', '"contigs": 2'), ('"stage"', '"more": 1, "stage"'), ('"key": "ab12"', '"key": "ab13"')],
 )
-def test_a_damaged_record_is_one_line(tmp_path: Path, text: str) -> None:
-    (tmp_path / "provenance.json").write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=r"provenance\.json: damaged"):
-        read_provenance(tmp_path / "provenance.json", "prepare")
-
-
-def test_a_field_too_many_is_damage(tmp_path: Path) -> None:
+def test_a_change_by_hand_is_damage(tmp_path: Path, old: str, new: str) -> None:
     _, record = made(tmp_path)
-    record.write_text(
-        record.read_text()
-        .replace('"prepare"', '"more": 1, "stage": "prepare"', 2)
-        .replace('"more": 1, "stage": ', "", 1)
-    )
-    with pytest.raises(UserError, match="damaged"):
+    text = record.read_text()
+    assert old in text
+    record.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=r"prepare\.json: damaged"):
         read_provenance(record, "prepare")
+
+
+def test_the_record_of_another_stage_is_damage(tmp_path: Path) -> None:
+    _, record = made(tmp_path)
+    with pytest.raises(UserError, match="damaged"):
+        read_provenance(record, "merge")
+
+
+def test_who_begins_to_write_has_no_record_and_no_leftovers(tmp_path: Path) -> None:
+    """Of its own outputs alone: another job may be writing beside it."""
+    output, record = made(tmp_path)
+    for path in (output, output.with_name("other.tsv")):
+        path.with_name(f".{path.name}.virnucpro-x1y2").mkdir()
+    begin_writing(record, [output])
+    assert not record.exists()
+    assert {path.name for path in output.parent.iterdir()} == {"table.tsv", ".other.tsv.virnucpro-x1y2"}

@@ -10,6 +10,7 @@ import pytest
 
 from tests import oracle
 from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.data.provenance import read_provenance
 from virnucpro.pipeline.embed import embed
 from virnucpro.pipeline.fetch_model import fetch_model
 from virnucpro.pipeline.merge import merge
@@ -28,7 +29,12 @@ class Sample:
 
     @property
     def folder(self) -> Path:
-        return self.run / "soil"
+        """What only the stages read."""
+        return self.run / "work" / "soil"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.run / "soil" / "embeddings.h5"
 
     @property
     def proteins(self) -> Path:
@@ -48,7 +54,8 @@ class Sample:
         pack(self.folder, self.run / "token_budget.json", "soil", **(defaults | settings))
 
     def shards(self) -> list[str]:
-        return sorted(path.stem for path in (self.folder / "manifests").iterdir())
+        packed = read_provenance(self.folder / "pack.json", "pack")
+        return [shard["shard"] for shard in packed.details["shards"]]
 
     def embed(self, shard: str, **settings: Any) -> Path:
         output = self.folder / "shards" / f"{shard}.h5"
@@ -57,8 +64,8 @@ class Sample:
         return output
 
     def merge(self) -> EmbeddingFile:
-        merge(self.folder, {"chunk_size": 500})
-        return EmbeddingFile(self.folder / "embeddings.h5")
+        merge(self.folder, self.embeddings, settings={"chunk_size": 500})
+        return EmbeddingFile(self.embeddings)
 
     def embed_and_merge(self, **settings: Any) -> EmbeddingFile:
         for shard in self.shards():

@@ -66,7 +66,7 @@ def embed_at_random(folder: Path, embedding: EmbeddingDescription) -> None:
     proteins = read_proteins(folder / "prepared")["protein"].tolist()
     with new_embedding_file(folder / "embeddings.h5", proteins, embedding) as file:
         file["embedding"][...] = np.random.default_rng(1).normal(size=(len(proteins), embedding.embed_dim))
-    write_provenance(folder / "provenance.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    write_provenance(folder / "merge.json", "merge", {}, {}, [folder / "embeddings.h5"])
 
 
 def results(sample: Path) -> dict[str, bytes]:
@@ -81,11 +81,11 @@ def test_blocks_of_contigs_make_no_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     classifier = random_classifier(tmp_path / "c.safetensors")
-    call(write_fasta(contigs), sample, classifier)
+    call(write_fasta(contigs), sample, sample, classifier)
     whole = results(sample)
     monkeypatch.setattr(calls, "BLOCK", 10)
     assert len(calls._blocks(read_proteins(sample / "prepared"))) > 2
-    call(write_fasta(contigs), sample, classifier)
+    call(write_fasta(contigs), sample, sample, classifier)
     assert results(sample) == whole
 
 
@@ -93,7 +93,7 @@ def test_the_score_of_a_protein_is_that_of_its_log_odds(
     sample: Path, contigs: dict[str, str], tmp_path: Path, write_fasta: Callable[..., Path]
 ) -> None:
     path = random_classifier(tmp_path / "c.safetensors")
-    call(write_fasta(contigs), sample, path)
+    call(write_fasta(contigs), sample, sample, path)
     frames = describe_groups(read_proteins(sample / "prepared"))
     embeddings = EmbeddingFile(sample / "embeddings.h5").rows(np.arange(len(frames)))
     expected = load_classifier(path).protein_log_odds(protein_inputs(embeddings, frames))
@@ -111,10 +111,10 @@ def test_the_prior_moves_posteriors_and_calls_and_leaves_scores(
     prepare_frames(write_fasta(contigs), folder / "prepared", 500)
     embed_at_random(folder, EMBEDDING)
     path = random_classifier(tmp_path / "c.safetensors")
-    call(write_fasta(contigs), folder, path)
+    call(write_fasta(contigs), folder, folder, path)
     even = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig")
     prior = 1 / (1 + np.exp(even["log_odds"].median() - 1.5))  # half of the contigs are viral by it
-    call(write_fasta(contigs), folder, path, prior, min_length=600)
+    call(write_fasta(contigs), folder, folder, path, prior, min_length=600)
     moved = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig")
     pd.testing.assert_series_equal(even["score"], moved["score"])
     assert even["posterior"].equals(even["score"])
@@ -136,13 +136,13 @@ def test_contigs_of_the_same_names_and_other_letters_are_refused(
     sample: Path, contigs: dict[str, str], tmp_path: Path, write_fasta: Callable[..., Path]
 ) -> None:
     classifier = random_classifier(tmp_path / "c.safetensors")
-    call(write_fasta(contigs), sample, classifier)
+    call(write_fasta(contigs), sample, sample, classifier)
     written = {path: path.read_bytes() for path in sample.iterdir() if path.is_file()}
     assert len(written[sample / "contigs.tsv"].splitlines()) == 5
 
     for others in (contigs | {"b": contigs["c"]}, {name: contigs[name] for name in ("a", "c")}):
         with pytest.raises(UserError, match=r"input\.fa: not the file that .*prepared was made from; run the prepare"):
-            call(write_fasta(others), sample, classifier)
+            call(write_fasta(others), sample, sample, classifier)
         assert {path: path.read_bytes() for path in sample.iterdir() if path.is_file()} == written
 
 
@@ -156,7 +156,7 @@ def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[
     prepare_genes(write_fasta(contigs), folder / "prepared")
     embedding = replace(EMBEDDING, proteins="gene", chunk_size=0, short_chunks=())
     embed_at_random(folder, embedding)
-    call(tmp_path / "input.fa", folder, random_classifier(tmp_path / "c.safetensors", embedding))
+    call(tmp_path / "input.fa", folder, folder, random_classifier(tmp_path / "c.safetensors", embedding))
 
     proteins, genes = read_proteins(folder / "prepared"), pd.read_csv(folder / "genes.tsv", sep="\t")
     assert {"gene", "orf"} == set(genes["kind"])
@@ -201,7 +201,7 @@ def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[
 def test_frames_come_out_likewise(
     sample: Path, contigs: dict[str, str], tmp_path: Path, write_fasta: Callable[..., Path]
 ) -> None:
-    call(write_fasta(contigs), sample, random_classifier(tmp_path / "c.safetensors"))
+    call(write_fasta(contigs), sample, sample, random_classifier(tmp_path / "c.safetensors"))
     proteins = read_proteins(sample / "prepared")
     features = [line.split("\t") for line in (sample / "genes.gff3").read_text().splitlines() if line[0] != "#"]
     assert {(source, kind, phase) for _, source, kind, *_, phase, _ in features} == {

@@ -12,6 +12,7 @@ from tests.calling.original import random_classifier, save_as_original
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling.requirements import read_requirements
 from virnucpro.cli import main
+from virnucpro.data.description import NUCLEOTIDES, PROTEINS
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.provenance import write_provenance
 from virnucpro.pipeline.check_virnucpro import REFERENCE, WIDTHS, check_virnucpro
@@ -23,8 +24,8 @@ def sample(folder: Path, off: dict[str, float]) -> Path:
     names = reference["frame"].tolist()
     (folder / "prepared").mkdir(parents=True)
     pd.DataFrame({"protein": names}).to_csv(folder / "prepared" / "proteins.tsv", sep="\t", index=False)
-    for part, where in (("esm2", folder), ("dnabert_s", folder / "nucleotides")):
-        where.mkdir(exist_ok=True)
+    for part, encoder in (("esm2", PROTEINS), ("dnabert_s", NUCLEOTIDES)):
+        embeddings = folder / f"embeddings{encoder}.h5"
         columns = [column for column in reference if column.startswith(part)]
         dimensions = [int(column.rpartition("_")[2]) for column in columns[:-1]]
         rows = np.zeros((len(names), WIDTHS[part]), np.float32)
@@ -32,9 +33,9 @@ def sample(folder: Path, off: dict[str, float]) -> Path:
         rest = reference[f"{part}_norm"] ** 2 - (rows**2).sum(1)
         rows[:, 3] = np.sqrt(rest)
         rows[:, 0] += off.get(part, 0)
-        with new_embedding_file(where / "embeddings.h5", names, description(part)) as file:
+        with new_embedding_file(embeddings, names, description(part)) as file:
             file["embedding"][...] = rows
-        write_provenance(where / "provenance.json", "merge", {}, {}, [where / "embeddings.h5"])
+        write_provenance(folder / f"merge{encoder}.json", "merge", {}, {}, [embeddings])
     scores = reference[["score1", "score2"]] + off.get("score", 0)
     table = scores.assign(Sequence_ID=names, Prediction="virus")
     table.to_csv(folder / "prediction_results.txt", sep="\t", index=False)
@@ -51,7 +52,7 @@ def description(part: str):  # type: ignore[no-untyped-def]
 def test_it_says_what_differs(tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = sample(tmp_path / "s", {part: 0.02})
     with caplog.at_level(logging.INFO):
-        assert check_virnucpro(folder) == (part == "")
+        assert check_virnucpro(folder, folder) == (part == "")
     verdicts = [line for line in caplog.text.splitlines() if "check:" in line]
     assert len(verdicts) == 3
     assert [line.rpartition(" ")[2] for line in verdicts] == [
@@ -62,7 +63,7 @@ def test_it_says_what_differs(tmp_path: Path, part: str, caplog: pytest.LogCaptu
 def test_the_command_fails_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = sample(tmp_path / "s", {"esm2": 1})
     with pytest.raises(SystemExit) as ended:
-        main(["check-virnucpro", str(folder)])
+        main(["check-virnucpro", str(folder), str(folder)])
     assert ended.value.code == 1
     assert "not what the original VirNucPro gives" in capsys.readouterr().err
     with h5py.File(folder / "embeddings.h5") as file:

@@ -63,7 +63,7 @@ def test_a_cpu_embeds_uncompiled_and_says_so(sample: Sample, caplog: pytest.LogC
     assert "uncompiled" not in caplog.text
     found = sample.embed_and_merge(compiled=True)
     assert "compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled" in caplog.text
-    assert not json.loads((sample.folder / "shards" / "0001.json").read_text())["embed"]["details"]["compiled"]
+    assert not json.loads((sample.folder / "shards" / "0001.json").read_text())["details"]["compiled"]
     np.testing.assert_array_equal(all_rows(found), all_rows(expected))
 
 

@@ -116,7 +116,7 @@ def test_what_is_not_every_protein_once_is_refused(sample: Sample) -> None:
     rewrite(shards[0], good, rows, encoder_sha256="another")
     with pytest.raises(UserError, match="encoder_sha256 is another, what was packed has"):
         sample.merge()
-    assert not (sample.folder / "embeddings.h5").exists()
+    assert not sample.embeddings.exists()
 
 
 def test_a_shard_of_another_manifest_is_refused(sample: Sample) -> None:
@@ -150,7 +150,7 @@ def test_no_proteins(sample: Sample) -> None:
 def test_provenance(sample: Sample, proteins: dict[str, str]) -> None:
     sample.pack()
     sample.embed_and_merge()
-    found = json.loads((sample.folder / "provenance.json").read_text())["merge"]["details"]
+    found = json.loads((sample.folder / "merge.json").read_text())["details"]
     digest = hashlib.sha256(sample.fasta.read_bytes()).hexdigest()
     assert found["input"] == {"path": str(sample.fasta), "sha256": digest}
     assert found["embedding"]["encoder_sha256"] == hashlib.sha256(sample.model.read_bytes()).hexdigest()
@@ -158,24 +158,6 @@ def test_provenance(sample: Sample, proteins: dict[str, str]) -> None:
     assert found["devices"] == ["cpu"]
     without_build = [version.partition("+")[0] for version in (found["versions"]["torch"], torch.__version__)]
     assert without_build[0] == without_build[1]  # either may add the build, as in +cu130
-
-
-def test_calls_of_other_embeddings_are_deleted(sample: Sample) -> None:
-    sample.pack()
-    sample.embed_and_merge()
-    embeddings = sample.folder / "embeddings.h5"
-    merged = read_provenance(sample.folder / "provenance.json", "merge").outputs["embeddings.h5"]
-    record, calls = sample.folder / "provenance.json", sample.folder / "contigs.tsv"
-    calls.write_text("contig\n")
-    write_provenance(record, "call", {}, {"embeddings.h5": merged}, [calls])
-    sample.merge()
-    assert calls.exists(), "the same embeddings again"
-    sample.pack(layers=[1])
-    sample.embed_and_merge()
-    assert embeddings.exists()
-    assert not calls.exists()
-    with pytest.raises(UserError, match="call has not finished"):
-        read_provenance(record, "call")
 
 
 def test_blocks_make_no_difference(

@@ -82,14 +82,6 @@ def test_the_same_again_gives_the_same_bytes(sample: Sample) -> None:
     assert {path: path.read_bytes() for path in files} == before
 
 
-def test_fewer_shards_leave_no_old_manifest(sample: Sample) -> None:
-    sample.pack()
-    embedded = sample.embed("0003")
-    sample.pack(shards=1)
-    assert sample.shards() == ["0001"]
-    assert not embedded.exists()
-
-
 def test_shards_without_bins_are_empty(sample: Sample) -> None:
     sample.pack(shards=20)
     counts = [len(manifest["bins"]) for manifest in manifests(sample)]
@@ -138,8 +130,8 @@ def test_what_prepare_did_not_write_is_refused(sample: Sample, tmp_path: Path) -
     sample.proteins.unlink()
     with pytest.raises(UserError, match=r"proteins\.faa: no such file; run prepare again"):
         sample.pack()
-    (sample.folder / "provenance.json").unlink()
-    with pytest.raises(UserError, match="prepare has not finished"):
+    (sample.folder / "prepare.json").unlink()
+    with pytest.raises(UserError, match=r"prepare\.json: no such file; run prepare again"):
         sample.pack()
 
 
@@ -149,7 +141,7 @@ def test_what_was_cut_shares_with_what_was_cut_alone(sample: Sample, random_prot
     sample.pack()
     duplicates = pd.read_csv(sample.folder / "duplicates.tsv", sep="\t")
     assert duplicates.to_numpy().tolist() == [["copy", 0, "long", 0, 1], ["longer", 0, "long", 0, 1]]
-    details = json.loads((sample.folder / "provenance.json").read_text())["pack"]["details"]
+    details = json.loads((sample.folder / "pack.json").read_text())["details"]
     assert (details["duplicates"], details["truncated"]) == (2, 3)
 
 

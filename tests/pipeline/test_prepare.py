@@ -122,7 +122,7 @@ def test_contigs_that_become_proteins_leave_no_chunks(write_fasta: Callable[...,
 
 
 def test_what_a_killed_writer_left_is_removed(write_fasta: Callable[..., Path], tmp_path: Path) -> None:
-    left = tmp_path / "out" / ".proteins.tsv.x1y2"
+    left = tmp_path / "out" / ".proteins.tsv.virnucpro-x1y2"
     left.mkdir(parents=True)
     (left / "proteins.tsv").write_text("half")
     prepare_frames(write_fasta({"a": "GCC" * 10}), tmp_path / "out", 500)

@@ -37,7 +37,7 @@ def test_the_files_hold_every_gene_of_every_contig(tmp_path: Path, monkeypatch: 
         "lambda_NC_001416.1\t48502\t0\t62\t0",
         "T7_NC_001604.1\t39937\t0\t49\t0",
     ]
-    record = json.loads((prepared.parent / "provenance.json").read_text())["prepare"]
+    record = json.loads((prepared.parent / "prepare.json").read_text())
     assert record["settings"] == {"type": "contigs", "proteins": "genes"}
 
 

@@ -38,7 +38,7 @@ def write_training(folder: Path, groups: dict[str, list[str]], embedding: Embedd
     write_table(table.drop(columns="sequence"), folder / "fragments.tsv")
     (folder / "training.tsv").write_text("the table\n")
     fragments = [folder / "fragments.fna.gz", folder / "fragments.tsv"]
-    write_provenance(folder / "provenance.json", "fragment", {}, {}, fragments)
+    write_provenance(folder / "fragment.json", "fragment", {}, {}, fragments)
     prepare_frames(folder / "fragments.fna.gz", folder / "prepared", 500)
     frames = read_proteins(folder / "prepared", "protein", "contig")
     viral = (table.set_index("fragment").loc[frames["contig"], "label"] == "viral").to_numpy()
@@ -46,12 +46,12 @@ def write_training(folder: Path, groups: dict[str, list[str]], embedding: Embedd
         signal = np.where(viral, 1, -1)[:, None] + np.random.default_rng(0).normal(size=(len(frames), 2))
         if embedding.row_shape == (2,):
             file["embedding"][...] = signal
-    write_provenance(folder / "provenance.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    write_provenance(folder / "merge.json", "merge", {}, {}, [folder / "embeddings.h5"])
     return folder
 
 
 def run(folder: Path) -> pd.DataFrame:
-    train(folder, folder / "training.tsv", folder / "classifier", 0)
+    train(folder, folder, folder / "training.tsv", folder / "classifier", 0)
     return read_table(folder / "classifier" / "scores.tsv", "fragment")
 
 
@@ -102,6 +102,6 @@ def test_other_embeddings_are_refused(tmp_path: Path, open_dna: Callable[[int], 
     with pytest.raises(UserError, match=r"fragments\.tsv: not what fragment wrote"):
         run(folder)
     fragments = [folder / "fragments.fna.gz", folder / "fragments.tsv"]
-    write_provenance(folder / "provenance.json", "fragment", {}, {}, fragments)
+    write_provenance(folder / "fragment.json", "fragment", {}, {}, fragments)
     with pytest.raises(UserError, match=r"fragments\.tsv: not the fragments whose proteins were prepared"):
         run(folder)

@@ -13,7 +13,8 @@ from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling import CALL_FILES
 from virnucpro.calling.result_files import GeneWriter, encode
 from virnucpro.data.embeddings import new_embedding_file
-from virnucpro.data.provenance import RECORDS, file_state, write_provenance
+from virnucpro.data.files import file_digest
+from virnucpro.data.provenance import write_provenance
 from virnucpro.data.records import Record
 from virnucpro.data.tables import write_table
 
@@ -51,7 +52,7 @@ def make_run(folder: Path, samples: Mapping[str, Sequence[str]], longest: int = 
     fastas = {}
     for sample, contigs in samples.items():
         fastas[sample] = folder / f"{sample}.fa"
-        _make_sample(folder / sample, fastas[sample], contigs, longest)
+        _make_sample(folder, sample, fastas[sample], contigs, longest)
     rows = [
         {"sample": sample, "records": len(contigs), "proteins": 5, "duplicates": 0}
         for sample, contigs in samples.items()
@@ -64,11 +65,12 @@ def make_run(folder: Path, samples: Mapping[str, Sequence[str]], longest: int = 
     write_table(pd.DataFrame(missed, columns=["sample", "record", "reason"]), folder / "left_out.tsv")
     (folder / "packing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="90" height="9"/>')
     outputs = [folder / name for name in ("summary.tsv", "left_out.tsv", "packing.svg")]
-    write_provenance(folder / RECORDS, "summary", {}, {}, outputs)
+    write_provenance(folder / "work" / "summary.json", "summary", {}, {}, outputs)
     return fastas
 
 
-def _make_sample(folder: Path, fasta: Path, contigs: Sequence[str], longest: int) -> None:
+def _make_sample(run: Path, sample: str, fasta: Path, contigs: Sequence[str], longest: int) -> None:
+    folder = run / sample
     folder.mkdir(parents=True)
     rng, letters = np.random.default_rng(len(contigs)), random.Random(1)
     template = "".join(letters.choices("ACGT", k=longest))
@@ -118,7 +120,7 @@ def _make_sample(folder: Path, fasta: Path, contigs: Sequence[str], longest: int
         file["embedding"][...] = rng.normal(
             table["log_odds"].to_numpy(np.float64)[:, None], 1, (len(table), *DESCRIPTION.row_shape)
         )
-    _write_records(folder, fasta)
+    _write_records(folder, run / "work" / sample, fasta)
 
 
 def _write_regions(folder: Path, calls: Sequence[tuple[Any, ...]]) -> None:
@@ -147,10 +149,11 @@ def _write_features(folder: Path, genes: pd.DataFrame, contigs: Sequence[str], l
             writer.write(Record(name.encode(), b"A" * length), [next(rows) for _ in range(counts.get(name, 0))])
 
 
-def _write_records(folder: Path, fasta: Path) -> None:
-    state = file_state(fasta)
+def _write_records(folder: Path, work: Path, fasta: Path) -> None:
+    digest = file_digest(fasta)
+    work.mkdir(parents=True)
     made = {
-        "input": {"path": str(fasta), "sha256": state.sha256},
+        "input": {"path": str(fasta), "sha256": digest},
         "embedding": DESCRIPTION.as_json(),
         "settings": {"model": "tiny", "call": True},
         "devices": ["cpu"],
@@ -159,10 +162,12 @@ def _write_records(folder: Path, fasta: Path) -> None:
         "command": "virnucpro run",
         "finished": "2026-11-26T10:00:00+00:00",
     }
-    write_provenance(folder / RECORDS, "prepare", {}, {"fasta": state}, [])
-    write_provenance(folder / RECORDS, "merge", {}, {}, [folder / "embeddings.h5"], made)
+    write_provenance(work / "prepare.json", "prepare", {}, {"fasta": digest}, [])
+    merged = folder / "embeddings.h5"
+    write_provenance(work / "merge.json", "merge", {}, {}, [merged], made)
     outputs = [folder / name for name in CALL_FILES if (folder / name).exists()]
     measured = {"found": 0.8, "false": 0.02, "auroc": 0.97}
     metrics = {name: {"value": value, "low": value - 0.01, "high": value + 0.01} for name, value in measured.items()}
     details = DETAILS | {"measured": {"test": metrics | {"viral": 300, "cellular": 200}}}
-    write_provenance(folder / RECORDS, "call", {"prior": 0.5, "min_length": 0}, {"classifier": state}, outputs, details)
+    inputs = {"classifier": digest, "fasta": digest, "embeddings.h5": file_digest(merged)}
+    write_provenance(work / "call.json", "call", {"prior": 0.5, "min_length": 0}, inputs, outputs, details)
