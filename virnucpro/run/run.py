@@ -17,6 +17,7 @@ from virnucpro.run.claims import claim
 from virnucpro.run.finished import is_finished
 from virnucpro.run.inputs import complete, find_samples, read_config, read_table, write_inputs
 from virnucpro.run.lock import hold, release
+from virnucpro.run.look import place_dry_run
 from virnucpro.run.machine import count_cores, count_gpus
 from virnucpro.run.plan import Plan, plan_run
 from virnucpro.run.progress import Progress
@@ -90,7 +91,9 @@ def run(
         temporary = Path(created)
         shared += _where(cores, gpus, slurm, workflow_profile, len(samples), temporary)
         if dry_run:
-            directory = work if (work / ".snakemake").exists() else temporary  # where there is none, none is made
+            directory = place_dry_run(work, temporary)
+            if directory.parent != folder and directory != temporary:
+                completed["outdir"] = str(directory.parent)
             inputs = write_inputs(completed, samples, temporary, directory)
             plan = _plan(inputs, completed, directory)
             progress = Progress(plan, temporary / "snakemake.log", cores or count_cores())

@@ -1,0 +1,36 @@
+"""Where a dry run runs: it leaves the results as they are."""
+
+import os
+import shutil
+from pathlib import Path
+
+
+def place_dry_run(work: Path, temporary: Path) -> Path:
+    """Return the folder for a dry run: `work` of the results, or a temporary one if Snakemake may not write there.
+
+    Snakemake writes below the folder in which it runs, also in a dry run. Results of another user are shown to it by
+    links, with the times of the files: TEMPORARY/results/work in place of RESULTS/work.
+
+    Args:
+        work: folder in which the run itself would run.
+        temporary: folder to be used if that holds no records of Snakemake, so that none are made.
+    """
+    records = work / ".snakemake"
+    if not records.exists():
+        return temporary
+    if os.access(records, os.W_OK):
+        return work
+    shown = temporary / "results" / "work"
+    memory = shown / ".snakemake"
+    shutil.copytree(records / "virnucpro", memory / "virnucpro")
+    _link([path for path in work.parent.iterdir() if path != work], shown.parent)
+    _link([path for path in work.iterdir() if path != records], shown)
+    _link([path for path in (records / "metadata", records / "incomplete") if path.exists()], memory)
+    return shown
+
+
+def _link(paths: list[Path], folder: Path) -> None:
+    for path in paths:
+        link, state = folder / path.name, path.stat()
+        link.symlink_to(path)
+        os.utime(link, ns=(state.st_atime_ns, state.st_mtime_ns), follow_symlinks=False)
