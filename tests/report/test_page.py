@@ -2,11 +2,13 @@
 
 import csv
 import hashlib
+import html
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,8 @@ from tests.conftest import ROOT
 from tests.report.browser import Page
 from tests.report.made_run import HOSTILE, LIMITS, make_run, names
 from virnucpro.calling.classifier import false_shares
+from virnucpro.data.provenance import read_provenance, write_provenance
+from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 from virnucpro.pipeline.report import report
 
@@ -298,3 +302,62 @@ def test_another_fasta_is_refused_and_nothing_written(tmp_path: Path) -> None:
     ):
         report(tmp_path, ["soil"], list(fastas.values()))
     assert not (tmp_path / "report.html").exists()
+
+
+def write_failed(folder: Path) -> Path:
+    rows = [("sea", "prepare", "sea.fa: line 3: <b>'Q'</b> is no IUPAC nucleotide code"), ("sand", "", "not finished")]
+    write_table(pd.DataFrame(rows, columns=["sample", "stage", "reason"]), folder / "work" / "failed.tsv")
+    return folder / "work" / "failed.tsv"
+
+
+def notices(page: Path) -> list[str]:
+    """Return what the file says above the verdict, before any script runs."""
+    _, found, after = page.read_text().partition('<section id="notices">')
+    texts = re.findall(r"<p>(.*?)</p>", after.partition("</section>")[0]) if found else []
+    return [html.unescape(text) for text in texts]
+
+
+def test_samples_that_are_not_finished_are_named_above_the_verdict(tmp_path: Path) -> None:
+    fastas = make_run(tmp_path, {"soil": names(5)})
+    report(tmp_path, ["soil"], list(fastas.values()))
+    assert notices(tmp_path / "report.html") == []
+    assert (tmp_path / "work" / "report.json").exists()
+    report(tmp_path, ["soil"], list(fastas.values()), failed=write_failed(tmp_path))
+    assert notices(tmp_path / "report.html") == [
+        "Not finished: sea (prepare): sea.fa: line 3: <b>'Q'</b> is no IUPAC nucleotide code",
+        "Not finished: sand",
+    ]
+    assert "<b>'Q'" not in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / "work" / "report.json").exists(), "the workflow writes the page again"
+
+
+def test_calls_of_an_earlier_run_are_said_to_be(tmp_path: Path) -> None:
+    """All there are, as a run without calls has them; its embeddings of one sample are others than were called."""
+    samples = {f"s{number}": names(3 + number) for number in range(12)}
+    fastas = make_run(tmp_path, samples)
+    merged = tmp_path / "work" / "s3" / "merge.json"
+    with h5py.File(tmp_path / "s3" / "embeddings.h5", "a") as file:
+        file["embedding"][...] = 0
+    found = read_provenance(merged, "merge")
+    write_provenance(merged, "merge", {}, {}, [tmp_path / "s3" / "embeddings.h5"], found.details)
+    report(tmp_path, [], list(fastas.values()), earlier=list(samples))
+    (notice,) = notices(tmp_path / "report.html")
+    assert notice == f"The calls of {', '.join(list(samples)[:10])} and 2 more belong to an earlier run"
+    table = calls(tmp_path)
+    held = [row for row in Texts((tmp_path / "report.html").read_text()).rows if row[0] in samples and len(row) == 11]
+    assert {row[0]: int(row[1]) for row in held} == table.groupby("sample")["call"].agg(
+        lambda c: sum(c == "viral")
+    ).to_dict()
+
+
+def test_notices_are_seen_and_no_figure_breaks(tmp_path: Path, open_page: Open) -> None:
+    samples = {"soil": names(30), "gut": names(20)}
+    fastas = make_run(tmp_path, samples)
+    report(tmp_path, [], list(fastas.values()), earlier=list(samples), failed=write_failed(tmp_path))
+    page = open_page(tmp_path / "report.html")
+    assert page.problems() == []
+    assert page.text("h1") == f"{(calls(tmp_path)['call'] == 'viral').sum()} of 50 contigs are viral"
+    shown = page.run("return document.querySelector('#notices').innerText").splitlines()
+    assert [line for line in shown if line][-1] == "The calls of soil, gut belong to an earlier run"
+    box = page.run("const r = document.querySelector('#notices').getBoundingClientRect(); return [r.top, r.height]")
+    assert box[0] < 400 and box[1] > 60
