@@ -160,15 +160,8 @@ def of_samples(*paths, called=False):
 def prepare_command(wildcards, input, output, threads):
     """Return the commands that prepare a sample and pack it for each encoder, one after another in one process."""
     sample, folder = wildcards.sample, os.path.dirname(output.record)
-    words = [
-        "prepare",
-        *input.fasta,
-        folder,
-        "--sample",
-        sample,
-        "--threads",
-        str(threads),
-    ]
+    fasta = str(input.fasta or PLAN.samples[sample][0])
+    words = ["prepare", fasta, folder, "--sample", sample, "--threads", str(threads)]
     words += shlex.split(PLAN.options("prepare", sample))
     for encoder, budget in zip(PLAN.encoders, input.budgets):
         model = ["--nucleotides", PLAN.models[encoder]] if encoder else []
@@ -200,41 +193,45 @@ def growing(base, per_million):
     )
 
 
-def weights_mb(encoder):
-    """Return the size of a model's weights in FP32; a guess until fetch_model has run."""
+def weights_mb(wildcards, input):
+    """Return the size of a model's weights in FP32; a guess until fetch_model has run.
+
+    What it wrote lies beside the token budget: a module's host may have put both elsewhere.
+    """
+    beside = Path(input.get("budget", input[0]))
     try:
-        card = read_model_card(Path(f"{WORK}/model{encoder}.json"))
+        card = read_model_card(beside.with_name(f"model{wildcards.encoder}.json"))
     except UserError:
         return 1000
     return memory_of_model(card, 4).model_bytes / 1e6
 
 
-def runs_on_cpu(encoder):
+def runs_on_cpu(input):
     """Return whether a CPU embeds, as far as is known."""
     try:
-        budget = read_token_budget(Path(f"{WORK}/token_budget{encoder}.json"))
+        budget = read_token_budget(Path(input.budget))
     except UserError:
         return PLAN.device == "cpu"
     return budget["device"] == "cpu"
 
 
-def embed_threads(wildcards):
+def embed_threads(wildcards, input):
     """Return all cores for a CPU; one for a GPU, so that a device waits for a single core."""
-    return workflow.cores if runs_on_cpu(wildcards.encoder) else 1
+    return workflow.cores if runs_on_cpu(input) else 1
 
 
-def model_mem_mb(wildcards, attempt):
+def model_mem_mb(wildcards, input, attempt):
     """Return the host's memory for a job with a model: torch and CUDA, the weights, and a shard."""
-    return round(attempt * (8000 + weights_mb(wildcards.encoder)))
+    return round(attempt * (8000 + weights_mb(wildcards, input)))
 
 
-def embed_minutes(wildcards, attempt):
+def embed_minutes(wildcards, input, attempt):
     """Return ten minutes, and what a shard takes at 5 TFLOP/s, which old GPUs reach, or at 0.05 on a CPU."""
     tokens = min(
         PLAN.tokens(wildcards.sample, wildcards.encoder), 2 * config["shard_tokens"]
     )
-    flop = tokens * weights_mb(wildcards.encoder) * 1e6 / 4 * 2
-    rate = 5e10 if runs_on_cpu(wildcards.encoder) else 5e12
+    flop = tokens * weights_mb(wildcards, input) * 1e6 / 4 * 2
+    rate = 5e10 if runs_on_cpu(input) else 5e12
     return round(attempt * (10 + flop / rate / 60))
 
 
