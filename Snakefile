@@ -1,2 +1,2 @@
-# The workflow lies in workflow/, where catalogs of workflows look for it.
-include: "workflow/Snakefile"
+# The workflow, with its default target: after a plain `include:` Snakemake would have none.
+workflow.include("workflow/Snakefile", overwrite_default_target=True)
