@@ -1,4 +1,4 @@
-"""`python -m virnucpro` is `virnucpro`; so is `python .../virnucpro/__main__.py`, with no other package of its folder."""
+"""Run the command line: by `python -m virnucpro`, or by this file's path, which makes nothing else beside it importable."""
 
 import importlib.util
 import sys

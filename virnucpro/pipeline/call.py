@@ -118,6 +118,6 @@ def _measured(path: Path) -> dict[str, Any]:
     """Return what a training measured of its classifier; nothing if the file is missing or of another program."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if all(_MEASURED <= one.keys() for name, one in found.items() if name != "kinds") and "kinds" in found:
+        if all(one.keys() >= _MEASURED for name, one in found.items() if name != "kinds") and "kinds" in found:
             return found
     return {}

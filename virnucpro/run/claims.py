@@ -33,8 +33,8 @@ def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = Fal
         others = f" and {len(in_the_way) - 1:,} more" if len(in_the_way) > 1 else ""
         raise UserError(
             f"{in_the_way[0]}{others} would be overwritten, but {memory.parents[1].absolute()} does not know that "
-            "a run from here made it; move it away, start from the folder of the run that made it, or let virnucpro run "
-            "--force overwrite it"
+            "a run from here made it; move it away, start from the folder of the run that made it, or let virnucpro "
+            "run --force overwrite it"
         )
     for path in in_the_way:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

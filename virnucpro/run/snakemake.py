@@ -107,8 +107,8 @@ def _environment(cache: str) -> dict[str, str]:
     """Return the environment of Snakemake.
 
     It must see the logger plugin, which it finds in folders of its path alone and not through an editable installation;
-    and it needs a cache that it can write, though it never reads it. A profile that the user has set for other workflows
-    does not count: it may send jobs to a cluster, or run none.
+    and it needs a cache that it can write, though it never reads it. A profile that the user has set for other
+    workflows does not count: it may send jobs to a cluster, or run none.
     """
     environment = os.environ | {"VIRNUCPRO_COMMAND": shlex.join(["virnucpro", *sys.argv[1:]])}
     environment.pop("SNAKEMAKE_PROFILE", None)

@@ -40,9 +40,8 @@ OF_NO_EMBEDDING = "samples outdir call classifier prior min_length report preset
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
 os.environ.setdefault("VIRNUCPRO_COMMAND", shlex.join(sys.argv))  # for the records
-os.environ["VIRNUCPRO_SETTINGS"] = json.dumps(SETTINGS)  # for the records
-# What one job has warned of, no other repeats.
-os.environ["VIRNUCPRO_WARNED"] = str(WARNED)
+os.environ.update(VIRNUCPRO_SETTINGS=json.dumps(SETTINGS))  # for the records
+os.environ.update(VIRNUCPRO_WARNED=str(WARNED))  # what one job has warned of, no other repeats
 
 
 def bind_inputs():
@@ -101,7 +100,10 @@ def results(wildcards):
         for sample in PLAN.samples
         for encoder in PLAN.encoders
     ]
-    return [*merged, *(f"{OUT}/{sample}/contigs.tsv" for sample in PLAN.called)]
+    called = [
+        f"{OUT}/{sample}/{name}" for sample in PLAN.called for name in PLAN.call_files
+    ]
+    return [*merged, *called]
 
 
 def targets(wildcards):
@@ -110,7 +112,8 @@ def targets(wildcards):
         sys.exit(
             "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
         )
-    return [*results(wildcards), f"{OUT}/summary.tsv", *page()]
+    of_run = ["summary.tsv", "summary.txt", "virnucpro_stats_mqc.json"]
+    return [*results(wildcards), *(f"{OUT}/{name}" for name in of_run), *page()]
 
 
 def page():
