@@ -28,6 +28,7 @@ CONDA_NAMES = {
     "snakemake": "snakemake-minimal",
     "torch": "pytorch",
 }
+PLUGIN = "snakemake_logger_plugin_virnucpro"
 
 
 def pins() -> dict[str, str]:
@@ -83,7 +84,7 @@ def test_the_image_is_built_from_pins_and_from_all_that_the_wheel_holds() -> Non
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     linked = {path.readlink().name for path in (ROOT / "virnucpro").iterdir() if path.is_symlink()}
     needed = {"constraints.txt", "pyproject.toml", "virnucpro", project["readme"], *project["license-files"]}
-    assert copied == linked | needed
+    assert copied == linked | needed | {PLUGIN}
 
 
 def test_no_pin_has_a_local_suffix() -> None:
@@ -102,6 +103,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("workflow", "profiles", "envs"):
         paths = [path for path in (ROOT / name).rglob("*") if path.is_file()]
         assert {f"virnucpro/{path.relative_to(ROOT)}" for path in paths} <= held
+    assert {name.partition("/")[0] for name in held} == {"virnucpro", PLUGIN, f"virnucpro-{__version__}.dist-info"}
+    assert f"{PLUGIN}/__init__.py" in held
     python = folder / "environment" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
     install = [*pip, "--python", python, "install", "--quiet", "--no-deps", wheel]
@@ -119,16 +122,22 @@ def test_the_wheel_runs_without_the_repository(environment: Path, tmp_path: Path
     done = subprocess.run([environment / "bin" / "virnucpro", "run", "demo.fna.gz"], **run)
     assert done.returncode == 0, done.stderr
     assert "2 viral, 0 cellular, 0 unresolved of 2 contigs in 1 sample\n" in done.stdout
-    assert str(site) in (tmp_path / "results" / "logs" / "snakemake.log").read_text()
+    assert str(site) in (tmp_path / "results" / "work" / "logs" / "snakemake.log").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.fna.gz", "results"]
 
     command = [environment / "bin" / "python", "-m", "snakemake", "--snakefile", site / "virnucpro/workflow/Snakefile"]
-    command += ["--configfile", tmp_path / "results" / "config.json", "--config", "outdir=other", "--cores", "2"]
+    command += ["--configfile", tmp_path / "results/work/config.json", "--config", "outdir=other", "--cores", "2"]
     done = subprocess.run(command, **run)
     assert done.returncode == 0, done.stderr
-    for name in (*CALL_FILES[:-1], "embeddings.h5", "manifests/0001.json"):
-        made, by_hand = (tmp_path / folder / "demo" / name for folder in ("results", "other"))
+    for name in (*(f"demo/{name}" for name in (*CALL_FILES[:-1], "embeddings.h5")), "work/demo/manifests/0001.json"):
+        made, by_hand = (tmp_path / folder / name for folder in ("results", "other"))
         assert made.read_bytes() == by_hand.read_bytes(), name
+
+
+def test_snakemake_finds_the_logger_plugin_of_the_wheel(environment: Path, tmp_path: Path) -> None:
+    command = [environment / "bin" / "python", "-P", "-m", "snakemake", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=ALONE, capture_output=True, text=True)
+    assert "--logger-virnucpro-fd" in done.stdout, done.stderr
 
 
 def test_completion_knows_the_stages() -> None:
