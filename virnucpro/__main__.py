@@ -1,4 +1,4 @@
-"""Run the command line: by `python -m virnucpro`, or by this file's path, which makes nothing else beside it importable."""
+"""Run the command line: by `python -m virnucpro`, or by this file's path, beside which nothing else can be imported."""
 
 import importlib.util
 import sys
