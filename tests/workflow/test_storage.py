@@ -1,0 +1,54 @@
+"""A run whose results lie in a storage: a job has the files that its rule names, and no others."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.project import Project, contigs
+from virnucpro.calling import CALL_FILES
+
+RUN_FILES = {"summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html"}
+RUN_FILES |= {"virnucpro_mqc.json", "virnucpro_stats_mqc.json"}
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="the storage plugin fs copies by rsync: apt-get install rsync")
+def test_results_lie_in_the_storage(tmp_path: Path, forks: dict[str, str]) -> None:
+    project = Project(tmp_path, forks)
+    project.add("soil", contigs(1))
+    project.add("gut", contigs(2))
+    project.config["shard_tokens"] = 2_000
+    project.add_classifier()
+    storage = tmp_path / "storage"
+    storing = [
+        "--default-storage-provider",
+        "fs",
+        "--default-storage-prefix",
+        str(storage),
+        "--shared-fs-usage",
+        "none",
+    ]
+    ran = project.complete(*storing)
+    assert ran["embed"] > len(project.samples)
+    assert {rule: ran[rule] for rule in ("prepare", "merge", "call", "summary", "report")} == {
+        **dict.fromkeys(("prepare", "merge", "call"), 2),
+        **dict.fromkeys(("summary", "report"), 1),
+    }
+    stored = storage / "out"
+    assert {path.name for path in stored.iterdir() if path.is_file()} == RUN_FILES
+    page = (stored / "report.html").read_text()
+    for sample in project.samples:
+        assert {path.name for path in (stored / sample).iterdir()} == {*CALL_FILES, "embeddings.h5"}
+        names = [line.split("\t")[0] for line in (stored / sample / "contigs.tsv").read_text().splitlines()[1:]]
+        assert len(names) == 6
+        assert all(name in page for name in names)
+    left = [path for path in project.results.rglob("*") if path.is_file()]
+    assert left == [project.work / "run.lock"], "nothing else of the results lies here"
+    assert not list((tmp_path / ".snakemake" / "storage").rglob("*.h5"))
+    assert project.planned(*storing) == {}
+    project.config["prior"] = 0.1
+    assert project.planned(*storing) == {"call": 2, "summary": 1, "report": 1}
+    (storage / "out" / "work" / "soil" / "prepared" / "proteins.faa").unlink()
+    ran = project.complete(*storing)
+    assert ran["prepare"] == 1, "a lost file that is needed is made again"
+    assert ran["call"] == 2
