@@ -90,7 +90,7 @@ def test_a_list_may_hold_negative_numbers() -> None:
 def test_then_runs_one_command_after_another_until_one_fails(tmp_path: Path) -> None:
     fasta = tmp_path / "then"
     fasta.write_text(">c\nGCCGCCGCC\n")
-    first, second, third = (["prepare", fasta, tmp_path / name / "prepared"] for name in ("one", "two", "three"))
+    first, second, third = (["prepare", fasta, tmp_path / name] for name in ("one", "two", "three"))
     done = virnucpro(*first, "then", *second, "then", "prepare", tmp_path / "none", tmp_path / "x", "then", *third)
     assert (done.returncode, done.stderr.splitlines()[-1].rpartition(": ")[2]) == (1, "no such file")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "then", "two"]

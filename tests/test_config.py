@@ -2,8 +2,10 @@
 
 import gzip
 import random
+import re
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -209,18 +211,60 @@ def test_a_missing_table_is_named(folder: Path) -> None:
         read_samples(Path("absent.tsv"))
 
 
-def test_config_schema_and_documentation_are_in_step() -> None:
+def documented_keys() -> dict[str, Any]:
+    """Return the keys that config/README.md has rows for, `| key | default | meaning |`, with their defaults."""
+    lines = CONFIG_README.read_text().splitlines()
+    found: dict[str, Any] = {}
+    for number, line in enumerate(lines):
+        if line.startswith("| key | default |"):
+            for row in takewhile(lambda row: row.startswith("|"), lines[number + 2 :]):
+                key, default, meaning = (cell.strip() for cell in row.strip("|").split("|", 2))
+                assert re.fullmatch(r"`\w+`", key) and meaning, row
+                assert key.strip("`") not in found, f"{key} is there twice"
+                found[key.strip("`")] = None if default == "-" else yaml.safe_load(default.strip("`"))
+    return found
+
+
+def test_defaults_stand_in_the_schema_and_the_documentation_agrees() -> None:
     properties = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text())["properties"]
-    defaults = {key: rules["default"] for key, rules in properties.items() if "default" in rules}
+    defaults = {key: rules.get("default") for key, rules in properties.items()}
+    assert documented_keys() == defaults
     committed = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    assert committed == {"samples": "config/samples.tsv"} | defaults
-    without_default = ["preset", "container", "nucleotide_model", "training"]
-    assert list(committed) == [key for key in properties if key not in without_default]
-    rows = [line.split("|") for line in CONFIG_README.read_text().splitlines() if line.startswith("| `")]
-    columns = list(yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())["properties"])
-    assert [row[1].strip() for row in rows] == [f"`{key}`" for key in [*columns, *properties]]
-    documented = {row[1].strip(" `"): yaml.safe_load(row[2].strip(" `")) for row in rows[len(columns) :]}
-    assert documented == {"samples": None} | dict.fromkeys(without_default) | defaults
+    assert committed == {"samples": "config/samples.tsv", "outdir": defaults["outdir"]}
+    columns = yaml.safe_load((SCHEMAS / "samples.schema.yaml").read_text())["properties"]
+    assert not [column for column in columns if f"| `{column}` |" not in CONFIG_README.read_text()]
+
+
+FOREIGN = "samples: units.tsv\nthreads: 3\nmodel: random_forest\n"
+
+
+def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Have Snakemake say in a folder what it would run, with the jobs' commands."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "1", "-n", "-p"]
+    command += ["--quiet", "host"]  # in place of what the profile says
+    return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("beside", [(ROOT / "config" / "config.yaml").read_text(), FOREIGN], ids=["clone's", "foreign"])
+def test_a_preset_means_the_same_whatever_config_lies_in_the_working_folder(folder: Path, beside: str) -> None:
+    (folder / "config").mkdir()
+    (folder / "config" / "config.yaml").write_text(beside)
+    (folder / "table.tsv").write_text("sample\tfasta\nx\ta.fa\n")
+    (folder / "mine.yaml").write_text("samples: table.tsv\npreset: virnucpro-500\ncall: false\n")
+    done = plan(folder, "--configfile", "mine.yaml")
+    assert done.returncode == 0, done.stderr
+    commands = done.stdout + done.stderr
+    assert "fetch-model esm2_t36_3B_UR50D --output results/work/model.json" in commands
+    assert "fetch-model DNABERT-S --output results/work/model_nucleotides.json" in commands
+    assert "--proteins frames --chunk-size 500 --genetic-codes 1" in commands
+
+
+def test_the_config_of_the_working_folder_is_read_where_no_samples_are_named(folder: Path) -> None:
+    (folder / "config").mkdir()
+    (folder / "config" / "config.yaml").write_text(FOREIGN)
+    done = plan(folder)
+    assert "virnucpro: error: config: unknown key threads" in done.stdout + done.stderr
+    assert done.returncode == 1
 
 
 def test_the_defaults_are_read_without_torch_or_pandas() -> None:
