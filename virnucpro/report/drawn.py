@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from virnucpro.calling.result_files import encode
 from virnucpro.data.records import read_contigs
 from virnucpro.errors import UserError
@@ -18,12 +16,7 @@ _RUN_OF_N = re.compile(rb"N{10,}")  # as long as what no gene is read across
 
 
 def read_features(files: Iterable[Path], names: Collection[str]) -> dict[str, str]:
-    """Return the lines of contigs in GFF3 files as one, by the contigs' names.
-
-    Args:
-        files: genes.gff3 and regions.gff3.
-        names: of the contigs.
-    """
+    """Return the lines of contigs in genes.gff3 and regions.gff3 as one, by the contigs' names."""
     encoded = {encode(name): name for name in names}
     lines: defaultdict[str, list[str]] = defaultdict(list)
     for path in files:
@@ -37,11 +30,7 @@ def read_features(files: Iterable[Path], names: Collection[str]) -> dict[str, st
 
 
 def read_composition(fasta: Path, lengths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """Return GC and runs of N of contigs, by their names; see `composition`.
-
-    Args:
-        fasta: the file that the contigs come from; it is read until all are found.
-        lengths: of the contigs, by their names.
+    """Return the `composition` of contigs, by their names; the file is read until all are found.
 
     Raises:
         UserError: a contig is not there, or has another length.
@@ -61,24 +50,15 @@ def read_composition(fasta: Path, lengths: Mapping[str, int]) -> dict[str, dict[
 
 
 def composition(letters: bytes) -> dict[str, Any]:
-    """Return what a contig is made of.
+    """Return what a contig in upper-case DNA is made of.
 
-    Args:
-        letters: upper-case DNA.
-
-    Returns:
-        `window`, bases a window; `gc`, percent of G and C among A, C, G and T in each, None where there are none of
-        these; `n`, beginnings and ends of runs of 10 or more N, from 0 and half-open.
+    Keys: `window`, bases a window; `gc`, percent of G and C among A, C, G and T in each, None where there are none of
+    these; `n`, beginnings and ends of runs of 10 or more N, from 0 and half-open.
     """
     window = max(SHORTEST_WINDOW, -(-len(letters) // MOST_WINDOWS))
-    coded = np.frombuffer(letters, np.uint8)
-    starts = np.arange(0, len(coded), window)
-    counts = [
-        np.add.reduceat(np.isin(coded, list(of)).astype(np.int64), starts) if len(starts) else starts
-        for of in (b"GC", b"ACGT")
-    ]
-    percent = [
-        round(100 * gc / known) if known else None for gc, known in zip(*map(np.ndarray.tolist, counts), strict=True)
-    ]
+    percent = []
+    for start in range(0, len(letters), window):
+        gc, at = (sum(letters.count(base, start, start + window) for base in pair) for pair in (b"GC", b"AT"))
+        percent.append(round(100 * gc / (gc + at)) if gc + at else None)
     runs = [list(run.span()) for run in _RUN_OF_N.finditer(letters)]
     return {"window": window, "gc": percent, "n": runs}
