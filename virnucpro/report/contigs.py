@@ -27,32 +27,27 @@ def read_contigs(path: Path, prior: float) -> pd.DataFrame:
 
 
 def count_calls(contigs: pd.DataFrame) -> dict[str, Any]:
-    """Return contigs and bases of each call, proviruses, N50 and longest of the viral ones, and how many may be false.
+    """Return counts of the rows of `read_contigs`.
 
-    Args:
-        contigs: of `read_contigs`.
+    Keys: `contigs` and `bases`, of all and of each call; `n50` and `longest` of the viral ones; `proviruses`;
+    `expected_false`, how many viral calls may be false.
     """
     counts: dict[str, Any] = {"contigs": len(contigs), "bases": int(contigs["length"].sum())}
     for call in CALLS:
         lengths = contigs.loc[contigs["call"] == call, "length"]
         counts |= {call: len(lengths), f"{call}_bases": int(lengths.sum())}
     viral = contigs[contigs["call"] == "viral"]
-    counts |= describe_lengths(viral["length"])
-    counts["proviruses"] = int(contigs["proviruses"].sum())
-    counts["expected_false"] = float((1 - viral["posterior"]).sum())
-    return counts
+    proviruses, false = int(contigs["proviruses"].sum()), float((1 - viral["posterior"]).sum())
+    return counts | describe_lengths(viral["length"]) | {"proviruses": proviruses, "expected_false": false}
 
 
 def describe_lengths(lengths: "pd.Series[int]") -> dict[str, int]:
-    """Return N50 and the longest; 0 where there are none."""
-    return {"n50": n50(lengths.to_numpy()), "longest": int(lengths.max()) if len(lengths) else 0}
-
-
-def n50(lengths: "np.typing.NDArray[np.integer]") -> int:
-    """Return the length such that contigs as long or longer hold half of all bases; 0 where there are none."""
-    ordered = np.sort(lengths)[::-1]
+    """Return the longest and N50, the length such that contigs as long or longer hold half of all bases; 0 of none."""
+    if lengths.empty:
+        return {"n50": 0, "longest": 0}
+    ordered = np.sort(lengths.to_numpy())[::-1]
     bases = np.cumsum(ordered)
-    return int(ordered[np.searchsorted(bases, bases[-1] / 2)]) if len(ordered) else 0
+    return {"n50": int(ordered[np.searchsorted(bases, bases[-1] / 2)]), "longest": int(ordered[0])}
 
 
 def likeliest(contigs: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -64,9 +59,7 @@ def likeliest(contigs: pd.DataFrame, count: int) -> pd.DataFrame:
 def gene_bars(genes: Path, names: Sequence[str]) -> Iterator[str]:
     """Yield the scores of the genes of contigs, a digit from 0 to 9 a gene, or a mean over some where there are many.
 
-    Args:
-        genes: genes.tsv, with the genes of a contig in neighbouring rows.
-        names: of the contigs.
+    `genes` is genes.tsv, with the genes of a contig in neighbouring rows.
     """
     table = read_table(genes, "contig")
     spans = spans_of(table["contig"])
