@@ -24,20 +24,13 @@ _LONG = {
     "cut": "cut to the first {max_sequence_length}",
     "windows": "embedded in overlapping windows of {max_sequence_length}",
 }
-_REFERENCES = {
-    "gene": "Larralde 2022, doi:10.21105/joss.04296; Camargo et al. 2024, doi:10.1038/s41587-023-01953-y; ",
-    "frame": "",
-}
+_GENES = "Larralde 2022, doi:10.21105/joss.04296; Camargo et al. 2024, doi:10.1038/s41587-023-01953-y; "
 
 
 def describe_methods(merged: Provenance, called: Provenance, total: Mapping[str, Any]) -> str:
-    """Return a paragraph on what was done, with citations.
-
-    Args:
-        merged, called: records of the embeddings and of the calls of a sample.
-        total: counts of all contigs.
-    """
+    """Return a paragraph on what was done, with citations, from the records of a sample and counts of all contigs."""
     made, limits = merged.details["embedding"], called.details
+    dnabert = limits["nucleotides"]
     layers = f"layer{'s' if len(made['layers']) > 1 else ''} {', '.join(map(str, made['layers']))}"
     sentences = [
         f"Contigs were classified with virnucpro {merged.details['versions']['virnucpro']} (Li et al. 2025).",
@@ -45,39 +38,29 @@ def describe_methods(merged: Provenance, called: Provenance, total: Mapping[str,
         f"Proteins were embedded with ESM-2 (Lin et al. 2023; {made['encoder']}, "
         f"SHA-256 {made['encoder_sha256'][:12]}, {layers}, mean over residues, {made['precision']}); those of more "
         f"than {made['max_sequence_length']} residues were {_LONG[made['long_proteins']].format_map(made)}.",
-        *_describe_nucleotides(limits["nucleotides"]),
+        "The nucleotides of the frames were embedded with DNABERT-S (Zhou et al. 2024; {encoder}, SHA-256 "
+        "{encoder_sha256:.12}, mean over all tokens, {precision}).".format_map(dnabert)
+        if dnabert
+        else "",
         _RULE[limits["is_published"]].format_map(limits),
         f"Of {total['contigs']:,} contigs {total['viral']:,} were called viral, {total['cellular']:,} cellular, and "
         f"{total['unresolved']:,} were left unresolved. In those that were not called viral a chain of two states over "
         f"the log-odds of proteins found {total['proviruses']:,} proviruses.",
-        f"References: Li et al. 2025, doi:10.1093/bib/bbaf224; {_REFERENCES[made['proteins']]}"
-        "Lin et al. 2023, doi:10.1126/science.ade2574"
-        + ("; Zhou et al. 2024, arXiv:2402.08777." if limits["nucleotides"] else "."),
+        f"References: Li et al. 2025, doi:10.1093/bib/bbaf224; {_GENES if made['proteins'] == 'gene' else ''}"
+        f"Lin et al. 2023, doi:10.1126/science.ade2574{'; Zhou et al. 2024, arXiv:2402.08777' if dnabert else ''}.",
     ]
-    return " ".join(sentences)
-
-
-def _describe_nucleotides(made: Mapping[str, Any] | None) -> list[str]:
-    if made is None:
-        return []
-    return [
-        f"The nucleotides of the frames were embedded with DNABERT-S (Zhou et al. 2024; {made['encoder']}, SHA-256 "
-        f"{made['encoder_sha256'][:12]}, mean over all tokens, {made['precision']})."
-    ]
+    return " ".join(filter(None, sentences))
 
 
 def describe_versions(merged: Mapping[str, Provenance], called: Provenance) -> str:
     """Return lines with versions, devices, digests and the command.
 
-    Args:
-        merged: records of the embeddings, by samples.
-        called: record of the calls of one of them.
+    From the records of the embeddings, by samples, and of the calls of one of them.
     """
     of_all = [record.details for record in merged.values()]
     lines = {
         "versions": ", ".join(f"{name} {version}" for name, version in of_all[0]["versions"].items()),
-        "devices": ", ".join(sorted({device for details in of_all for device in details["devices"]})),
-        "attention": ", ".join(sorted({kind for details in of_all for kind in details["attention"]})),
+        **{key: ", ".join(sorted({one for run in of_all for one in run[key]})) for key in ("devices", "attention")},
         "model": "{encoder}, SHA-256 {encoder_sha256}".format_map(of_all[0]["embedding"]),
         "classifier": f"SHA-256 {called.inputs['classifier']}",
         "command": of_all[0]["command"] or "the stages by hand",
