@@ -24,18 +24,12 @@ _COLUMNS = {
 def describe_for_multiqc(summary: pd.DataFrame, called: Sequence[str]) -> dict[str, str]:
     """Return the files that MultiQC finds by their names, as it reads them (https://docs.seqera.io/multiqc/custom_content).
 
-    Args:
-        summary: the table of summary.tsv.
-        called: samples whose contigs were called; without any there is no graph.
+    `summary` is the table of summary.tsv. Without samples whose contigs were called there is no graph.
     """
     by_sample = summary.set_index("sample")
     columns = {name: column for name, column in _COLUMNS.items() if name in by_sample}
-    statistics = {
-        "id": "virnucpro_stats",
-        "plot_type": "generalstats",
-        "headers": columns,
-        "data": _values(by_sample, list(columns)),
-    }
+    values = _values(by_sample, list(columns))
+    statistics = {"id": "virnucpro_stats", "plot_type": "generalstats", "headers": columns, "data": values}
     files = {"virnucpro_stats_mqc.json": statistics}
     if called:
         files["virnucpro_mqc.json"] = {
@@ -53,6 +47,4 @@ def describe_for_multiqc(summary: pd.DataFrame, called: Sequence[str]) -> dict[s
 def _values(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the numbers of each sample, without those that it lacks."""
     rows = json.loads(table[list(columns)].to_json(orient="index"))
-    return {
-        str(sample): {name: value for name, value in row.items() if value is not None} for sample, row in rows.items()
-    }
+    return {sample: {name: value for name, value in row.items() if value is not None} for sample, row in rows.items()}
