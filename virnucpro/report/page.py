@@ -18,15 +18,10 @@ STYLES = ("vendor/tabulator.min.css", "report.css")
 
 
 def render(data: Mapping[str, Any], **context: Any) -> str:
-    """Return the page.
-
-    Args:
-        data: what its scripts read, as JSON has it.
-        context: what its template writes; every text is escaped.
-    """
+    """Return the page: `data` is what its scripts read, as JSON has it; of `context` every text is escaped."""
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"thousands": _thousands, "interval": _interval}
+    environment.filters |= {"thousands": "{:,}".format, "interval": "{value:.1%} ({low:.1%} to {high:.1%})".format_map}
     scripts = [*map(_read, LIBRARIES), "\n".join(map(_read, SCRIPTS))]
     return environment.get_template("report.html.j2").render(
         data=_pack(data),
@@ -49,11 +44,3 @@ def _digest(script: str) -> str:
 
 def _read(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8").replace("\r\n", "\n")  # as a browser reads it
-
-
-def _thousands(number: int) -> str:
-    return f"{number:,}"
-
-
-def _interval(value: Mapping[str, float]) -> str:
-    return f"{value['value']:.1%} ({value['low']:.1%} to {value['high']:.1%})"
