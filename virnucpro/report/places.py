@@ -4,20 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.decomposition import PCA
 
+from virnucpro.data.arrays import Floats, Rows
 from virnucpro.data.embeddings import EmbeddingFile
 
 MOST_PLACED = 20_000  # contigs
 FEWEST_PLACED = 3
 BLOCK = 4096  # rows of embeddings read at once
 
-Floats = npt.NDArray[np.float32]
 
-
-def mean_embeddings(embeddings: Path, spans: Mapping[str, tuple[int, int]]) -> dict[str, Floats]:
+def mean_embeddings(embeddings: Path, spans: Mapping[str, tuple[int, int]]) -> dict[str, Rows]:
     """Return the mean embedding of the proteins of contigs, float32 [layers x embed_dim], by the contigs' names.
 
     Args:
@@ -42,13 +40,10 @@ def choose_evenly(contigs: pd.DataFrame) -> pd.DataFrame:
     return contigs.iloc[np.linspace(0, len(contigs) - 1, count).astype(int)] if count else contigs
 
 
-def place(means: Floats) -> tuple[npt.NDArray[np.float64], list[str], str]:
-    """Return two coordinates of each contig, the names of the axes, and of the method.
+def place(means: Rows) -> tuple[Floats, list[str], str]:
+    """Return two coordinates of each contig, the names of the axes, and of the method, for float32 [contigs, numbers].
 
     UMAP where it is installed, else the first two principal components.
-
-    Args:
-        means: float32 [contigs, numbers].
     """
     try:
         from umap import UMAP  # type: ignore[import-not-found, unused-ignore]
@@ -57,9 +52,5 @@ def place(means: Floats) -> tuple[npt.NDArray[np.float64], list[str], str]:
         shares = components.explained_variance_ratio_
         axes = [f"component {number}: {share:.0%} of the variance" for number, share in enumerate(shares, 1)]
         return np.asarray(components.transform(means), np.float64), axes, "the principal components"
-    neighbours = min(15, len(means) - 1)
-    return (
-        np.asarray(UMAP(n_neighbors=neighbours, random_state=0, n_jobs=1).fit_transform(means), np.float64),
-        ["UMAP 1", "UMAP 2"],
-        "UMAP",
-    )
+    placed = UMAP(n_neighbors=min(15, len(means) - 1), random_state=0, n_jobs=1).fit_transform(means)
+    return np.asarray(placed, np.float64), ["UMAP 1", "UMAP 2"], "UMAP"
