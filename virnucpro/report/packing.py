@@ -38,12 +38,8 @@ _EMPTY: dict[str, Any] = {"facecolor": "white", "edgecolor": "#888888", "linewid
 def draw_packing(manifests: Sequence[Path], output: Path, sequences: int = 0) -> None:
     """Draw the bins of a run, each with its sequences, and beneath them the same sequences as padded batches.
 
-    Of a large run some shards stand for all.
-
-    Args:
-        manifests: those of the run, which has one token budget.
-        output: picture to write; its suffix says the format, such as .svg or .png. Equal bins give equal bytes.
-        sequences: how many all manifests hold.
+    Of a large run, by the number of sequences in all manifests, some shards stand for all. The suffix of the output
+    says the format, such as .svg or .png. Equal bins give equal bytes.
     """
     shards = len(manifests)
     if sequences > MOST_DRAWN:
@@ -57,8 +53,12 @@ def draw_packing(manifests: Sequence[Path], output: Path, sequences: int = 0) ->
         for a_bin in manifest["bins"]:
             bins_of[manifest["sample"]].append(np.array(list(map(tokens_of, a_bin["sequences"])), np.int32))
     with mpl.rc_context(_STYLE):
-        some = f"of {len(manifests):,} of {_count(shards, 'shard')}" if len(manifests) < shards else ""
-        figure = _draw_run(bins_of, budget, some) if any(bins_of.values()) else _draw_nothing()
+        if bins_of:
+            some = f", of {len(manifests):,} of {_count(shards, 'shard')}" if len(manifests) < shards else ""
+            figure = _draw_run(bins_of, budget, some)
+        else:
+            figure = Figure(figsize=(_WIDTH, 1))
+            figure.text(0.5, 0.5, "no bins: no contig has an open reading frame", ha="center", va="center")
         with atomic_path(output) as temporary:
             figure.savefig(temporary, dpi=100, metadata={"Date": None} if output.suffix == ".svg" else None)
 
@@ -123,11 +123,11 @@ def _draw_bins(axes: Axes, bins: Sequence[Tokens], budget: int, shades: ScalarMa
     axes.set_yticks(labelled, [f"{shown[row] + 1:,}" for row in labelled])
     axes.tick_params(axis="y", length=0)
 
-    sequences, tokens = sum(map(len, bins)), _total(bins)
-    full = 100 * tokens / (len(bins) * budget)
-    title = f"{_count(len(bins), 'bin')} of {budget:,} tokens, {full:.1f} % full{some and f', {some}'}"
+    every = np.concatenate(bins)
+    full = 100 * int(every.sum()) / (len(bins) * budget)
+    title = f"{_count(len(bins), 'bin')} of {budget:,} tokens, {full:.1f} % full{some}"
     text = (
-        f"{_count(sequences, 'sequence')}, {tokens:,} tokens: the residues, and two more for each sequence.\n"
+        f"{_count(len(every), 'sequence')}, {every.sum():,} tokens: the residues, and two more for each sequence.\n"
         "A row is a bin, filled with sequences coloured by length; white is empty."
     )
     if len(shown) < len(bins):
@@ -137,7 +137,7 @@ def _draw_bins(axes: Axes, bins: Sequence[Tokens], budget: int, shades: ScalarMa
 
 
 def _draw_comparison(axes: Axes, bins: Sequence[Tokens], budget: int, batches: int, padded: int) -> None:
-    tokens = _total(bins)
+    tokens = int(np.concatenate(bins).sum())
     share = 100 * (padded - tokens) / padded
     axes.barh((0, 1), (len(bins) * budget, batches * budget), height=0.4, label="empty", **_EMPTY)
     axes.barh((0, 1), (0, padded), height=0.4, color=_PADDING, label="padding")
@@ -150,15 +150,5 @@ def _draw_comparison(axes: Axes, bins: Sequence[Tokens], budget: int, batches: i
     axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.7), ncols=3, frameon=False, reverse=True, handlelength=1)
 
 
-def _total(bins: Sequence[Tokens]) -> int:
-    return sum(int(tokens.sum()) for tokens in bins)
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "es" if noun.endswith("ch") else "s")
-
-
-def _draw_nothing() -> Figure:
-    figure = Figure(figsize=(_WIDTH, 1))
-    figure.text(0.5, 0.5, "no bins: no contig has an open reading frame", ha="center", va="center")
-    return figure
