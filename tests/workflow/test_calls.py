@@ -49,7 +49,7 @@ def test_a_training_writes_what_its_documentation_says(project: Project) -> None
     assert "| group8 | test |" in card
     assert "| group1 | train |" in card
     assert "<svg" in (folder / "evaluation.svg").read_text()
-    fragments = pd.read_csv(project.results / "training" / "fragments.tsv", sep="\t")
+    fragments = pd.read_csv(project.work / "training" / "fragments.tsv", sep="\t")
     assert "b4" not in set(fragments["record"]), "only a4 of that file is in the table"
     scores = pd.read_csv(folder / "scores.tsv", sep="\t")
     assert scores["fragment"].tolist() == fragments["fragment"].tolist()
@@ -69,7 +69,7 @@ def test_contigs_are_called_by_the_classifier(project: Project) -> None:
     assert table["call"].tolist() == ["viral", "cellular", "unresolved", "unresolved"]
     assert table["reason"].tolist() == ["", "", "no open reading frame", "nothing in the record"]
     frames = pd.read_csv(project.results / "soil" / "genes.tsv", sep="\t")
-    proteins = (project.results / "soil" / "prepared" / "proteins.faa").read_text().split()
+    proteins = (project.work / "soil" / "prepared" / "proteins.faa").read_text().split()
     assert [f">{name}" for name in frames["protein"]] == proteins[::2]
     assert (frames.groupby("contig").size()[["v", "c"]].tolist()) == table["genes"].tolist()[:2]
     viral = gzip.decompress((project.results / "soil" / "viral.fasta.gz").read_bytes()).decode().splitlines()

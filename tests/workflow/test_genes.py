@@ -107,7 +107,7 @@ def test_a_provirus_is_cut_out_of_a_cellular_contig(tmp_path: Path, forks: dict[
 
 
 def test_a_polyprotein_is_embedded_in_windows(project: Project) -> None:
-    folder = project.results / "given"
+    folder = project.work / "given"
     genes = pd.read_csv(folder / "prepared" / "proteins.tsv", sep="\t")
     (poly,) = genes[genes["contig"] == "poly"].itertuples()
     assert (poly.residues, poly.partial) == (RESIDUES, "no")
@@ -124,7 +124,7 @@ def test_a_polyprotein_is_embedded_in_windows(project: Project) -> None:
             parts += [(file["begin"][at], file["embedding"][at]) for at in of_poly]
     sizes = [window["pool_end"] - window["pool_begin"] for window in windows]
     expected = np.average([row for _, row in sorted(parts, key=lambda part: part[0])], axis=0, weights=sizes)
-    with h5py.File(folder / "embeddings.h5") as file:
+    with h5py.File(project.results / "given" / "embeddings.h5") as file:
         np.testing.assert_allclose(file["embedding"][int(poly.Index)], expected, rtol=1e-4, atol=1e-6)
 
 
@@ -138,10 +138,10 @@ def test_frames_are_refused_and_run_anew_from_prepare(project: Project, tmp_path
     planned = other.planned()
     assert (planned["prepare"], planned["merge"], planned["fetch_model"]) == (2, 2, 0)
     other.complete()
-    assert (other.results / "given" / "prepared" / "chunks.fna").exists()
+    assert (other.work / "given" / "prepared" / "chunks.fna").exists()
     assert not (other.results / "given" / "genes.gff3").exists()
     other.config["proteins"] = "genes"
     other.complete()
-    assert not (other.results / "given" / "prepared" / "chunks.fna").exists()
+    assert not (other.work / "given" / "prepared" / "chunks.fna").exists()
     name = "given/prepared/proteins.tsv"
-    assert (other.results / name).read_bytes() == (project.results / name).read_bytes()
+    assert (other.work / name).read_bytes() == (project.work / name).read_bytes()

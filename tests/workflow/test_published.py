@@ -32,7 +32,6 @@ def make(folder: Path, forks: dict[str, str] | None = None) -> Project:
         "nucleotide_model": "dna",
         "classifier": "500_model.pth",
         "call": True,
-        "chunk_scores": True,
         "shard_tokens": 400,
     }
     project.add("soil", contigs(1) + ">long\n" + "GCC" * 700 + "\n>none\nTTAATTAATTAA\n>empty\n")
@@ -44,7 +43,7 @@ def make(folder: Path, forks: dict[str, str] | None = None) -> Project:
 def project(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Project:
     made = make(tmp_path_factory.mktemp("published"), forks)
     ran = made.complete()
-    assert {"fetch_nucleotide_model", "nucleotide_token_budget", "embed_nucleotides"} <= set(ran)
+    assert {ran[rule] for rule in ("fetch_model", "token_budget")} == {2}
     return made
 
 
@@ -55,7 +54,7 @@ def read_frames(path: Path) -> dict[str, str]:
 
 def expected_features(project: Project, sample: str) -> tuple[list[str], np.ndarray]:
     """Return the frames of a sample and their features, by fair-esm and by a padded DNABERT-S, both in FP64."""
-    prepared = project.results / sample / "prepared"
+    prepared = project.work / sample / "prepared"
     proteins = read_frames(prepared / "proteins.faa")
     nucleotides = read_frames(prepared / "nucleotides.fna")
     assert list(proteins) == list(nucleotides)
@@ -102,21 +101,21 @@ def test_chunks_and_contigs_follow(project: Project) -> None:
 
 def test_frames_are_counted_from_the_beginning_of_each_contig(project: Project) -> None:
     """As the original does, whose frames the scores are of."""
-    record = json.loads((project.results / "soil" / "provenance.json").read_text())["prepare"]
+    record = json.loads((project.work / "soil" / "prepare.json").read_text())
     assert record["settings"]["orientation"] == "given"
 
 
 def test_files_know_their_encoder(project: Project) -> None:
-    folder = project.results / "soil" / "nucleotides"
-    manifest = json.loads((folder / "manifests" / "0001.json").read_text())
+    folder = project.work / "soil"
+    manifest = json.loads((folder / "manifests_nucleotides" / "0001.json").read_text())
     described = manifest["embedding"]
     assert (described["encoder"], described["pooling"]) == ("dna", "mean_of_all_tokens")
-    nucleotides = read_frames(project.results / "soil" / "prepared" / "nucleotides.fna")
+    nucleotides = read_frames(folder / "prepared" / "nucleotides.fna")
     for a_bin in manifest["bins"]:
         for sequence in a_bin["sequences"]:
             assert sequence["length"] == len(nucleotides[sequence["id"]])
             assert 2 < sequence["tokens"] < sequence["length"], "lengths are in tokens of DNA"
-    with h5py.File(folder / "embeddings.h5") as file:
+    with h5py.File(project.results / "soil" / "embeddings_nucleotides.h5") as file:
         assert file["embedding"].shape == (len(nucleotides), D)
         assert json.loads(file.attrs["description"])["pooling"] == "mean_of_all_tokens"
 
@@ -145,7 +144,7 @@ def test_killed_in_the_midst_it_goes_on_to_the_same_tables(project: Project, tmp
     copy = make(tmp_path)
     copy.write()
     running = subprocess.Popen(copy.command(), env=copy.environment, start_new_session=True)
-    wait_for(lambda: list((copy.results / "soil" / "nucleotides" / "shards").glob("*.h5")))
+    wait_for(lambda: list((copy.work / "soil" / "shards_nucleotides").glob("*.h5")))
     os.killpg(running.pid, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     assert not (copy.results / "summary.tsv").exists()

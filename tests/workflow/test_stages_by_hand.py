@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.workflow.project import Project, contigs
 
 
@@ -24,20 +25,24 @@ def project(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> 
     (made.folder / "empty").mkdir()
     (made.folder / "list.json").write_text(json.dumps(["tiny", "2"]))
     (made.folder / "bytes").write_bytes(bytes(range(256)))
-    proteins = (made.results / "soil" / "prepared" / "proteins.faa").read_text()
+    soil = made.work / "soil"
+    proteins = (soil / "prepared" / "proteins.faa").read_text()
     (made.folder / "half.faa").write_text(proteins[: len(proteins) // 2])
     (made.folder / "other.faa").write_text(proteins.replace("A", "G"))
-    shutil.copytree(made.results / "soil" / "manifests", made.folder / "copy" / "manifests")
-    shutil.copytree(made.results / "soil", made.folder / "unfinished")
+    shutil.copytree(soil / "manifests", made.folder / "copy" / "manifests")
+    shutil.copytree(soil, made.folder / "unfinished")
     shutil.rmtree(made.folder / "unfinished" / "shards")
-    shutil.copytree(made.results / "soil", made.folder / "mixed")
+    shutil.copytree(soil, made.folder / "mixed")
     shard = made.folder / "mixed" / "shards" / "0001.h5"
     os.truncate(shard, shard.stat().st_size // 2)
     return made
 
 
-MANIFEST = "out/soil/manifests/0001.json"
-PROTEINS = "out/soil/prepared/proteins.faa"
+SOIL = "out/work/soil"
+MANIFEST = f"{SOIL}/manifests/0001.json"
+PROTEINS = f"{SOIL}/prepared/proteins.faa"
+BUDGET = "out/work/token_budget.json"
+NO_BUDGET = "not what the token-budget stage writes: "
 
 
 @pytest.mark.parametrize(
@@ -52,35 +57,43 @@ PROTEINS = "out/soil/prepared/proteins.faa"
         ("token-budget list.json new.json", "list.json: not what the fetch-model stage writes: "),
         ("token-budget soil.fa new.json", "soil.fa: not what the fetch-model stage writes: "),
         ("token-budget absent.json new.json", "absent.json: no such file; run the fetch-model stage"),
-        ("pack empty out/token_budget.json --sample x", "empty/provenance.json: prepare has not finished; run it"),
-        ("pack soil.fa out/token_budget.json --sample x", "soil.fa/provenance.json: "),
-        ("pack out/soil soil.fa --sample x", "soil.fa: not what the token-budget stage writes: "),
-        ("pack out/soil bytes --sample x", "bytes: not what the token-budget stage writes: "),
-        ("pack out/soil list.json --sample x", "list.json: not what the token-budget stage writes: "),
-        ("pack out/soil out/model.json --sample x", "out/model.json: not what the token-budget stage writes: "),
-        (f"pack out/soil {MANIFEST} --sample x", f"{MANIFEST}: not what the token-budget stage writes: "),
-        ("pack out/soil out/token_budget.json --sample x --layers 3", "no layer 3"),
+        (f"pack empty {BUDGET} --sample x", "empty/prepare.json: no such file; run prepare again"),
+        (f"pack soil.fa {BUDGET} --sample x", "soil.fa/prepare.json: cannot be read: Not a directory"),
+        (f"pack {SOIL} soil.fa --sample x", f"soil.fa: {NO_BUDGET}"),
+        (f"pack {SOIL} bytes --sample x", f"bytes: {NO_BUDGET}"),
+        (f"pack {SOIL} list.json --sample x", f"list.json: {NO_BUDGET}"),
+        (f"pack {SOIL} out/work/model.json --sample x", f"out/work/model.json: {NO_BUDGET}"),
+        (f"pack {SOIL} {MANIFEST} --sample x", f"{MANIFEST}: {NO_BUDGET}"),
+        (f"pack {SOIL} {BUDGET} --sample x --layers 3", "no layer 3"),
         (f"embed {MANIFEST} half.faa new.h5 --model tiny.pt", r"half.faa: \S+ is not what was packed; run the prepare"),
         (f"embed {MANIFEST} other.faa new.h5 --model tiny.pt", r"other.faa: \S+ is not what was packed"),
         (f"embed {MANIFEST} absent.faa new.h5 --model tiny.pt", "absent.faa: no such file"),
         (f"embed {MANIFEST} empty new.h5 --model tiny.pt", "empty"),
         (f"embed {MANIFEST} {PROTEINS} new.h5 --model soil.fa", "soil.fa: "),
-        (f"embed out/model.json {PROTEINS} new.h5 --model tiny.pt", "provenance.json: pack has not finished"),
         (
-            f"embed copy/manifests/0001.json {PROTEINS} new.h5 --model tiny.pt",
-            "copy/provenance.json: ",
+            f"embed {SOIL}/call.json {PROTEINS} new.h5 --model tiny.pt",
+            "no such file; run pack again",
         ),
-        ("merge empty", "empty/provenance.json: pack has not finished; run it"),
-        ("merge soil.fa", "soil.fa/provenance.json: "),
-        ("merge unfinished", "unfinished/shards/0001.json: embed has not finished; run it"),
-        ("merge mixed", "mixed/shards/0001.h5: not what embed wrote: damaged or replaced"),
-        ("call soil.fa empty --classifier tiny.safetensors", "empty/provenance.json: prepare has not finished"),
-        ("call proteome.fa out/soil --classifier tiny.safetensors", "proteome.fa: not the file that"),
-        ("call soil.fa out/soil --classifier soil.fa", "soil.fa: not a classifier; give one that a training wrote"),
-        ("call soil.fa out/soil --classifier absent", "classifier absent: No such file or directory"),
-        ("call proteome.fa out/proteome --classifier tiny.safetensors", "proteins is proteins, but the classifier"),
-        ("summary out nosuch", "out/nosuch/provenance.json: prepare has not finished"),
+        (f"embed copy/manifests/0001.json {PROTEINS} new.h5 --model tiny.pt", "copy/pack.json: no such file"),
+        ("merge empty new.h5", "empty/pack.json: no such file; run pack again"),
+        ("merge soil.fa new.h5", "soil.fa/pack.json: cannot be read: Not a directory"),
+        ("merge unfinished new.h5", "unfinished/shards/0001.json: no such file; run embed again"),
+        ("merge mixed new.h5", "mixed/shards/0001.h5: not what embed wrote: damaged or replaced"),
+        ("call soil.fa empty new --classifier tiny.safetensors", "empty/prepare.json: no such file; run prepare again"),
+        (
+            f"call soil.fa {SOIL} empty --classifier tiny.safetensors",
+            "empty/embeddings.h5: no such file; run merge again",
+        ),
+        (f"call proteome.fa {SOIL} out/soil --classifier tiny.safetensors", "proteome.fa: not the file that"),
+        (f"call soil.fa {SOIL} out/soil --classifier soil.fa", "soil.fa: not a classifier; give one that a training"),
+        (f"call soil.fa {SOIL} out/soil --classifier absent", "classifier absent: No such file or directory"),
+        (
+            "call proteome.fa out/work/proteome out/proteome --classifier tiny.safetensors",
+            "proteins is proteins, but the classifier",
+        ),
+        ("summary out nosuch", "out/work/nosuch/prepare.json: no such file; run prepare again"),
         ("summary soil.fa soil", "soil.fa"),
+        ("report out nosuch --fasta soil.fa", "out/work/nosuch/"),
     ],
 )
 def test_one_line(project: Project, command: str, message: str) -> None:
@@ -88,7 +101,7 @@ def test_one_line(project: Project, command: str, message: str) -> None:
         return {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
 
     before = content()
-    words = ["python", "-m", "virnucpro", *command.split()]
+    words = ["python", "-P", str(ROOT / "virnucpro" / "__main__.py"), *command.split()]
     done = subprocess.run(words, cwd=project.folder, env=project.environment, capture_output=True, text=True)
     last = done.stderr.splitlines()[-1]
     assert re.match(rf"virnucpro {words[3]}: error: .*{message}", last), done.stderr

@@ -17,17 +17,11 @@ def test_results_lie_in_the_storage(tmp_path: Path, forks: dict[str, str]) -> No
     project = Project(tmp_path, forks)
     project.add("soil", contigs(1))
     project.add("gut", contigs(2))
-    project.config["shard_tokens"] = 2_000
+    project.config["shard_tokens"] = 200
     project.add_classifier()
     storage = tmp_path / "storage"
-    storing = [
-        "--default-storage-provider",
-        "fs",
-        "--default-storage-prefix",
-        str(storage),
-        "--shared-fs-usage",
-        "none",
-    ]
+    provider = ["--default-storage-provider", "fs", "--default-storage-prefix", str(storage)]
+    storing = [*provider, "--shared-fs-usage", "none"]
     ran = project.complete(*storing)
     assert ran["embed"] > len(project.samples)
     assert {rule: ran[rule] for rule in ("prepare", "merge", "call", "summary", "report")} == {
