@@ -23,10 +23,10 @@ def test_what_was_not_packed_is_refused(sample: Sample, tmp_path: Path) -> None:
     sample.pack()
     text = sample.proteins.read_text()
     sample.proteins.write_text(text.replace(">p05\n", ">p05\nW"))
-    with pytest.raises(UserError, match=r"proteins\.faa: p\d+ is not what was packed; run the prepare stage again"):
+    with pytest.raises(UserError, match=r"proteins\.faa: not what was packed, at p\d+; delete it and run again"):
         [sample.embed(shard) for shard in sample.shards()]
     sample.proteins.write_text(text[:100])
-    with pytest.raises(UserError, match="is not what was packed"):
+    with pytest.raises(UserError, match="not what was packed"):
         [sample.embed(shard) for shard in sample.shards()]
     sample.proteins.write_text(text)
     sample.model = oracle.save_as_fair_esm(oracle.random_model(2, 32, 2, seed=1), tmp_path / "other.pt")

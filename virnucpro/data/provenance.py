@@ -112,7 +112,7 @@ def checked_input(path: Path, record: Path, stage: str) -> str:
     if expected is None:
         raise UserError(f"{path}: {command} did not write it, by {record}; run {command} again")
     if not path.exists():
-        raise UserError(f"{path}: no such file; run {command} again")
+        raise UserError(f"{path}: no such file; run {command} again: the workflow does if you delete {record}")
     if file_digest(path) != expected:
         raise UserError(f"{path}: not what {command} wrote: damaged or replaced; delete it and run again")
     return expected

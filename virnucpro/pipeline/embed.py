@@ -150,7 +150,7 @@ def _read_sequences(packed_sequences: Sequence[PackedSequence], proteins: Path) 
                 file.seek(packed["offset"])
                 residues = file.read(packed["length"])
                 if sequence_digest(residues).hex() != packed["sha256"]:
-                    raise UserError(f"{proteins}: {packed['id']} is not what was packed; run the prepare stage again")
+                    raise UserError(f"{proteins}: not what was packed, at {packed['id']}; delete it and run again")
                 sequence: dict[str, Any] = {"id": packed["id"], "sequence": residues.decode()}
                 if "tokens" not in packed:  # all tokens of nucleotides are pooled
                     window = packed.get("window", WindowOf(begin=0, pool_begin=0, pool_end=packed["length"]))

@@ -10,7 +10,7 @@ from virnucpro.data.files import write_text
 from virnucpro.errors import UserError
 
 
-def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = False) -> None:
+def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = False, only_check: bool = False) -> None:
     """Claim the paths of results; refuse them where something lies in the way that no earlier run has claimed.
 
     The claims lie beside Snakemake's own records. If these are lost Snakemake would take any result for up to date;
@@ -20,12 +20,13 @@ def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = Fal
         results: paths of files and folders that belong together, by a name that stays the same.
         memory: JSON file with the claims of earlier runs.
         force: delete what is in the way.
+        only_check: claim nothing: a dry run is no run.
 
     Raises:
         UserError: something is in the way.
     """
     claimed: set[str] = set()
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError):
         claimed = set(json.loads(memory.read_text(encoding="utf-8")))
     new = results.keys() - claimed
     in_the_way = [path for name in sorted(new) for path in results[name] if path.exists()]
@@ -38,6 +39,5 @@ def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = Fal
         )
     for path in in_the_way:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if new:
-        with suppress(PermissionError):  # a dry run in the folder of another user
-            write_text(memory, json.dumps(sorted(claimed | new)))
+    if new and not only_check:
+        write_text(memory, json.dumps(sorted(claimed | new)))

@@ -6,7 +6,7 @@ WARNED = Path(MEMORY, "warned").absolute()
 
 try:
     PLAN = plan_run(config, MEMORY)
-    claim(PLAN.results(), MEMORY / "results.json")
+    claim(PLAN.results(), MEMORY / "results.json", only_check=True)
 except UserError as error:
     sys.exit(f"virnucpro: error: {error}")
 
@@ -239,9 +239,11 @@ def embed_minutes(wildcards, input, attempt):
 
 
 def hold_outdir():
-    """Hold the folder of the results against another run."""
+    """Hold the folder of the results against another run, and claim the results."""
     try:
-        return hold(Path(WORK))
+        held = hold(Path(WORK))
+        claim(PLAN.results(), MEMORY / "results.json")
+        return held
     except UserError as error:
         sys.exit(f"virnucpro: error: {error}")
 

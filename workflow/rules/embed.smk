@@ -1,6 +1,7 @@
 rule embed:
     input:
-        manifests=f"{WORK}/{{sample}}/manifests{{encoder}}",
+        # Snakemake compares no content of folders; the record beside it holds their digests.
+        manifests=ancient(f"{WORK}/{{sample}}/manifests{{encoder}}"),
         packed=f"{WORK}/{{sample}}/pack{{encoder}}.json",
         letters=lambda wildcards: (
             f"{WORK}/{wildcards.sample}/prepared/{LETTERS[wildcards.encoder]}"

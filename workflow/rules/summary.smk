@@ -3,7 +3,10 @@ rule summary:
         records=of_samples(
             "work/{sample}/prepare.json", "work/{sample}/prepared/records.tsv"
         ),
-        packed=of_samples("work/{sample}/pack.json", "work/{sample}/manifests"),
+        packed=of_samples("work/{sample}/pack.json"),
+        manifests=lambda wildcards: [
+            ancient(f"{WORK}/{sample}/manifests") for sample in PLAN.samples
+        ],
         merged=of_samples("work/{sample}/merge.json"),
         calls=of_samples("{sample}/contigs.tsv", "work/{sample}/call.json", called=True),
     output:
