@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ import pytest
 
 from tests import oracle
 from tests.conftest import AMINO_ACIDS, ROOT
-from tests.workflow.project import wait_for
 
 VIRNUCPRO = [sys.executable, "-m", "virnucpro"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -31,6 +31,7 @@ class Folder:
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path
         self.results = path / "results"
+        self.work = self.results / "work"
         self.settings = ["--model", str(model), "--token-budget", "1024", "--no-call"]
         self.environment = dict(ENVIRONMENT)
 
@@ -48,30 +49,45 @@ class Folder:
             self.command(*arguments), cwd=self.path, env=self.environment, text=True, start_new_session=True, **pipes
         )
 
+    def copy(self, path: Path) -> "Folder":
+        """Return the folder in another place, with its results."""
+        shutil.copytree(self.path, path, dirs_exist_ok=True)
+        made = Folder(path, Path(self.settings[1]))
+        made.environment = self.environment.copy()
+        return made
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def start_and_embed(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a run, and return when it embeds."""
-        process = self.start(*arguments)
-        wait_for(lambda: self.processes(b"embed") or process.poll() is not None)
-        assert process.poll() is None, process.communicate()
-        return process
-
     def processes(self, *words: bytes) -> list[int]:
-        """Return the ids of the processes of a run in this folder, with words on their command lines."""
+        """Return the ids of the processes of runs in this folder, with words on their command lines."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 command = (entry / "cmdline").read_bytes().split(b"\0")
-                here = (entry / "cwd").readlink() in (self.path, self.results)
+                here = (entry / "cwd").readlink() in (self.path, self.work)
             except OSError:  # it may have just ended
                 continue
-            if here and {b"-m", *words} <= set(command):
+            if here and set(words) <= set(command):
                 found.append(int(entry.name))
         return found
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Folder:
+    made = Folder(tmp_path_factory.mktemp("finished"), tiny_model)
+    made.add_proteins("p.faa")
+    done = made.run("p.faa", "--type", "proteins")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.fixture
+def finished(finished_once: Folder, tmp_path: Path) -> Folder:
+    """A folder with the results of p.faa."""
+    return finished_once.copy(tmp_path)
 
 
 @pytest.fixture

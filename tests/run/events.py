@@ -5,6 +5,7 @@ from pathlib import Path
 
 from virnucpro.config import DEFAULTS
 from virnucpro.data.provenance import write_provenance
+from virnucpro.run.outside import OutsideFiles
 from virnucpro.run.plan import Plan
 from virnucpro.run.progress import Progress
 
@@ -16,7 +17,10 @@ def make_progress(folder: Path, samples: int = 2, cores: int = 2) -> Progress:
         path.write_text(">a\n" + "M" * 97)  # 100 bytes: 100 tokens are guessed
         files[f"s{number}"] = (path, "proteins")
     config = {**DEFAULTS, "outdir": str(folder / "out"), "samples": "x", "shard_tokens": 50}
-    return Progress(Plan(config, files, Path()), folder / "snakemake.log", cores)
+    outside = OutsideFiles(folder / "digests.json")
+    for path, _ in files.values():
+        outside.look_at(path)
+    return Progress(Plan(config, files, Path(), outside), folder / "snakemake.log", cores)
 
 
 class Events:
@@ -46,5 +50,4 @@ class Events:
 
 def write_packed(progress: Progress, sample: str, *tokens: int) -> None:
     shards = [{"shard": f"{number:04d}", "tokens": count} for number, count in enumerate(tokens, start=1)]
-    path = progress.plan.outdir / sample / "provenance.json"
-    write_provenance(path, "pack", {}, {}, [], {"shards": shards})
+    write_provenance(progress.plan.work / sample / "pack.json", "pack", {}, {}, [], {"shards": shards})

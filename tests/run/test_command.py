@@ -1,6 +1,5 @@
 """The options of `virnucpro run`."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,7 +11,6 @@ from tests.run.conftest import ENVIRONMENT, VIRNUCPRO, Folder
 from virnucpro.config import DEFAULTS, PROPERTIES
 from virnucpro.errors import UserError
 from virnucpro.run.command import run
-from virnucpro.run.machine import count_gpus
 from virnucpro.run.run import _where
 
 
@@ -39,7 +37,7 @@ def test_every_key_of_the_configuration_is_an_option() -> None:
         assert str(parsed[key]) == (value[0] if value else "True")
     assert run.make_context("run", ["x.fna", "--no-call", "--layers", "-1,2"]).params["call"] is False
     assert {key for key, value in run.make_context("run", ["x.fna"]).params.items() if value is not None} == {
-        *("fasta", "kind", "config", "dry_run")
+        *("fasta", "kind", "config", "force", "dry_run")
     }
 
 
@@ -63,15 +61,17 @@ def test_what_follows_two_hyphens_is_for_snakemake() -> None:
         (("x.fna", "--slurm", "--workflow-profile", "p"), 1, r".*error: --slurm comes with a profile of its own; .*\n"),
         (("x.fna", "--outdir", "x.fna/out"), 1, r".*error: config: outdir is x.fna/out, but x.fna is a file; .*\n"),
         (("x.fna", "--configfile", "absent.yaml"), 1, r".*error: .*absent.yaml.*\n"),
+        (("x.fna", "--model", "other.pt"), 1, r".*: model is .*/other.pt, but the classifier was trained with .*\n"),
         (("x.fna", "--cores", "0"), 2, r"(?s).*--cores.*"),
     ],
 )
 def test_what_cannot_be_run(arguments: tuple[str, ...], status: int, message: str, tmp_path: Path) -> None:
-    (tmp_path / "x.fna").write_text(">a\nACGT\n")
+    for name in ("x.fna", "other.pt"):
+        (tmp_path / name).write_text(">a\nACGT\n")
     done = type_in(*arguments, folder=tmp_path)
     assert done.returncode == status
     assert re.fullmatch(message, done.stderr)
-    assert [path.name for path in tmp_path.iterdir()] == ["x.fna"]
+    assert not list(tmp_path.glob("results/x")), "nothing was run"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_classifier_that_cannot_be_read_is_refused_at_the_start(content: bytes
     assert done.returncode == 1
     assert re.fullmatch(r"virnucpro run: error: .*500_model.pth: not loaded: (.*); give another file\n", done.stderr)
     assert message in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["500_model.pth", "x.fna"]
+    assert not list(tmp_path.glob("results/x")), "nothing was run"
 
 
 def test_a_look_changes_nothing(folder: Folder) -> None:
@@ -98,45 +98,30 @@ def test_a_look_changes_nothing(folder: Folder) -> None:
     rows = [re.split("  +", line) for line in done.stdout.splitlines()]
     assert rows[0] == ["stage", "jobs", "why"]
     assert sorted(rows[1:]) == [
-        ["embed", "1", "what it reads is new"],
-        ["fetch model", "1", "not made yet"],
-        ["merge", "1", "what it reads is new"],
-        ["prepare", "1", "not made yet"],
-        ["summary", "1", "what it reads is new"],
-        ["token budget", "1", "what it reads is new"],
+        [stage, "1", "not made yet"]
+        for stage in ("embed", "fetch model", "merge", "prepare", "summary", "token budget")
     ]
     assert [path.name for path in folder.path.iterdir()] == ["p.faa"]
 
 
-def test_gpus_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for visible, count in {"0,2": 2, "": 0, "-1": 0, "0,-1,1": 1, "GPU-8a,GPU-9b,GPU-7": 3}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert count_gpus() == count
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert count_gpus() == 0
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: A100 (UUID: x)'; echo '  MIG 1g: y'; echo 'GPU 1: A100 (UUID: z)'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    assert count_gpus() == 2
-
-
 def test_where_jobs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    assert _where(None, None, None, None, tmp_path) == [
+    assert _where(None, None, None, None, 500, tmp_path) == [
         *("--workflow-profile", "none", "--resources", "gpu=3", "--cores", "all"),
-        *("--scheduler", "greedy", "--scheduler-subsample", "200"),
+        *("--scheduler", "greedy", "--scheduler-subsample", "20", "--max-jobs-per-timespan", "100000/25s"),
     ]
-    assert _where(4, 0, None, None, tmp_path)[2:6] == ["--resources", "gpu=1", "--cores", "4"]
+    assert [_where(None, None, None, None, samples, tmp_path)[-1] for samples in (1, 5_000)] == [
+        *("100000/1s", "100000/60s")
+    ]
+    assert _where(4, 0, None, None, 1, tmp_path)[2:6] == ["--resources", "gpu=1", "--cores", "4"]
     profile = tmp_path / "site"
-    assert _where(None, None, None, profile, tmp_path) == ["--workflow-profile", str(profile)]
-    assert _where(None, None, "gpu", None, tmp_path) == ["--workflow-profile", str(tmp_path / "config.yaml")]
+    assert _where(None, None, None, profile, 1, tmp_path) == ["--workflow-profile", str(profile)]
+    assert _where(None, None, "gpu", None, 1, tmp_path) == ["--workflow-profile", str(tmp_path / "config.yaml")]
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert written["default-resources"] == {"slurm_partition": "gpu"}
     assert written["executor"] == "slurm"
     assert "set-resources" not in written
-    _where(None, None, "", None, tmp_path)
+    _where(None, None, "", None, 1, tmp_path)
     assert "default-resources" not in yaml.safe_load((tmp_path / "config.yaml").read_text())
     with pytest.raises(UserError, match="--slurm comes with a profile"):
-        _where(None, None, "", profile, tmp_path)
+        _where(None, None, "", profile, 1, tmp_path)

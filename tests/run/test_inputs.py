@@ -32,6 +32,7 @@ def write(*names: str) -> None:
         ("soil.faa.zst", "soil"),
         ("soil", "soil"),
         ("soil.contigs", "soil.contigs"),
+        (f"soil..2_{19 * '0'}.fna", f"soil..2_{19 * '0'}"),
     ],
 )
 def test_a_sample_is_named_like_its_file(name: str, sample: str, here: Path) -> None:
@@ -53,7 +54,11 @@ def test_patterns_and_paths() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["two words.fna", "logs.fna", "training.fa.gz", ".fna", "x.json", "-dash.fna", "á.fna"]
+    "name",
+    [
+        *("two words.fna", "logs.fna", "work.fna", "training.fa.gz", ".fna", "x.json", "-dash.fna", "á.fna"),
+        *("then.fna", "report.html", "run.lock", f"S1_{20 * '0'}.fna", f"S1{20 * '.1'}"),
+    ],
 )
 def test_what_names_no_sample(name: str) -> None:
     write(name)
@@ -119,7 +124,7 @@ def test_paths_hold_in_another_folder(here: Path, monkeypatch: pytest.MonkeyPatc
     Path("samples.tsv").write_text("sample\tfasta\ntwo\tin/soil.fna\n")
     samples = read_table(Path("samples.tsv"))
     config = complete({"outdir": "out", "model": "tiny.pt", "classifier": "my.safetensors"})
-    written = write_inputs(config, samples, here / "out")
+    written = write_inputs(config, samples, here / "out", here / "out")
     before = (here / "out" / "samples.tsv").stat().st_mtime_ns
     monkeypatch.chdir("/")
     config = json.loads(written.read_text())
@@ -128,7 +133,7 @@ def test_paths_hold_in_another_folder(here: Path, monkeypatch: pytest.MonkeyPatc
     assert config["classifier"] == str(here / "my.safetensors")
     assert read_samples(Path(config["samples"])).values.tolist() == [["two", str(here / "in" / "soil.fna"), "contigs"]]
     monkeypatch.chdir(here)
-    write_inputs(complete({"outdir": "out", "model": "tiny.pt"}), samples, here / "out")
+    write_inputs(complete({"outdir": "out", "model": "tiny.pt"}), samples, here / "out", here / "out")
     assert (here / "out" / "samples.tsv").stat().st_mtime_ns == before  # or jobs that read it would run again
 
 
@@ -150,7 +155,8 @@ def test_training(here: Path) -> None:
     write("g1.fna", "g2.fna", "g3.fna", "g4.fna")
     rows = [f"g{n}.fna\t{'viral' if n < 3 else 'cellular'}\tgroup{n}\n" for n in range(1, 5)]
     Path("t.tsv").write_text("fasta\tlabel\tgroup\n" + "".join(rows))
-    config = json.loads(write_inputs(complete({"training": "t.tsv"}), [], here / "out").read_text())
+    config = json.loads(write_inputs(complete({"training": "t.tsv"}), [], here / "out", here / "out").read_text())
+    assert "samples" not in config
     table = Path(config["training"]).read_text().splitlines()
     assert table[1].split("\t") == [str(here / "g1.fna"), "", "viral", "group1", "", "train"]
 
@@ -161,5 +167,5 @@ def test_a_table_gives_other_names_to_files(name: str, here: Path) -> None:
     quoted = name.replace('"', '""')
     Path("t.tsv").write_text(f'sample\tfasta\ns\t"{quoted}"\n')
     found = read_table(Path("t.tsv"))
-    write_inputs(complete({}), found, here / "out")
+    write_inputs(complete({}), found, here / "out", here / "out")
     assert read_table(here / "out" / "samples.tsv") == found

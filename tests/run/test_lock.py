@@ -12,24 +12,27 @@ import pytest
 from tests.conftest import ROOT
 from tests.workflow.project import wait_for
 from virnucpro.errors import UserError
-from virnucpro.run.lock import TOKEN, locked
+from virnucpro.run.lock import TOKEN, hold, release
 
 HOLD = """
 import os, subprocess, sys, time
 from pathlib import Path
-from virnucpro.run.lock import TOKEN, locked
-with locked(Path(sys.argv[1])) as lock:
-    job = subprocess.Popen(["sleep", "60"], env={TOKEN: lock.token, "PATH": os.environ["PATH"]}, start_new_session=True)
-    print(job.pid, flush=True)
-    time.sleep(60)
+from virnucpro.run.lock import hold
+descriptor = hold(Path(sys.argv[1]))
+job = subprocess.Popen(["sleep", sys.argv[2]], start_new_session=True, pass_fds=[descriptor] if sys.argv[3:] else [])
+print(job.pid, flush=True)
+time.sleep(60)
 """
 
 
-def hold(folder: Path) -> tuple[subprocess.Popen[str], int]:
-    """Start a process that holds a folder, and a job of it."""
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def start(folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], int]:
+    """Start a process that holds a folder, and a job of it; with two arguments the job has the lock, too."""
+    command = [sys.executable, "-c", HOLD, str(folder), *(arguments or ["60"])]
+    holder = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout
-    return holder, int(holder.stdout.readline())
+    job = int(holder.stdout.readline())
+    wait_for(lambda: Path(f"/proc/{job}/environ").read_bytes())  # the kernel has not noted it at once
+    return holder, job
 
 
 def is_running(process: int) -> bool:
@@ -39,68 +42,70 @@ def is_running(process: int) -> bool:
         return False
 
 
-def snakemake_lock(folder: Path) -> Path:
-    lock = folder / ".snakemake" / "locks" / "0.output.lock"
-    lock.parent.mkdir(parents=True)
-    lock.write_text("x")
-    return lock
+@pytest.fixture(autouse=True)
+def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN, raising=False)
 
 
 def test_a_second_run_is_refused(tmp_path: Path) -> None:
-    holder, job = hold(tmp_path)
-    lock = snakemake_lock(tmp_path)
-    with pytest.raises(UserError, match=f"another run is going on there .process {holder.pid} on"), locked(tmp_path):
-        pass
+    holder, job = start(tmp_path)
+    message = rf"another run is going on there .process {holder.pid} on .*; wait for it, or give another outdir$"
+    with pytest.raises(UserError, match=message):
+        hold(tmp_path)
     assert is_running(job)
-    assert lock.exists()
     holder.kill()
     holder.wait()
     os.kill(job, signal.SIGKILL)
 
 
 def test_what_a_killed_run_left_is_ended(tmp_path: Path) -> None:
-    holder, job = hold(tmp_path)
-    lock = snakemake_lock(tmp_path)
+    holder, job = start(tmp_path)
     holder.kill()
     holder.wait()
     assert is_running(job)
-    with locked(tmp_path):
-        assert not lock.exists()
-        wait_for(lambda: not is_running(job), seconds=10)
+    descriptor = hold(tmp_path)
+    assert descriptor is not None
+    wait_for(lambda: not is_running(job), seconds=10)
+    release(descriptor)
 
 
 def test_a_run_that_came_to_its_end_leaves_nothing_to_end(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        pass
-    with pytest.raises(UserError, match="x"), locked(tmp_path):
-        raise UserError("x")
-    lock = snakemake_lock(tmp_path)  # of a Snakemake that somebody started by hand
-    with locked(tmp_path):
-        assert lock.exists()
+    tokens = []
+    for _ in range(2):
+        descriptor = hold(tmp_path / "made")
+        assert descriptor is not None
+        tokens.append(os.environ[TOKEN])
+        release(descriptor)
+        assert (tmp_path / "made" / "run.lock").read_text() == ""
+        assert TOKEN not in os.environ
+    assert tokens[0] != tokens[1]
 
 
 def test_the_lock_is_kept_while_a_child_has_it_and_waited_for_when_its_holder_is_gone(tmp_path: Path) -> None:
-    code = HOLD.replace("start_new_session=True", "pass_fds=[lock.descriptor]").replace('"60"]', '"2"]')
-    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout
-    holder.stdout.readline()
+    holder, _ = start(tmp_path, "2", "with the lock")
     holder.kill()
     holder.wait()
-    start = time.monotonic()
-    with locked(tmp_path):
-        assert 0.5 < time.monotonic() - start < 20
+    begin = time.monotonic()
+    descriptor = hold(tmp_path)
+    assert 0.5 < time.monotonic() - begin < 20
+    assert descriptor is not None
+    release(descriptor)
 
 
-def test_the_token_is_of_one_run(tmp_path: Path) -> None:
-    assert TOKEN not in os.environ
-    with locked(tmp_path) as first:
-        pass
-    with locked(tmp_path) as second:
-        pass
-    assert first.token != second.token
+def test_a_process_that_the_holder_started_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor = hold(tmp_path)
+    assert descriptor is not None
+    assert hold(tmp_path) is None, "Snakemake, started by virnucpro run, takes the lock in onstart"
+    inner = hold(tmp_path / "other")  # a run of another folder, started from a job of this one
+    assert inner is not None
+    release(inner)
+    monkeypatch.setenv(TOKEN, "of another run")
+    with pytest.raises(UserError, match="another run"):
+        hold(tmp_path)
+    release(descriptor)
 
 
-def test_a_folder_that_must_not_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"), locked(tmp_path / "file"):
-        pass
+    with pytest.raises(OSError, match="file"):
+        hold(tmp_path / "file")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.run.events import Events, make_progress, write_packed
-from virnucpro.data.provenance import write_provenance
 from virnucpro.run.jobs import MOST_SHOWN
 from virnucpro.run.progress import Progress
 
@@ -74,13 +73,12 @@ def test_the_speed_is_guessed_once_the_device_is_known(tmp_path: Path) -> None:
     events.plan(token_budget=1, prepare=2, embed=4)
     assert progress.seconds_left is None
     job = events.start("token_budget")
-    outdir = progress.plan.outdir
-    outdir.mkdir()
+    work = progress.plan.work
+    work.mkdir(parents=True)
     model = {"name": "m", "sha256": "0" * 64, "layers": 6, "embed_dim": 320, "heads": 20}
     model |= {"architecture": "ESM-2", "feed_forward": 1280}
     budget = {"device": "cpu", "model": model, "precision": "float32", "token_budget": 4096}
-    (outdir / "token_budget.json").write_text(json.dumps(budget))
-    write_provenance(outdir / "provenance.json", "token_budget", {}, {}, [outdir / "token_budget.json"])
+    (work / "token_budget.json").write_text(json.dumps(budget))
     events.finish(job)
     assert progress.rate == pytest.approx(2e11 / (24 * 6 * 320**2))
     assert progress.seconds_left is not None
@@ -89,9 +87,9 @@ def test_the_speed_is_guessed_once_the_device_is_known(tmp_path: Path) -> None:
 def test_what_logs_say_is_said_once(tmp_path: Path) -> None:
     progress = make_progress(tmp_path)
     events = Events(progress)
-    progress.log.write_text("Building DAG\nvirnucpro: prepare runs again, first for x: seed was 1, is 2\n")
+    progress.log.write_text("Building DAG\nvirnucpro: warning: of the plan\n")
     events.plan(prepare=3)
-    assert messages(progress) == ["prepare runs again, first for x: seed was 1, is 2"]
+    assert messages(progress) == ["warning: of the plan"]
     logs = [tmp_path / f"{number}.log" for number in range(3)]
     for log in logs:
         events.start("prepare", log)
@@ -125,7 +123,7 @@ def test_the_log_of_an_earlier_run_says_nothing(tmp_path: Path) -> None:
     [
         ("virnucpro: x\nvirnucpro prepare: error: sample s0: f.fa: no such file\nlast\n", "f.fa: no such file"),
         ("Traceback (most recent call last):\n  File x\nValueError: y\n\n", "ValueError: y"),
-        ("", "it ended without a word"),
+        ("", "no error message in its log"),
     ],
 )
 def test_a_failure_is_told_in_the_words_of_the_stage(log: str, said: str, tmp_path: Path) -> None:

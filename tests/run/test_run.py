@@ -1,6 +1,7 @@
 """Runs for real: the same results as Snakemake gives, and going on after whatever stopped one."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from virnucpro.run.snakemake import run_snakemake
 MANY = 1000  # proteins, which are embedded for some seconds
 
 
-def results(folder: Folder, sample: str) -> dict[str, bytes]:
-    below = folder.results / sample
-    return {name: (below / name).read_bytes() for name in ("embeddings.h5", "manifests/0001.json")}
+def results(folder: Path) -> dict[str, bytes]:
+    """Return what a run wrote of embeddings and manifests, by paths below the folder."""
+    files = [*folder.glob("*/embeddings.h5"), *folder.glob("work/*/manifests/*.json")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def is_quiet(folder: Folder) -> bool:
@@ -31,7 +33,7 @@ def is_quiet(folder: Folder) -> bool:
 def embedding(folder: Folder) -> subprocess.Popen[str]:
     folder.add_proteins("p.faa", MANY)
     process = folder.start("p.faa", "--type", "proteins")
-    log = folder.results / "logs" / "p" / "embed_0001.log"
+    log = folder.work / "logs" / "p" / "embed_0001.log"
     wait_for(lambda: "virnucpro: embed: p 0001 on " in read(log) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     return process
@@ -50,7 +52,7 @@ def finishes(folder: Folder, *jobs: str) -> None:
     with h5py.File(folder.results / "p" / "embeddings.h5") as file:
         assert len(file["id"]) == MANY
         assert np.isfinite(file["embedding"][:]).all()
-    assert not (folder.results / ".lock").read_text()
+    assert not (folder.work / "run.lock").read_text()
 
 
 def test_a_run_gives_what_snakemake_gives_and_runs_once(folder: Folder) -> None:
@@ -61,42 +63,116 @@ def test_a_run_gives_what_snakemake_gives_and_runs_once(folder: Folder) -> None:
     assert done.returncode == 0, done.stderr
     assert "\033" not in done.stderr + done.stdout
     assert "results/p/embeddings.h5\nresults/summary.tsv, left_out.tsv, packing.svg\n" in done.stdout
-    assert done.stderr.splitlines()[0] == "2 samples into results; Snakemake's log is results/logs/snakemake.log"
-    log = (folder.results / "logs" / "snakemake.log").read_text()
-    assert "rule merge:" in log
+    assert done.stderr.splitlines()[0] == "2 samples into results; Snakemake's log is results/work/logs/snakemake.log"
+    assert "rule merge:" in (folder.work / "logs" / "snakemake.log").read_text()
     assert "rule merge:" not in done.stderr
-
-    before = {path: path.stat().st_mtime_ns for path in folder.results.glob("**/*.h5")}
-    again = folder.run("--samples", "t.tsv")
-    assert again.returncode == 0
-    assert "nothing to do, all is there" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in folder.results.glob("**/*.h5")} == before
+    assert sorted(path.name for path in folder.results.iterdir()) == [
+        *("left_out.tsv", "p", "packing.svg", "soil", "summary.tsv", "summary.txt", "virnucpro_stats_mqc.json", "work")
+    ]
 
     other = folder.path / "other"
-    command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2", "--resources", "gpu=1"]
-    command += [
-        "--directory",
-        other,
-        "--configfile",
-        folder.results / "config.json",
-        "--config",
-        f"outdir={other}/results",
-    ]
+    command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2", "--directory", other]
+    command += ["--configfile", folder.work / "config.json", "--config", f"outdir={other}/results"]
     by_hand = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert by_hand.returncode == 0, by_hand.stderr
-    for sample in ("soil", "p"):
-        for name, content in results(folder, sample).items():
-            assert (other / "results" / sample / name).read_bytes() == content
+    assert len(results(folder.results)) == 4
+    assert results(other / "results") == results(folder.results)
+
+
+def test_finished_results_can_be_moved_and_run_nothing(finished: Folder) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.results.rglob("*.h5")}
+    done = finished.run("p.faa", "--type", "proteins")
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do, all is there" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished.results.rglob("*.h5")} == before
+
+
+def test_a_dry_run_of_another_users_results(finished: Folder) -> None:
+    others = 65534
+    for path in (finished.results, *finished.results.rglob("*")):
+        os.chown(path, others, others)
+    asked = finished.command("p.faa", "--type", "proteins")
+    for arguments, status, said in ((["-n"], 0, "nothing to do, all is there\n"), ([], 1, "")):
+        # root without its right to write everywhere is a user who may read alone
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner", *asked, *arguments]
+        done = subprocess.run(command, cwd=finished.path, env=finished.environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (status, said), done.stderr
+    assert done.stderr.splitlines() == [
+        f"virnucpro run: error: [Errno 13] Permission denied: '{finished.work / 'run.lock'}'"
+    ]
+    assert {path.owner() for path in finished.results.rglob("*")} == {"nobody"}, "nothing was written"
+
+
+def test_what_snakemake_answers_is_on_the_terminal(finished: Folder) -> None:
+    for option, said in (("--summary", "../p/embeddings.h5\t"), ("--list-rules", "fetch_model"), ("--dag", "digraph")):
+        done = finished.run("p.faa", "--type", "proteins", "--", option)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert "nothing to do" not in done.stderr
+    done = finished.run("p.faa", "--type", "proteins", "--", "--delete-all-output")
+    assert done.returncode == 0, done.stderr
+    assert "all is there" not in done.stderr
+    assert not [path for path in finished.results.rglob("*") if path.is_file() and path.parent.name in ("p", "results")]
+
+
+def test_a_part_of_a_run(finished: Folder) -> None:
+    part = finished.run("p.faa", "--type", "proteins", "--per-residue", "--", "--until", "prepare")
+    assert part.returncode == 0
+    assert "runs again" not in part.stderr, "embed is kept from running"
+    assert "nothing to do\n" in part.stderr
+    shutil.rmtree(finished.work / "p" / "prepared")
+    part = finished.run("p.faa", "--type", "proteins", "--", "--forcerun", "prepare", "--until", "prepare")
+    assert part.returncode == 0
+    assert "prepare: 1 of 1 sample" in part.stderr
+    assert "nothing to do" not in part.stderr
+
+
+def test_touch_with_a_lost_result(finished: Folder) -> None:
+    (finished.results / "summary.txt").unlink()
+    done = finished.run("p.faa", "--type", "proteins", "--", "--touch", "--forceall")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr + (finished.work / "logs" / "snakemake.log").read_text()
+
+
+def test_a_users_profile_and_python_do_not_matter(finished: Folder) -> None:
+    """Neither is a profile of Snakemake for other workflows used, nor a python on PATH, nor modules beside the data."""
+    profile = finished.path / "profile"
+    profile.mkdir()
+    (profile / "config.yaml").write_text("dry-run: true\nexecutor: slurm\n")
+    tools = finished.path / "bin"
+    tools.mkdir()
+    for name in ("bash", "cat", "dirname", "env", "sh", "tee", "which"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    for name in ("snakemake", "json", "random"):
+        for folder in (finished.path, finished.work):
+            (folder / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    command = [Path(sys.executable).parent / "virnucpro", *finished.command("p.faa", "--type", "proteins")[3:]]
+    environment = finished.environment | {"SNAKEMAKE_PROFILE": str(profile), "PATH": str(tools)}
+    (finished.results / "p" / "embeddings.h5").unlink()
+    done = subprocess.run(command, cwd=finished.path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "merge: 1 of 1 sample" in done.stderr
+    assert (finished.results / "p" / "embeddings.h5").exists()
+
+
+def test_lost_records_of_snakemake_and_files_in_the_way(finished: Folder) -> None:
+    shutil.rmtree(finished.work / ".snakemake")
+    for arguments in ([], ["-n"]):
+        done = finished.run("p.faa", "--type", "proteins", *arguments)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()[-1:]
+        assert "would be overwritten" in line
+        assert "--force" in line
+    assert (finished.results / "p" / "embeddings.h5").exists()
 
 
 def test_ctrl_c_stops_the_jobs_and_the_same_command_goes_on(folder: Folder, embedding: subprocess.Popen[str]) -> None:
     os.kill(embedding.pid, signal.SIGINT)
     _, err = embedding.communicate(timeout=60)
     assert embedding.returncode == 130
-    assert err.splitlines()[-1] == "stopped by Ctrl-C; the same command goes on from here"
+    assert err.splitlines()[-1] == "stopped by Ctrl-C; run the same command again to resume"
     assert "failed" not in err
     assert is_quiet(folder)
-    assert not list((folder.results / ".snakemake" / "locks").glob("*"))
     finishes(folder, "embed", "merge", "summary")
 
 
@@ -109,18 +185,18 @@ def test_snakemake_may_take_its_time_to_end(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_snakemake_alone_is_killed(folder: Folder, embedding: subprocess.Popen[str]) -> None:
-    (snakemake,) = folder.processes(b"virnucpro.run.child")
+    (snakemake,) = folder.processes(b"snakemake")
     os.kill(snakemake, signal.SIGKILL)
     _, err = embedding.communicate(timeout=60)
     assert embedding.returncode == 1
-    last = "virnucpro run: error: Snakemake was killed (SIGKILL); the same command goes on from here"
+    last = "virnucpro run: error: Snakemake was killed (SIGKILL); run the same command again to resume"
     assert err.splitlines()[-1] == last
     assert is_quiet(folder), "its jobs were left behind"
     finishes(folder, "embed", "merge", "summary")
 
 
 def test_all_but_the_jobs_is_killed(folder: Folder, embedding: subprocess.Popen[str]) -> None:
-    (snakemake,) = folder.processes(b"virnucpro.run.child")
+    (snakemake,) = folder.processes(b"snakemake")
     (job,) = folder.processes(b"embed")
     os.kill(embedding.pid, signal.SIGSTOP)  # or it would see Snakemake's end and stop the jobs
     os.kill(snakemake, signal.SIGKILL)
@@ -138,8 +214,14 @@ def test_the_first_process_is_killed_and_a_second_run_is_refused(
     os.kill(job, signal.SIGSTOP)  # or it may end while the two other runs are looked at
     refused = folder.run("p.faa", "--type", "proteins")
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"virnucpro run: error: {folder.results}: another run is going on there (process ")
+    assert refused.stderr.startswith("virnucpro run: error: results/work: another run is going on there (process ")
     assert len(refused.stderr.splitlines()) == 1
+    command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2", "--directory", folder.path / "other"]
+    command += ["--configfile", folder.work / "config.json", "--config", f"outdir={folder.results}"]
+    by_hand = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert by_hand.returncode == 1
+    assert "Traceback" not in by_hand.stderr
+    assert by_hand.stderr.rstrip().splitlines()[-1].startswith("virnucpro: error: "), by_hand.stderr
     looked = folder.run("p.faa", "--type", "proteins", "-n")
     assert looked.returncode == 0, looked.stderr
     os.kill(embedding.pid, signal.SIGKILL)
@@ -157,31 +239,29 @@ def test_a_failed_job_says_why_and_where(folder: Folder) -> None:
     assert done.returncode == 1
     path = folder.path / "bad.faa"
     assert f"prepare failed for sample bad: {path}: line 303: two records are named a; make ids unique" in done.stderr
-    assert "its log is results/logs/bad/prepare.log\n" in done.stderr
-    assert done.stderr.splitlines()[-1] == "virnucpro run: error: 1 job failed; the same command goes on from here"
+    assert "its log is results/work/logs/bad/prepare.log\n" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "virnucpro run: error: 1 job failed. Fix the problem above, then run the same command to resume."
+    )
     assert "Traceback" not in done.stderr
     assert (folder.results / "good" / "embeddings.h5").exists(), "a sample that fails stops no other"
 
 
-def test_what_snakemake_refuses_is_one_line(folder: Folder) -> None:
-    folder.add_proteins("p.faa")
-    done = folder.run("p.faa", "--type", "proteins", "--gpus", "1", "--", "--set-resources", "embed:gpu=2")
+def test_what_snakemake_refuses_is_one_line(finished: Folder) -> None:
+    done = finished.run("p.faa", "--type", "proteins", "--", "absent")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        "virnucpro run: error: embed asks for 2 GPUs, more than --resources gpu=1 allows"
-    )
+    assert "MissingRuleException" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
-def test_other_settings_run_what_depends_on_them(folder: Folder) -> None:
-    folder.add_proteins("p.faa")
-    assert folder.run("p.faa", "--type", "proteins", "--layers", "1").returncode == 0
-    done = folder.run("p.faa", "--type", "proteins", "--per-residue", "--layers", "1", "-n")
+def test_other_settings_run_what_depends_on_them(finished: Folder) -> None:
+    done = finished.run("p.faa", "--type", "proteins", "--per-residue", "-n")
     rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()[1:]]
     assert [row[:2] for row in rows] == [["embed", "1"], ["merge", "1"], ["summary", "1"]]
-    assert "per_residue was False, is True" in rows[0][2]
-    done = folder.run("p.faa", "--type", "proteins", "--per-residue", "--layers", "1")
+    assert "--per-residue was not set" in rows[0][2]
+    done = finished.run("p.faa", "--type", "proteins", "--per-residue")
     assert done.returncode == 0
-    assert "embed runs again, first for results/p/shards: per_residue was False, is True\n" in done.stderr
+    assert "embed runs again, first for p: --per-residue was not set" in done.stderr
     assert "prepare" not in done.stderr
 
 
@@ -190,7 +270,7 @@ def test_odd_paths_without_a_home(folder: Folder, name: str, tmp_path: Path) -> 
     odd = tmp_path / name
     odd.mkdir()
     folder.path = odd
-    folder.results = odd / "re sults"
+    folder.results, folder.work = odd / "re sults", odd / "re sults" / "work"
     folder.add_proteins("p.faa")
     del folder.environment["HOME"]
     folder.environment |= {"HOME": "/proc"} if " " in name else {}  # where nobody may write
@@ -212,23 +292,3 @@ def test_odd_paths_without_a_home(folder: Folder, name: str, tmp_path: Path) -> 
     )
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stderr
-
-
-def test_the_results_can_be_moved(folder: Folder, tmp_path: Path) -> None:
-    folder.add_proteins("p.faa")
-    assert folder.run("p.faa", "--type", "proteins").returncode == 0
-    folder.results.rename(tmp_path / "moved")
-    done = folder.run("p.faa", "--type", "proteins", "--outdir", "moved")
-    assert done.returncode == 0, done.stderr
-    assert "nothing to do" in done.stderr
-
-
-def test_python_of_another_folder_does_not_matter(folder: Folder) -> None:
-    folder.add_proteins("p.faa")
-    for name in ("snakemake", "json", "random"):
-        (folder.path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
-    script = Path(sys.executable).parent / "virnucpro"
-    command = [script, *folder.command("p.faa", "--type", "proteins", "-n")[3:]]
-    done = subprocess.run(command, cwd=folder.path, env=folder.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in folder.path.iterdir()) == ["json.py", "p.faa", "random.py", "snakemake.py"]

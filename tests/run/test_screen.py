@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.run.conftest import ENVIRONMENT, Folder
 from tests.run.events import Events, make_progress
-from virnucpro.run.screen import clock, printable
+from virnucpro.run.screen import clock, printable, show_paths
 
 # A run of so many samples, which goes on when a line comes in.
 SHOW = """
@@ -30,7 +30,7 @@ from virnucpro.run.screen import Screen
 samples = int(sys.argv[2])
 progress = make_progress(Path(sys.argv[1]), samples)
 events = Events(progress)
-with Screen(progress, "/long/results", "results") as screen:
+with Screen(progress, "results") as screen:
     screen.refresh()
     events.plan(prepare=samples, embed=3 * samples, merge=samples, summary=1)
     jobs = [events.start("prepare", sample=f"s{number}") for number in range(samples)]
@@ -44,7 +44,7 @@ with Screen(progress, "/long/results", "results") as screen:
         screen.refresh()
     for job in jobs[(samples + 1) // 2 :]:
         events.finish(job)
-    progress._say("prepare failed: /long/results/x", is_error=True)
+    progress._say("prepare failed: ../x", is_error=True)
     screen.refresh()
 print("the end")
 """
@@ -181,7 +181,7 @@ def test_long_stages_say_so_once_a_minute(tmp_path: Path, capsys: pytest.Capture
     progress = make_progress(tmp_path)
     events = Events(progress)
     events.plan(prepare=2, embed=4)
-    screen = Screen(progress, "", "")
+    screen = Screen(progress, "")
     for number in range(2):
         events.start("prepare", sample=f"s{number}")
     for _ in range(3):
@@ -200,7 +200,7 @@ def test_ctrl_c_on_a_terminal(folder: Folder) -> None:
     terminal.wait_for("running")
     terminal.type("\x03")
     assert terminal.finish() == 128 + signal.SIGINT
-    assert terminal.lines()[-1] == "stopped by Ctrl-C; the same command goes on from here"
+    assert terminal.lines()[-1] == "stopped by Ctrl-C; run the same command again to resume"
     assert not folder.processes()
     assert b"\x1b[?25h" in terminal.written, "the cursor is there again"
 
@@ -208,6 +208,10 @@ def test_ctrl_c_on_a_terminal(folder: Folder) -> None:
 def test_what_would_steer_a_terminal_is_taken_out() -> None:
     assert printable("a\x1b[31mb\x07\u202ec\n") == "a?[31mb??c?"
     assert printable("mañana 日本") == "mañana 日本"
+
+
+def test_paths_begin_as_the_user_named_their_folder() -> None:
+    assert show_paths("../x, (../y) and /a/../b", "out") == "out/x, (out/y) and /a/../b"
 
 
 def test_clock() -> None:

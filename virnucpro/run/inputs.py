@@ -100,8 +100,7 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: a key is unknown, its value of the wrong type or range, or there is no such model.
     """
-    if "training" not in config:
-        config = {"samples": "samples.tsv"} | config  # which will be written
+    config = ({} if "training" in config else {"samples": "samples.tsv"}) | config  # which will be written
     check_config(config)
     for key in ("model", "nucleotide_model"):
         if key in config and local_checkpoint(config[key]):

@@ -43,8 +43,8 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
     if wanted != "auto":
         return wanted
     decided: dict[str, str] = {}
-    with suppress(OSError, ValueError):
-        decided = json.loads(memory.read_text(encoding="utf-8"))
+    with suppress(OSError, ValueError, TypeError):
+        decided = dict(json.loads(memory.read_text(encoding="utf-8")))
     name = os.path.relpath(budget, memory.parents[2]) if memory.is_absolute() else str(budget)
     before = decided.get(name)
     if before == "gpu" or (before and _found_device(budget) != "cpu"):  # a cluster's GPU is not seen from here
@@ -58,6 +58,6 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
 
 def _found_device(budget: Path) -> str:
     """Return the device for which a token budget was made; an empty text if there is none."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError, KeyError):
         return str(json.loads(budget.read_text(encoding="utf-8"))["device"])
     return ""

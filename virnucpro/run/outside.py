@@ -24,7 +24,7 @@ class OutsideFiles:
     def __init__(self, memory: Path) -> None:
         self.memory = memory
         self._known: dict[str, Known] = {}
-        with suppress(OSError, ValueError):  # a lost or damaged memory only costs time
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # a lost or damaged memory only costs time
             self._known = {path: (*known,) for path, known in json.loads(memory.read_text()).items()}
         self._is_new = False
 
