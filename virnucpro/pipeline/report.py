@@ -2,7 +2,6 @@
 
 import base64
 import logging
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,8 +61,7 @@ def report(
             path = output_dir / sample / name
             inputs[f"{sample}/{name}"] = checked_input(path, work / sample / "call.json", "call")
     begin_writing(record, [output])
-    page = _page(output_dir, dict(zip(all_samples, fastas, strict=True)), earlier, failed)
-    write_text(output, page)
+    write_text(output, _page(output_dir, dict(zip(all_samples, fastas, strict=True)), earlier, failed))
     if not failed:
         write_provenance(record, "report", {"samples": list(samples), "earlier": list(earlier)}, inputs, [output])
     logger.info("report: %s", output)
@@ -81,16 +79,18 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
         counts[sample] = table.count_calls(contigs)
         viral = pd.concat([viral, contigs.loc[contigs["call"] == "viral", ["length"]]])
         shown = table.likeliest(pd.concat([shown, contigs], ignore_index=True), table.MOST_ROWS)
-    total = _add(counts.values()) | table.describe_lengths(viral["length"])
+    sums = {str(name): column.sum().item() for name, column in pd.DataFrame(counts.values()).items()}
+    total = sums | table.describe_lengths(viral["length"])
     now = shown[~shown["sample"].isin(_changed_since(work, earlier))]
     drawn = _draw(output_dir, fastas, _choose_drawn(now))
     places = _place(output_dir, now)
+    unjudged = pd.Categorical(shown["reason"].where(~shown["judged"]))
     data = {
         "samples": list(fastas),
         "viralFrom": limits["viral_from"],
         "cellularTo": limits["cellular_to"],
-        "rows": _columns(output_dir, shown, list(fastas)),
-        "reasons": _reasons(shown),
+        "rows": _columns(output_dir, shown.assign(unjudged=unjudged.codes), list(fastas)),
+        "reasons": unjudged.categories.tolist(),
         "drawn": drawn,
         "map": places,
     }
@@ -135,37 +135,21 @@ def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:
     return changed
 
 
-def _add(counts: Any) -> dict[str, Any]:
-    frame = pd.DataFrame(counts).drop(columns=["n50", "longest"]).sum()
-    return {str(name): value if name == "expected_false" else int(value) for name, value in frame.items()}
-
-
-def _reasons(shown: pd.DataFrame) -> list[str]:
-    return sorted(set(shown.loc[~shown["judged"], "reason"]))
-
-
 def _columns(output_dir: Path, shown: pd.DataFrame, samples: Sequence[str]) -> dict[str, list[Any]]:
     """Return the columns of the page's table; `unjudged` is the number of the reason of those that were not judged."""
-    bars = [""] * len(shown)
-    of_sample = shown["sample"].to_numpy()
-    for sample in samples:
-        rows = (of_sample == sample).nonzero()[0]
-        drawn = table.gene_bars(output_dir / sample / "genes.tsv", shown["contig"].iloc[rows].tolist())
-        for row, digits in zip(rows.tolist(), drawn, strict=True):
-            bars[row] = digits
-    numbers = {reason: number for number, reason in enumerate(_reasons(shown))}
+    bars = pd.Series("", shown.index)
+    for sample, rows in shown.groupby("sample"):
+        bars[rows.index] = list(table.gene_bars(output_dir / str(sample) / "genes.tsv", rows["contig"].tolist()))
     return {
-        "sample": shown["sample"].map({name: number for number, name in enumerate(samples)}).tolist(),
+        "sample": pd.Categorical(shown["sample"], samples).codes.tolist(),
         "id": shown["contig"].tolist(),
         "length": shown["length"].tolist(),
         "logOdds": [None if value != value else value for value in shown["log_odds"].tolist()],
         "genes": shown["genes"].tolist(),
         "proviruses": shown["proviruses"].tolist(),
         "code": shown["genetic_code"].tolist(),
-        "unjudged": [
-            -1 if judged else numbers[reason] for judged, reason in zip(shown["judged"], shown["reason"], strict=True)
-        ],
-        "bars": bars,
+        "unjudged": shown["unjudged"].tolist(),
+        "bars": bars.tolist(),
     }
 
 
@@ -178,21 +162,18 @@ def _choose_drawn(shown: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
     """Return what the page draws of contigs, by the numbers of their rows."""
-    drawn: dict[tuple[str, str], dict[str, Any]] = {}
+    drawn: dict[int, dict[str, Any]] = {}
     for sample, of_sample in rows.groupby("sample"):
         lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
         folder = output_dir / str(sample)
         features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
         regions = read_table(folder / "regions.tsv", "contig", "kind")
-        regions = regions[regions["kind"] == "provirus"]
-        proviruses: defaultdict[str, list[list[int]]] = defaultdict(list)
-        for name, start, end in zip(*(regions[column].tolist() for column in ("contig", "start", "end")), strict=True):
-            proviruses[name].append([start - 1, end])
+        proviruses = regions[regions["kind"] == "provirus"].groupby("contig")[["start", "end"]]
+        spans = {name: (found - [1, 0]).to_numpy().tolist() for name, found in proviruses}
         composed = read_composition(fastas[str(sample)], lengths)
-        for name in lengths:
-            drawn[str(sample), name] = {"gff3": features[name], "regions": proviruses[name]} | composed[name]
-    keys = zip(rows["sample"], rows["contig"], strict=True)
-    return {number: drawn[key] for number, key in zip(rows.index.tolist(), keys, strict=True)}
+        for number, name in of_sample["contig"].items():
+            drawn[number] = {"gff3": features[name], "regions": spans.get(name, [])} | composed[name]
+    return {number: drawn[number] for number in rows.index.tolist()}
 
 
 def _place(output_dir: Path, shown: pd.DataFrame) -> dict[str, Any] | None:
@@ -200,14 +181,12 @@ def _place(output_dir: Path, shown: pd.DataFrame) -> dict[str, Any] | None:
     chosen = choose_evenly(shown)
     if len(chosen) < FEWEST_PLACED:
         return None
-    means: dict[tuple[str, str], Any] = {}
+    means: dict[Any, Any] = {}
     for sample, rows in chosen.groupby("sample"):
         folder = output_dir / str(sample)
         spans = spans_of(read_table(folder / "genes.tsv", "contig")["contig"])
-        of_sample = mean_embeddings(folder / "embeddings.h5", {str(name): spans[str(name)] for name in rows["contig"]})
-        means |= {(str(sample), name): mean for name, mean in of_sample.items()}
-    points = [means[key] for key in zip(chosen["sample"], chosen["contig"], strict=True)]
-    placed, axes, method = place(np.stack(points))
+        means |= mean_embeddings(folder / "embeddings.h5", {n: spans[name] for n, name in rows["contig"].items()})
+    placed, axes, method = place(np.stack([means[number] for number in chosen.index]))
     x, y = placed.round(3).T.tolist()
     return {"rows": chosen.index.tolist(), "x": x, "y": y, "axes": axes, "method": method}
 

@@ -1,6 +1,6 @@
 """Where the map of a run puts each contig: two dimensions of the mean embeddings of their proteins."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +15,19 @@ FEWEST_PLACED = 3
 BLOCK = 4096  # rows of embeddings read at once
 
 
-def mean_embeddings(embeddings: Path, spans: Mapping[str, tuple[int, int]]) -> dict[str, Rows]:
-    """Return the mean embedding of the proteins of contigs, float32 [layers x embed_dim], by the contigs' names.
+def mean_embeddings(embeddings: Path, spans: Mapping[Hashable, tuple[int, int]]) -> dict[Hashable, Rows]:
+    """Return the mean embedding of the proteins of contigs, float32 [layers x embed_dim], by the keys of their spans.
 
-    Args:
-        embeddings: embeddings.h5 of a sample.
-        spans: first row of each contig and the one behind its last, by its name.
+    A span is the first row of a contig in embeddings.h5 of a sample, and the one behind its last.
     """
     file = EmbeddingFile(embeddings)
     means = {}
-    for name, (begin, end) in spans.items():
+    for key, (begin, end) in spans.items():
         total = np.zeros(int(np.prod(file.row_shape)), np.float64)
         for first in range(begin, end, BLOCK):
             rows = file.rows(np.arange(first, min(end, first + BLOCK)))
             total += rows.reshape(len(rows), -1).sum(axis=0, dtype=np.float64)
-        means[name] = (total / (end - begin)).astype(np.float32)
+        means[key] = (total / (end - begin)).astype(np.float32)
     return means
 
 
