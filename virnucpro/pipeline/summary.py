@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from virnucpro.calling import CALLS
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SHOWN = 10  # samples named on the terminal
 SHOWN_CONTIGS = 25  # a run with no more is small enough to show every call
+REASONS = ["nothing in the record", "less than a codon", "no open reading frame"]  # of 0, of 1 or 2, of more bases
 
 
 def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = (), failed: Path | None = None) -> None:
@@ -33,18 +35,16 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         failed: table of samples that are not finished; without a record the workflow writes the summary again.
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
-    for_multiqc = ("virnucpro_stats_mqc.json", "virnucpro_mqc.json")
-    record, work = output_dir / "work" / "summary.json", output_dir / "work"
-    inputs: dict[str, str] = {}
+    for_multiqc = [output_dir / name for name in ("virnucpro_stats_mqc.json", "virnucpro_mqc.json")]
+    work = output_dir / "work"
+    record, inputs = work / "summary.json", {}
     for sample in samples:
-        inputs[f"{sample}/records.tsv"] = checked_input(
-            work / sample / "prepared" / "records.tsv", work / sample / "prepare.json", "prepare"
-        )
+        read = [(work / sample / "prepared" / "records.tsv", "prepare")]
         if sample in called:
-            inputs[f"{sample}/contigs.tsv"] = checked_input(
-                output_dir / sample / "contigs.tsv", work / sample / "call.json", "call"
-            )
-    begin_writing(record, [*outputs, *(output_dir / name for name in for_multiqc)])
+            read.append((output_dir / sample / "contigs.tsv", "call"))
+        for file, stage in read:
+            inputs[f"{sample}/{file.name}"] = checked_input(file, work / sample / f"{stage}.json", stage)
+    begin_writing(record, [*outputs, *for_multiqc])
     rows, manifests, sequences, calls = [], [], 0, []
     reasons: Counter[str] = Counter()
     with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
@@ -53,10 +53,10 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
             records = read_table(folder / "prepared" / "records.tsv", "record")
             packed, merged = (read_provenance(folder / f"{stage}.json", stage) for stage in ("pack", "merge"))
             without = records[records["proteins"] == 0]
-            missed = pd.DataFrame({"sample": sample, "record": without["record"], "reason": _reasons(without)})
-            append_table(missed, path)
-            reasons.update(missed["reason"])
-            rows.append({"sample": sample} | _count_records(records) | _count_packing(packed, merged))
+            why = pd.cut(without["length"], [-1, 0, 2, np.inf], labels=REASONS)
+            append_table(pd.DataFrame({"sample": sample, "record": without["record"], "reason": why}), path)
+            reasons.update(why)
+            rows.append({"sample": sample} | _count(records, packed, merged))
             manifests += [folder / "manifests" / f"{shard['shard']}.json" for shard in packed.details["shards"]]
             sequences += sum(shard["sequences"] for shard in packed.details["shards"])
             if sample in called:
@@ -71,35 +71,27 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         table[count] = table[count].astype("Int64")  # empty for samples that were not called
     draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
-    shown = _show_calls(pd.concat(calls)) if calls else ""
-    others = _describe_failed(failed) if failed else ""
+    text = (_show_calls(pd.concat(calls)) if calls else "") + _describe(table, reasons, output_dir)
+    if failed:
+        for sample, *stage_and_reason in read_table(failed, "sample", "stage", "reason").to_numpy().tolist():
+            text += f"{'failed:':13} {sample}: {': '.join(filter(None, stage_and_reason))}\n"
     earlier = [name for name in samples if name not in called and (work / name / "call.json").exists()]
     if earlier:
-        others += f"calls:        those of {_some(earlier)} belong to an earlier run\n"
-    write_text(output_dir / "summary.txt", shown + _describe(table, reasons, output_dir) + others)
-    for name, text in describe_for_multiqc(table, called).items():
+        more = f" and {len(earlier) - SHOWN:,} more samples" if len(earlier) > SHOWN else ""
+        text += f"{'calls:':13} those of {', '.join(earlier[:SHOWN])}{more} belong to an earlier run\n"
+    write_text(output_dir / "summary.txt", text)
+    for name, content in describe_for_multiqc(table, called).items():
         outputs.append(output_dir / name)
-        write_text(outputs[-1], text)
+        write_text(outputs[-1], content)
     if not failed:
         settings = {"samples": list(samples), "called": list(called)}
         write_provenance(record, "summary", settings, inputs, outputs)
 
 
-def _describe_failed(failed: Path) -> str:
-    """Return a line for each sample that is not finished, and why."""
-    rows = read_table(failed, "sample", "stage", "reason").to_numpy().tolist()
-    return "".join(
-        f"{'failed:':13} {sample}: {': '.join(filter(None, (stage, reason)))}\n" for sample, stage, reason in rows
-    )
-
-
-def _some(samples: Sequence[str]) -> str:
-    """Return the first names of samples, and how many more there are."""
-    more = f" and {len(samples) - SHOWN:,} more samples" if len(samples) > SHOWN else ""
-    return ", ".join(samples[:SHOWN]) + more
-
-
-def _count_records(records: pd.DataFrame) -> dict[str, int]:
+def _count(records: pd.DataFrame, packed: Provenance, merged: Provenance) -> dict[str, int | float]:
+    """Return the counts of a sample."""
+    shards = packed.details["shards"]
+    bins = sum(shard["bins"] for shard in shards)
     return {
         "records": len(records),
         "letters": int(records["length"].sum()),
@@ -107,13 +99,6 @@ def _count_records(records: pd.DataFrame) -> dict[str, int]:
         "chunks": int(records["chunks"].sum()),
         "proteins": int(records["proteins"].sum()),
         "ambiguous": int(records["ambiguous"].sum()),
-    }
-
-
-def _count_packing(packed: Provenance, merged: Provenance) -> dict[str, int | float]:
-    shards = packed.details["shards"]
-    bins = sum(shard["bins"] for shard in shards)
-    return {
         "duplicates": packed.details["duplicates"],
         "truncated": packed.details["truncated"],
         "shards": len(shards),
@@ -122,13 +107,6 @@ def _count_packing(packed: Provenance, merged: Provenance) -> dict[str, int | fl
         "room": bins * packed.details["token_budget"],
         "seconds": merged.details["seconds"],
     }
-
-
-def _reasons(records: pd.DataFrame) -> "pd.Series[str]":
-    reasons = pd.Series("no open reading frame", index=records.index)
-    reasons[records["length"] < 3] = "less than a codon"
-    reasons[records["length"] == 0] = "nothing in the record"
-    return reasons
 
 
 def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> str:
