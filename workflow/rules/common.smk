@@ -33,6 +33,8 @@ VIRNUCPRO = VIRNUCPRO.replace("{", "{{").replace("}", "}}")
 
 # The files of letters that a model reads, by the encoder.
 LETTERS = {"": "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
+# The profile for SLURM knows 100 blocks; more samples have the same again.
+BLOCKS = {sample: number // 16 % 100 for number, sample in enumerate(PLAN.samples)}
 # What the page reads of a sample.
 ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
 # What the record of embeddings names: settings that change none, such as paths, are left out.
@@ -135,18 +137,19 @@ def shards_of(wildcards):
 def group(name):
     """Return a function that gives the group of a sample's job: under a cluster's profile, small samples share jobs.
 
-    A job that fails takes with it all jobs in its group. A sample of which a job failed in an earlier run has jobs of
-    its own.
+    The name of a group holds the number of its block: 16 neighbors in the table of samples. A job that fails takes with
+    it all jobs in its group, which then are of the same samples at each stage. A sample of which a job failed in an
+    earlier run has jobs of its own.
     """
 
     def of_job(wildcards):
         sample = wildcards.sample
         shares = (
             sample != TRAINING
-            and len(PLAN.shards(sample)) == 1
+            and all(len(PLAN.shards(sample, encoder)) == 1 for encoder in PLAN.encoders)
             and not has_failed(PLAN, sample)
         )
-        return name if shares else None
+        return f"{name}_{BLOCKS[sample]}" if shares else None
 
     return of_job
 
@@ -229,13 +232,17 @@ def model_mem_mb(wildcards, input, attempt):
 
 
 def embed_minutes(wildcards, input, attempt):
-    """Return ten minutes, and what a shard takes at 5 TFLOP/s, which old GPUs reach, or at 0.05 on a CPU."""
+    """Return three minutes, five to compile, what it takes to read the model at 50 MB/s, and to embed a shard.
+
+    Old GPUs reach 5 TFLOP/s, CPUs 0.05.
+    """
     tokens = min(
         PLAN.tokens(wildcards.sample, wildcards.encoder), 2 * config["shard_tokens"]
     )
-    flop = tokens * weights_mb(wildcards, input) * 1e6 / 4 * 2
+    megabytes = weights_mb(wildcards, input)
     rate = 5e10 if runs_on_cpu(input) else 5e12
-    return round(attempt * (10 + flop / rate / 60))
+    seconds = megabytes / 50 + tokens * megabytes * 1e6 / 4 * 2 / rate
+    return round(attempt * (3 + 5 * config["compile"] + seconds / 60))
 
 
 def hold_outdir():

@@ -35,10 +35,12 @@ rule token_budget:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         device=lambda wildcards, output: config["device"],
+        precision=lambda wildcards, output: config["precision"],  # auto: a node may have a GPU where this machine has none
         options=PLAN.options("token_budget"),
         kind=PLAN.files("token_budget"),
         key=key("token_budget"),
     shell:
         VIRNUCPRO
         + " token-budget {input:q} {output:q} {params.options} --device {params.device}"
+        " --precision {params.precision}"
         " 2>&1 | tee {log:q} >&2"
