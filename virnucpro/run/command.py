@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from virnucpro.command import FILE, POSITIVE, Command
+from virnucpro.config import DEFAULTS, PROPERTIES
 
 NATURAL = click.IntRange(min=0)
+SETTINGS = [key for key in PROPERTIES if key not in ("samples", "outdir")]  # these two have options of their own
 
 EXAMPLES = """\b
 examples:
@@ -26,31 +28,13 @@ class RunCommand(Command):
         ctx.meta["snakemake"] = args[end + 1 :]
         return super().parse_args(ctx, args[:end])
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the options; those of the configuration are made here, since its schema takes a while to load."""
-        from virnucpro.config import PROPERTIES
-
-        settings = [_option(key, rules) for key, rules in PROPERTIES.items() if not self._has(key)]
-        return [*super().get_params(ctx), *settings]
-
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options; those of the configuration as one paragraph, with their defaults."""
-        from virnucpro.config import DEFAULTS
-
         super().format_options(ctx, formatter)
         with formatter.section("Settings, with their defaults (config/README.md explains them)"):
-            text = " ".join(_spell(key, value) for key, value in DEFAULTS.items() if not self._has(key))
+            text = " ".join(_spell(key, DEFAULTS[key]) for key in SETTINGS if key in DEFAULTS)
             lines = textwrap.wrap(text, formatter.width - formatter.current_indent, break_on_hyphens=False)
             formatter.write_text("\n".join(["\b", *lines]))
-
-    def _has(self, key: str) -> bool:
-        return any(option.name == key for option in self.params)
-
-
-def _option(key: str, rules: dict[str, Any]) -> click.Option:
-    name = key.replace("_", "-")
-    names = f"--{name}/--no-{name}" if rules.get("type") == "boolean" else f"--{name}"
-    return click.Option([names], default=None, hidden=True)
 
 
 def _spell(key: str, value: Any) -> str:
@@ -83,3 +67,9 @@ def run(**options: Any) -> None:
 
     context = click.get_current_context()
     context.exit(run(snakemake=context.meta["snakemake"], **options))
+
+
+for key in SETTINGS:
+    name = key.replace("_", "-")
+    names = f"--{name}/--no-{name}" if PROPERTIES[key].get("type") == "boolean" else f"--{name}"
+    run.params.append(click.Option([names], default=None, hidden=True))
