@@ -11,10 +11,10 @@ from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.features import Features
 from virnucpro.calling.published import CHUNK_COLUMNS, VirNucPro, chunk_scores, log_odds_of, score_contigs
 from virnucpro.calling.requirements import NOT_CLEAR, Requirements
-from virnucpro.data.arrays import Floats, Integers, Rows
+from virnucpro.data.arrays import Floats, Rows
 from virnucpro.proteins.table import first_rows
 
-BLOCK = 10_000  # proteins scored at once
+BLOCK = 10_000  # proteins scored at once, about
 
 CONTIG_COLUMNS = ["contig", "length", "call", "score", "log_odds", "posterior", "false_share", "genes", "genetic_code"]
 
@@ -42,14 +42,10 @@ class SampleScores(NamedTuple):
 
 
 def score_sample(model: Classifier | VirNucPro, proteins: pd.DataFrame, features: Features) -> SampleScores:
-    """Score the proteins and the contigs of a sample.
-
-    Args:
-        model: the classifier.
-        proteins: of `describe_groups`, those of a contig in neighboring rows.
-        features: of these proteins.
-    """
-    blocks = _blocks(proteins)
+    """Score the proteins of a sample, a table of `describe_groups` with those of a contig in neighboring rows."""
+    starts = first_rows(proteins["contig"])
+    cuts = starts[1:][np.diff(starts // BLOCK) > 0]
+    blocks = np.split(np.arange(len(proteins)), cuts)  # of whole contigs
     if isinstance(model, VirNucPro):
         scores = np.concatenate([model.scores(features.rows(rows)) for rows in blocks])
         log_odds = log_odds_of(scores)
@@ -59,9 +55,8 @@ def score_sample(model: Classifier | VirNucPro, proteins: pd.DataFrame, features
     inputs = (protein_inputs(features.rows(rows), proteins.iloc[rows]) for rows in blocks)
     log_odds = np.concatenate([model.protein_log_odds(block) for block in inputs])
     evidence = evidence_of_contigs(proteins, log_odds)
-    return SampleScores(
-        log_odds, evidence.assign(log_odds=model.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64)))
-    )
+    of_contigs = model.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64))
+    return SampleScores(log_odds, evidence.assign(log_odds=of_contigs))
 
 
 def decide_contigs(
@@ -93,10 +88,3 @@ def decide_contigs(
         there = by_log_odds if column == "false_share" else contigs["length"] > 0
         contigs[column] = contigs[column].map(form.format).where(there, "")
     return contigs[[*CONTIG_COLUMNS, *(CHUNK_COLUMNS if "tier" in contigs else []), "reason"]]
-
-
-def _blocks(proteins: pd.DataFrame) -> list[Integers]:
-    """Return the rows of whole contigs, some 10,000 at a time."""
-    starts = first_rows(proteins["contig"])
-    cuts = starts[1:][np.diff(starts // BLOCK) > 0]
-    return np.split(np.arange(len(proteins)), cuts)
