@@ -57,8 +57,7 @@ class Classifier:
     def protein_log_odds(self, inputs: Rows) -> Floats:
         """Return the log-odds of proteins for viral, float64 [proteins], both labels taken as equally frequent.
 
-        Args:
-            inputs: float32 [proteins, inputs], of `protein_inputs`.
+        The inputs are those of `protein_inputs`.
         """
         standard = standardize(inputs, self.mean, self.scale)
         log_odds = np.zeros(len(inputs))
@@ -79,8 +78,7 @@ class Classifier:
 def false_shares(posterior: Floats) -> Floats:
     """Return the share of false calls to expect if a contig and all that are no less likely were called viral.
 
-    Args:
-        posterior: float64 [contigs], their probabilities of being viral.
+    The posteriors, float64 [contigs], are their probabilities of being viral.
     """
     ordered = np.sort(posterior)[::-1]
     shares = np.cumsum(1 - ordered) / np.arange(1, len(ordered) + 1)
