@@ -14,12 +14,10 @@ EVIDENCE = ["sum_by_root", "mean"]  # columns that a classifier sees
 
 
 def describe_groups(proteins: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of proteins with what the groups of linked frames add to each.
+    """Return the table of a sample's proteins, of contigs, with what the groups of linked frames add to each.
 
-    These columns are added: `group_residues`, of all frames of its group; `counts`, whether it is evidence.
-
-    Args:
-        proteins: the table of a sample's proteins, of contigs. A gene is a group of its own, alone in its chunk.
+    These columns are added: `group_residues`, of all frames of its group; `counts`, whether it is evidence. A gene is a
+    group of its own, alone in its chunk.
     """
     chunk = proteins["chunk"].where(proteins["chunk"] > 0, -1 - proteins["group"])  # each gene as if alone in a chunk
     group_residues = proteins.groupby("group")["residues"].transform("sum")
@@ -28,11 +26,9 @@ def describe_groups(proteins: pd.DataFrame) -> pd.DataFrame:
 
 
 def group_means(embedding: Rows, proteins: pd.DataFrame) -> Rows:
-    """Return the mean embedding over all residues of each protein's group, float32 [proteins, numbers].
+    """Return the mean embedding over all residues of each protein's group, float32 [proteins, numbers] as the input.
 
-    Args:
-        embedding: float32 [proteins, numbers].
-        proteins: of `describe_groups`, all those of their contigs.
+    The table is of `describe_groups`, with all proteins of their contigs.
     """
     if proteins["group"].is_unique:  # genes
         return embedding
@@ -42,14 +38,10 @@ def group_means(embedding: Rows, proteins: pd.DataFrame) -> Rows:
 
 
 def evidence_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
-    """Return a row a contig, in the order of the proteins, with the contig as index.
+    """Return a row a contig, in the order of the proteins of `describe_groups`, with the contig as index.
 
     Columns: of the proteins that count, `sum_by_root`, the sum of their log-odds over the square root of their number,
     and `mean`, weighted by their residues; of all, `genes`, their number, `residues` in them, and `genetic_code`.
-
-    Args:
-        proteins: of `describe_groups`.
-        log_odds: of proteins, float64 [proteins].
     """
     residues = proteins["residues"]
     scored = proteins.assign(log_odds=log_odds, weighted=log_odds * residues)
