@@ -68,8 +68,7 @@ class VirNucPro:
     def scores(self, features: Rows) -> Rows:
         """Return the scores of frames for others and for virus, which add up to 1, float32 [frames, 2].
 
-        Args:
-            features: float32 [frames, inputs], of a frame's nucleotides and then of its residues.
+        The features are float32 [frames, inputs], of a frame's nucleotides and then of its residues.
         """
         hidden = features @ self.hidden_weight.T + self.hidden_bias
         hidden = (hidden - self.norm_mean) / np.sqrt(self.norm_variance + np.float32(EPSILON))
@@ -87,51 +86,29 @@ def chunk_scores(proteins: pd.DataFrame, scores: Rows) -> pd.DataFrame:
     """Return a row for each chunk with an open frame, in the order of the frames: its best scores over these.
 
     Columns: `contig`, `chunk`, the id of the chunk; `max_score_0` and `max_score_1`, for others and virus; `is_virus`.
-
-    Args:
-        proteins: the table of a sample's frames.
-        scores: float32 [frames, 2].
+    The scores of the frames are float32 [frames, 2].
     """
-    frames = pd.DataFrame(
-        {
-            "contig": proteins["contig"],
-            "chunk": proteins["protein"].str[:-2],  # an id ends in the name of a frame, such as F1
-            "max_score_0": scores[:, 0],
-            "max_score_1": scores[:, 1],
-        }
-    )
+    chunk = proteins["protein"].str[:-2]  # an id ends in the name of a frame, such as F1
+    frames = proteins[["contig"]].assign(chunk=chunk, max_score_0=scores[:, 0], max_score_1=scores[:, 1])
     best = frames.groupby(["contig", "chunk"], sort=False, as_index=False).max()
     return best.assign(is_virus=best["max_score_1"] >= best["max_score_0"])
 
 
 def write_predictions(path: Path, frames: "pd.Series[str]", scores: Rows) -> None:
-    """Write the scores of frames as the original does, in its prediction_results.txt.
-
-    Args:
-        path: the file.
-        frames: their ids.
-        scores: float32 [frames, 2].
-    """
-    others, virus = scores.T
-    prediction = np.where(virus > others, "virus", "others")
-    columns = {"Sequence_ID": frames, "Prediction": prediction, "score1": _digits(others), "score2": _digits(virus)}
+    """Write ids and scores of frames, float32 [frames, 2], as the original does in its prediction_results.txt."""
+    prediction = np.where(scores[:, 1] > scores[:, 0], "virus", "others")
+    others, virus = scores.T.astype(str)  # with the digits of single precision
+    columns = {"Sequence_ID": frames, "Prediction": prediction, "score1": others, "score2": virus}
     write_table(pd.DataFrame(columns), path)
 
 
 def write_chunks(path: Path, chunks: pd.DataFrame) -> None:
-    """Write calls and scores of chunks as VirNucPro's GPU refactor does, in its prediction_results_highestscore.csv.
+    """Write the table of `chunk_scores` as VirNucPro's GPU refactor does, in its prediction_results_highestscore.csv.
 
-    Args:
-        path: the file; its columns are separated by tabs.
-        chunks: of `chunk_scores`.
+    Columns are separated by tabs.
     """
-    scores = {name: _digits(chunks[name].to_numpy()) for name in ("max_score_0", "max_score_1")}
+    scores = {name: chunks[name].to_numpy().astype(str) for name in ("max_score_0", "max_score_1")}
     write_table(pd.DataFrame({"Modified_ID": chunks["chunk"], "Is_Virus": chunks["is_virus"], **scores}), path)
-
-
-def _digits(scores: Rows) -> list[str]:
-    """Return scores as text with the digits of single precision."""
-    return [str(score) for score in scores]
 
 
 def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
@@ -141,23 +118,17 @@ def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
     contig's differences, d from -1 to 1, is written as log-odds, ln((1 + d) / (1 - d)): a contig is viral from d = 0.3
     on, cellular up to -0.3, and of high confidence beyond 0.6. It is of low confidence where no tenth of the chunks, or
     none, has a score over 0.8 for this and below 0.3 for the other; with fewer than five chunks one tier lower.
-
-    Args:
-        chunks: of `chunk_scores`.
     """
-    virus, others = (chunks[name].to_numpy(np.float64) for name in ("max_score_1", "max_score_0"))
+    others, virus = chunks[["max_score_0", "max_score_1"]].to_numpy(np.float64).T
     difference = virus - others
     weight = np.sqrt(np.abs(difference))
-    counted = pd.DataFrame(
-        {
-            "contig": chunks["contig"],
-            "chunks": 1,
-            "viral_chunks": (virus > CONFIDENT) & (others < OPPOSED),
-            "other_chunks": (others > CONFIDENT) & (virus < OPPOSED),
-            "unclear_chunks": (virus > UNCLEAR) & (others > UNCLEAR),
-            "weight": weight,
-            "weighted": weight * difference,
-        }
+    counted = chunks[["contig"]].assign(
+        chunks=1,
+        viral_chunks=(virus > CONFIDENT) & (others < OPPOSED),
+        other_chunks=(others > CONFIDENT) & (virus < OPPOSED),
+        unclear_chunks=(virus > UNCLEAR) & (others > UNCLEAR),
+        weight=weight,
+        weighted=weight * difference,
     )
     contigs = counted.groupby("contig", sort=False).sum()
     mean = (contigs["weighted"] / contigs["weight"]).where(contigs["weight"] > 0, 0.0)
@@ -177,9 +148,7 @@ def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
 def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
     """Read a classifier as the original saves it, the whole module or its tensors alone.
 
-    Args:
-        path: the file.
-        chunk_size: bases of the chunks that it was trained on, where it is none of the published files.
+    The chunk size is that of a file that is none of the published ones, in bases.
 
     Raises:
         UserError: it names a class that no such file needs, or is something else.
