@@ -72,13 +72,9 @@ def evidence_of_genes(log_odds: Floats, chain: Chain = CHAIN) -> Floats:
 
 
 def viral_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
-    """Return the probability of each gene of a contig to lie in a virus, float64 [genes].
+    """Return the probability of each gene to lie in a virus, float64 [genes], from evidence in order along a contig.
 
     By the forward-backward algorithm (Rabiner 1989, doi 10.1109/5.18626) on log-odds, which two states allow.
-
-    Args:
-        evidence: of the genes in their order along the contig.
-        chain: what changes cost.
     """
     forward: list[float] = []
     backward: list[float] = []
@@ -104,11 +100,7 @@ def find_regions(
 ) -> dict[str, list[Region]]:
     """Return the regions of the contigs that have any: the whole of those that are called viral, proviruses of others.
 
-    Args:
-        contigs: the table of calls.
-        genes: of `genes_of_contigs`.
-        chain: of the segmentation.
-        least_score: of a provirus.
+    From the table of calls, and that of `genes_of_contigs`.
     """
     spans = spans_of(genes["contig"])
     found = {}
@@ -140,22 +132,14 @@ def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
     """Return what a contig is divided by: its genes, or its chunks with an open frame, a row each, in their order.
 
     Columns: `contig`, `start`, `end` and `log_odds`, of a chunk the mean over the residues of the frames that count.
-
-    Args:
-        proteins: of `describe_groups`.
-        log_odds: of proteins, float64 [proteins].
+    The proteins are a table of `describe_groups`.
     """
-    scored = proteins.assign(log_odds=log_odds)
+    columns = ["contig", "start", "end", "log_odds"]
+    scored = proteins.assign(log_odds=log_odds, weighted=log_odds * proteins["residues"])
     if not (scored["chunk"] > 0).any():
-        return scored[["contig", "start", "end", "log_odds"]]
-    counted = scored[scored["counts"]]
-    counted = counted.assign(weighted=counted["log_odds"] * counted["residues"])
-    grouped = counted.groupby(["contig", "chunk"], sort=False)
-    chunks = grouped.agg(
-        start=("start", "min"), end=("end", "max"), weighted=("weighted", "sum"), residues=("residues", "sum")
-    )
-    chunks = chunks.assign(log_odds=chunks["weighted"] / chunks["residues"]).reset_index()
+        return scored[columns]
+    grouped = scored[scored["counts"]].groupby(["contig", "chunk"], sort=False)
+    chunks = grouped.agg({"start": "min", "end": "max", "weighted": "sum", "residues": "sum"}).reset_index()
     order = chunks.groupby("contig", sort=False).ngroup()  # chunks may be counted from the other end
-    return chunks.assign(order=order).sort_values(["order", "start"], kind="stable")[
-        ["contig", "start", "end", "log_odds"]
-    ]
+    chunks = chunks.assign(log_odds=chunks["weighted"] / chunks["residues"], order=order)
+    return chunks.sort_values(["order", "start"], kind="stable")[columns]
