@@ -60,11 +60,7 @@ class Requirements:
     def decide(self, log_odds: float, residues: int, length: int, min_length: int = 0) -> tuple[str, str]:
         """Return what to call a contig, `viral`, `cellular` or `unresolved`, and why it is unresolved.
 
-        Args:
-            log_odds: of the contig, moved by the prior.
-            residues: in its proteins.
-            length: of the contig in bases.
-            min_length: of a contig that is called.
+        Its log-odds are moved by the prior, the residues are those of its proteins, and lengths are in bases.
         """
         if not length:
             return "unresolved", "nothing in the record"
@@ -100,41 +96,35 @@ class Requirements:
         if len(config["layers"]) > 1 or len(self.embedding.layers) > 1:
             made = replace(made, layers=tuple(config["layers"]))
         made.check_trained_for(self.embedding, "config")
-        self._check_nucleotides(config.get("nucleotide_model"), digest)
+        model = config.get("nucleotide_model")
+        if model and not self.nucleotides:
+            raise UserError(
+                "config: nucleotide_model is given, but the classifier was trained on proteins alone; remove "
+                "nucleotide_model, or give a classifier that takes both"
+            )
+        if self.nucleotides and not model:
+            raise UserError(
+                f"config: the classifier takes embeddings of nucleotides by {self.nucleotides.encoder} as well; set "
+                "nucleotide_model"
+            )
+        if self.nucleotides and model:
+            made = replace(self.nucleotides, encoder=model)
+            if checkpoint := self._known_checkpoint(model):
+                made = replace(made, encoder_sha256=digest_with_tokenizer(digest(checkpoint), checkpoint))
+            elif model != self.nucleotides.encoder and not Path(model).exists():
+                made = replace(made, encoder_sha256="none")
+            made.check_trained_for(self.nucleotides, "config")
 
     def _known_checkpoint(self, model: str) -> Path | None:
         """Return the file of a model that is given by its path, if it is known which one the classifier goes with."""
         return local_checkpoint(model) if self.embedding.encoder_sha256 else None
 
-    def _check_nucleotides(self, model: str | None, digest: Callable[[Path], str]) -> None:
-        if self.nucleotides is None:
-            if model:
-                raise UserError(
-                    "config: nucleotide_model is given, but the classifier was trained on proteins alone; remove "
-                    "nucleotide_model, or give a classifier that takes both"
-                )
-            return
-        if model is None:
-            raise UserError(
-                f"config: the classifier takes embeddings of nucleotides by {self.nucleotides.encoder} as well; set "
-                "nucleotide_model"
-            )
-        made = replace(self.nucleotides, encoder=model)
-        if checkpoint := self._known_checkpoint(model):
-            made = replace(made, encoder_sha256=digest_with_tokenizer(digest(checkpoint), checkpoint))
-        elif model != self.nucleotides.encoder and not Path(model).exists():
-            made = replace(made, encoder_sha256="none")
-        made.check_trained_for(self.nucleotides, "config")
-
 
 def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
-    """Return what a classifier of the original VirNucPro goes with: ESM-2 3B and DNABERT-S over frames.
+    """Return what a classifier of the original VirNucPro, a .pth, goes with: ESM-2 3B and DNABERT-S over frames.
 
-    Of a file that is none of the two that were published it is not known which weights it was trained with.
-
-    Args:
-        path: the file, .pth.
-        chunk_size: bases of the chunks that it was trained on, where it is none of the published files; 0 if unknown.
+    Of a file that is none of the two that were published it is not known which weights it was trained with; the chunk
+    size is that of such a file, in bases, 0 if it is unknown as well.
 
     Raises:
         UserError: there is no such file.
@@ -142,9 +132,8 @@ def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"classifier {path}: {error.strerror}; give one of VirNucPro's, such as 500_model.pth"
-        ) from None
+        hint = "give one of VirNucPro's, such as 500_model.pth"
+        raise UserError(f"classifier {path}: {error.strerror}; {hint}") from None
     known = PUBLISHED.get(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest(), 0)
     embedding = EmbeddingDescription(
         encoder="esm2_t36_3B_UR50D",
@@ -173,10 +162,7 @@ def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
 
 
 def settle_layers(
-    config: dict[str, Any],
-    classifier: Path,
-    kinds: Collection[str],
-    digest: Callable[[Path], str] = file_digest,
+    config: dict[str, Any], classifier: Path, kinds: Collection[str], digest: Callable[[Path], str] = file_digest
 ) -> None:
     """Put the layers in that `layers: auto` means, and check that a run's embeddings are what the classifier takes.
 
@@ -202,12 +188,10 @@ def settle_layers(
 
 def as_metadata(requirements: Requirements) -> dict[str, str]:
     """Return the metadata of a classifier's file."""
-    values = asdict(requirements) | {"embedding": requirements.embedding.as_json()}
-    del values["nucleotides"], values["is_published"]  # which most classifiers do without
-    if requirements.nucleotides:
-        values["nucleotides"] = requirements.nucleotides.as_json()
-    if requirements.is_published:
-        values["is_published"] = True
+    values = asdict(requirements)
+    for name in ("nucleotides", "is_published"):  # which most classifiers do without
+        if not values[name]:
+            del values[name]
     # One entry: safetensors writes several in an order that is another each time.
     return {FORMAT: json.dumps(values)}
 
