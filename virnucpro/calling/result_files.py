@@ -45,14 +45,8 @@ def write_result_files(
 ) -> None:
     """Write `CALL_FILES` of a sample, and `PREDICTION_FILES` after a classifier of the original VirNucPro.
 
-    Args:
-        paths: of the files to write, by their names.
-        fasta: the contigs.
-        proteins_faa: their proteins, as prepare wrote them.
-        proteins: the table of these proteins.
-        scores: scores of these proteins.
-        contigs: the table of calls, a row a contig in the order of `fasta`.
-        regions: of contigs, by their names.
+    Paths and regions are by their names and by those of contigs; the table of calls has a row a contig in the order of
+    `fasta`, proteins_faa and the table of proteins are as prepare wrote them.
     """
     scored = proteins.assign(score=expit(scores.log_odds).round(4), log_odds=scores.log_odds.round(3))
     write_table(scored[GENE_COLUMNS], paths["genes.tsv"])
@@ -79,12 +73,7 @@ def encode(name: str) -> str:
 
 
 class GeneWriter:
-    """Writes genes.faa and genes.gff3, contig by contig.
-
-    Args:
-        proteins_faa: open for reading, as prepare wrote it.
-        genes_faa, genes_gff3: both open for writing, at their beginning.
-    """
+    """Writes genes.faa and genes.gff3, contig by contig, with residues from proteins.faa as prepare wrote it."""
 
     def __init__(self, proteins_faa: BinaryIO, genes_faa: BinaryIO, genes_gff3: BinaryIO) -> None:
         self._residues: Iterator[bytes] = (next(proteins_faa) for _ in proteins_faa)  # every second line
@@ -92,12 +81,7 @@ class GeneWriter:
         genes_gff3.write(b"##gff-version 3\n")
 
     def write(self, contig: Record, rows: Iterable[Any]) -> None:
-        """Write the proteins of a contig.
-
-        Args:
-            contig: in the order of the input.
-            rows: of genes.tsv, with their columns as attributes: those of this contig, of each protein that there is.
-        """
+        """Write the proteins of a contig, the next of the input; columns of genes.tsv are attributes of the rows."""
         sequence = encode(contig.name.decode())
         if contig.letters:
             self._gff3.write(f"##sequence-region {sequence} 1 {len(contig.letters)}\n".encode())
@@ -114,12 +98,9 @@ class GeneWriter:
 
 
 class RegionWriter:
-    """Writes regions, contig by contig, into files of the names of `virnucpro.calling.REGION_FILES`.
+    """Writes regions, contig by contig, into `virnucpro.calling.REGION_FILES`, whose paths are in this order.
 
-    Args:
-        stack: closes the files.
-        paths: of the files, in the order of the names.
-        proteins_faa: open for reading, as prepare wrote it.
+    The stack closes them. Translations are read from proteins.faa as prepare wrote it.
     """
 
     def __init__(self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO) -> None:
@@ -135,13 +116,9 @@ class RegionWriter:
         self._gff3.write("##gff-version 3\n")
 
     def write(self, contig: Record, regions: Sequence[Region], genes: Sequence[Any]) -> None:
-        """Write the regions of a contig.
+        """Write the regions of a contig, the next of the input, from its beginning to its end.
 
-        Args:
-            contig: in the order of the input.
-            regions: from its beginning to its end.
-            genes: rows of genes.tsv with `residues` and `offset` of proteins.tsv, their columns as attributes: those of
-                this contig.
+        Columns of genes.tsv, and `residues` and `offset` of proteins.tsv, are attributes of its genes.
         """
         if regions:
             self._gff3.write(f"##sequence-region {encode(contig.name.decode())} 1 {len(contig.letters)}\n")
@@ -181,14 +158,13 @@ class RegionWriter:
 
         strand = 1 if gene.strand == "+" else -1
         start, end = gene.start - region.start, gene.end - region.start
-        open_left = gene.partial == "both" or gene.partial == ("start" if strand == 1 else "end")
-        open_right = gene.partial == "both" or gene.partial == ("end" if strand == 1 else "start")
         if end > length:  # across the origin of a circular contig
             parts = [SimpleLocation(start, length, strand), SimpleLocation(0, end - length, strand)]
             location: Any = CompoundLocation(parts[::strand])
         else:
-            first = BeforePosition(start) if open_left else start
-            last = AfterPosition(end) if open_right else end
+            left, right = ("start", "end")[::strand]
+            first = BeforePosition(start) if gene.partial in ("both", left) else start
+            last = AfterPosition(end) if gene.partial in ("both", right) else end
             location = SimpleLocation(first, last, strand)
         note = f"virnucpro score {gene.score:.4f}, log-odds {gene.log_odds:.3f}"
         qualifiers = {"locus_tag": [gene.protein], "note": [note]}
