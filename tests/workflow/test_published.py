@@ -123,21 +123,16 @@ def test_files_know_their_encoder(project: Project) -> None:
 def test_the_same_again_runs_nothing_and_a_change_runs_what_depends_on_it(project: Project, tmp_path: Path) -> None:
     copy = project.copy(tmp_path)
     assert copy.planned() == {}
-    copy.config["chunk_scores"] = False
+    copy.config["prior"] = 0.1
     assert copy.complete() == {"call": 2, "summary": 1, "report": 1}
-    header = (copy.results / "soil" / "prediction_results_highestscore.csv").read_text().partition("\n")[0]
-    assert header == "Modified_ID\tIs_Virus"
-    (copy.results / "soil" / "nucleotides" / "shards" / "0001.h5").unlink()
+    (copy.work / "soil" / "shards_nucleotides" / "0001.h5").unlink()
     assert copy.planned() == {}, "nothing reads it any more"
-    (copy.results / "soil" / "nucleotides" / "embeddings.h5").unlink()
-    ran = copy.complete()
-    assert ran["embed_nucleotides"] == 1
-    assert not {"embed", "prepare", "fetch_model"} & set(ran)
+    (copy.results / "soil" / "embeddings_nucleotides.h5").unlink()
+    assert copy.complete() == dict.fromkeys(("embed", "merge", "call", "summary", "report"), 1)
     tokenizer = copy.folder / "dna" / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
     planned = copy.planned()
-    assert {"fetch_nucleotide_model", "prepare", "embed_nucleotides", "merge", "call"} <= set(planned)
-    assert "embed" not in planned
+    assert [planned[rule] for rule in ("fetch_model", "token_budget", "prepare", "call")] == [1, 1, 2, 2]
 
 
 def test_killed_in_the_midst_it_goes_on_to_the_same_tables(project: Project, tmp_path: Path) -> None:
