@@ -114,7 +114,8 @@ def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> s
     packed = "{tokens:,.0f} tokens in {bins:,.0f} bins".format_map(total)
     if total["tokens"]:
         packed += f", {total['tokens'] / total['room']:.1%} full; {total['tokens'] / total['seconds']:,.0f} tokens/s"
-    files = [str(output_dir / sample / "embeddings.h5") for sample in table["sample"].head(SHOWN)]
+    shown = output_dir.resolve() if output_dir.name == ".." else output_dir  # a run from within it
+    files = [str(shown / sample / "embeddings.h5") for sample in table["sample"].head(SHOWN)]
     if len(table) > SHOWN:
         files.append(f"... {len(table) - SHOWN} more samples")
     lines = {
@@ -124,7 +125,7 @@ def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> s
         "left out": "; ".join(f"{count:,} with {reason}" for reason, count in reasons.most_common()) or "nothing",
         "packed": packed,
         "embeddings": ("\n" + " " * 14).join(files),
-        "more": f"{output_dir}/summary.tsv, left_out.tsv and packing.svg",
+        "more": f"{shown}/summary.tsv, left_out.tsv and packing.svg",
     }
     if "viral" in table:
         counts = ", ".join(f"{total[call]:,.0f} {call}" for call in CALLS)
