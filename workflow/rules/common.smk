@@ -43,7 +43,8 @@ SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBE
 
 os.environ.setdefault("VIRNUCPRO_COMMAND", shlex.join(sys.argv))  # for the records
 os.environ.update(VIRNUCPRO_SETTINGS=json.dumps(SETTINGS))  # for the records
-os.environ.update(VIRNUCPRO_WARNED=str(WARNED))  # what one job has warned of, no other repeats
+# What one job has warned of, no other repeats.
+os.environ.update(VIRNUCPRO_WARNED=str(WARNED))
 
 
 def bind_inputs():
