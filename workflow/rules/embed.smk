@@ -26,7 +26,7 @@ rule embed:
         mem_mb=model_mem_mb,
         runtime=embed_minutes,
     params:
-        options=PLAN.options("embed"),
+        options=lambda wildcards: PLAN.options("embed", encoder=wildcards.encoder),
         key=key("embed"),
         command=embed_command,  # made of output: what changes no result, which Snakemake does not compare
     shell:
