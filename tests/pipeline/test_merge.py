@@ -147,7 +147,8 @@ def test_no_proteins(sample: Sample) -> None:
     assert (merged.description.encoder, merged.description.layers) == ("tiny", (2,))
 
 
-def test_provenance(sample: Sample, proteins: dict[str, str]) -> None:
+def test_provenance(sample: Sample, proteins: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIRNUCPRO_SETTINGS", '{"chunk_size": 500}')  # which the workflow sets
     sample.pack()
     sample.embed_and_merge()
     found = json.loads((sample.folder / "merge.json").read_text())["details"]
