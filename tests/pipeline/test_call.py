@@ -83,10 +83,19 @@ def test_blocks_of_contigs_make_no_difference(
     classifier = random_classifier(tmp_path / "c.safetensors")
     call(write_fasta(contigs), sample, sample, classifier)
     whole = results(sample)
+    blocks: list[int] = []
+
+    def scored(self: Classifier, inputs: np.ndarray) -> np.ndarray:
+        blocks.append(len(inputs))
+        return log_odds(self, inputs)
+
+    log_odds = Classifier.protein_log_odds
+    monkeypatch.setattr(Classifier, "protein_log_odds", scored)
     monkeypatch.setattr(calls, "BLOCK", 10)
-    assert len(calls._blocks(read_proteins(sample / "prepared"))) > 2
     call(write_fasta(contigs), sample, sample, classifier)
     assert results(sample) == whole
+    assert len(blocks) > 2
+    assert sum(blocks) == len(read_proteins(sample / "prepared"))
 
 
 def test_the_score_of_a_protein_is_that_of_its_log_odds(
