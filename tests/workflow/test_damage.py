@@ -1,4 +1,8 @@
-"""Whatever happens to a file between the stages, the same command gives the right results, or nothing needs them."""
+"""Whatever happens to a file between the stages, no wrong result comes of it.
+
+Snakemake makes what is missing. A stage refuses what is damaged and says what to delete; then the same command gives
+the right results.
+"""
 
 import os
 import re
@@ -14,20 +18,21 @@ import pytest
 from tests.workflow.project import Project, contigs
 from virnucpro.calling import CALL_FILES
 
-FOR_PEOPLE = {"prepared/chunks.fna", "prepared/nucleotides.fna"}  # no stage reads them
-OF_A_SAMPLE = [
-    *("prepared/proteins.faa", "prepared/proteins.tsv", "prepared/records.tsv"),
-    *("duplicates.tsv", "manifests/0001.json"),
-    *("shards/0001.h5", "shards/0001.json", "embeddings.h5", "provenance.json"),
-    *CALL_FILES,
+FOR_PEOPLE = {"work/SAMPLE/prepared/chunks.fna", "work/SAMPLE/prepared/nucleotides.fna"}  # no stage reads them
+IN_WORK = [
+    *("prepared/proteins.faa", "prepared/proteins.tsv", "prepared/records.tsv", "prepare.json"),
+    *("duplicates.tsv", "manifests/0001.json", "pack.json", "shards/0001.h5", "shards/0001.json"),
+    *("merge.json", "call.json"),
 ]
+OF_A_SAMPLE = [*(f"work/SAMPLE/{name}" for name in IN_WORK), "SAMPLE/embeddings.h5", "SAMPLE/contigs.tsv"]
+NOT_READ = {f"SAMPLE/{name}" for name in CALL_FILES[1:]}  # but by the page, and by people
 OF_A_RUN = [
-    *("model.json", "token_budget.json", "provenance.json"),
-    *("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html"),
-    *("virnucpro_mqc.json", "virnucpro_stats_mqc.json"),
+    *("work/summary.json", "work/report.json", "summary.tsv", "left_out.tsv", "packing.svg"),
+    *("summary.txt", "report.html", "virnucpro_mqc.json", "virnucpro_stats_mqc.json"),
 ]
+WITHOUT_RECORD = ["work/model.json", "work/token_budget.json"]
 RESULTS = ("embeddings.h5", *CALL_FILES)
-SAMPLES = {file: re.sub("[/.]", "-", file) for file in OF_A_SAMPLE}  # one for each file that something happens to
+SAMPLES = {file: re.sub("[/.]", "-", file.removeprefix("work/")) for file in OF_A_SAMPLE}  # one for each struck file
 
 
 def delete(path: Path, other: Path) -> None:
@@ -53,12 +58,10 @@ def alter(path: Path, other: Path) -> None:
     assert path.stat().st_size == before.st_size
 
 
-def date_back(path: Path, other: Path) -> None:
-    os.utime(path, (1, 1))
-
-
 Blow = Callable[[Path, Path], None]
-BLOWS: list[Blow] = [delete, truncate, replace, alter, date_back]
+REFUSED = re.compile(
+    r"^virnucpro [a-z-]+: error: (?:sample \S+: )?(\S+?):? .*(?:delete it and run|if you delete (\S+)$)", re.M
+)
 
 
 def results(project: Project) -> dict[str, bytes]:
@@ -66,6 +69,27 @@ def results(project: Project) -> dict[str, bytes]:
     made = {name: (project.results / name).read_bytes() for name in files}
     table = pd.read_csv(project.results / "summary.tsv", sep="\t").drop(columns=["seconds", "tokens_per_second"])
     return made | {"summary.tsv": table.to_csv().encode()}
+
+
+def differ(project: Project, undisturbed: Project) -> list[str]:
+    """Return which results are not those of an undisturbed project."""
+    made = results(project)
+    return [name for name, content in results(undisturbed).items() if made[name] != content]
+
+
+def complete_as_told(project: Project) -> set[str]:
+    """Run until all is done, delete what stages say is to be deleted, and return the paths of that."""
+    deleted: set[str] = set()
+    while True:
+        done = project.run("--keep-going", "--resources", "gpu=2")
+        assert "Traceback" not in done.stderr
+        if not done.returncode:
+            return deleted
+        told = {other or path for path, other in REFUSED.findall(done.stderr)}
+        assert told - deleted, done.stderr
+        for path in told:
+            (project.folder / path).unlink()
+        deleted |= told
 
 
 def finish(project: Project) -> Project:
@@ -87,38 +111,32 @@ def many(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Pro
 def test_the_lists_above_are_complete(many: Project) -> None:
     out = many.results
     found = {str(path.relative_to(out)) for path in out.rglob("[!.]*") if path.is_file() and "logs" not in path.parts}
-    assert found == {*OF_A_RUN} | {
-        f"{sample}/{file}" for sample in SAMPLES.values() for file in (*OF_A_SAMPLE, *FOR_PEOPLE)
-    }
+    of_samples = {*OF_A_SAMPLE, *FOR_PEOPLE, *NOT_READ}
+    expected = {file.replace("SAMPLE", sample) for file in of_samples for sample in SAMPLES.values()}
+    assert found == {*OF_A_RUN, *WITHOUT_RECORD, "work/run.lock"} | expected
 
 
-def differ(project: Project, undisturbed: Project) -> list[str]:
-    """Return which results are not those of an undisturbed project."""
-    made = results(project)
-    return [name for name, content in results(undisturbed).items() if made[name] != content]
-
-
-@pytest.mark.parametrize("blow", BLOWS)
+@pytest.mark.parametrize("blow", [delete, truncate, replace, alter])
 def test_a_file_of_a_sample(many: Project, blow: Blow, tmp_path: Path) -> None:
     """Of each sample another file is struck, and what was made at last is lost, so that others are read again."""
     project = many.copy(tmp_path)
     names = list(SAMPLES.values())
     for (file, sample), neighbour in zip(SAMPLES.items(), names[1:] + names[:1], strict=True):
-        folder = project.results / sample
-        blow(folder / file, many.results / neighbour / file)
-        for lost in {"shards/0001.h5", "embeddings.h5", "contigs.tsv"} - {file}:
-            (folder / lost).unlink()
-    assert project.complete("--resources", "gpu=2")["call"] == len(SAMPLES)
+        blow(project.results / file.replace("SAMPLE", sample), many.results / file.replace("SAMPLE", neighbour))
+        for lost in ("work/SAMPLE/shards/0001.h5", "SAMPLE/embeddings.h5", "SAMPLE/contigs.tsv"):
+            if lost != file:
+                (project.results / lost.replace("SAMPLE", sample)).unlink()
+    told = complete_as_told(project)
+    assert (len(told) > 5) == (blow is not delete)
     assert differ(project, many) == []
     assert project.planned() == {}
 
 
-@pytest.mark.parametrize("blow", [delete, truncate, replace, alter])
-def test_a_result_of_a_sample(many: Project, blow: Blow, tmp_path: Path) -> None:
-    """Of each of some samples another result is struck, and nothing else happens."""
+def test_a_lost_result_of_a_sample(many: Project, tmp_path: Path) -> None:
+    """Of each of some samples another result is lost, and nothing else happens."""
     project = many.copy(tmp_path)
     for sample, name in zip(project.samples, RESULTS, strict=False):
-        blow(project.results / sample / name, many.results / list(project.samples)[-1] / name)
+        (project.results / sample / name).unlink()
     assert project.complete() == {"merge": 1, "call": len(RESULTS), "summary": 1, "report": 1}
     assert differ(project, many) == []
 
@@ -130,38 +148,71 @@ def one(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Proj
     return finish(project)
 
 
-@pytest.mark.parametrize("file", OF_A_RUN)
-def test_a_file_of_a_run(one: Project, file: str, tmp_path: Path) -> None:
+def test_lost_files_of_a_run_are_made_again(one: Project, tmp_path: Path) -> None:
+    for number, file in enumerate(OF_A_RUN):
+        project = one.copy(tmp_path / str(number))
+        (project.results / file).unlink()
+        of_page = {"report.html", "work/report.json"}
+        assert project.planned() == ({"report": 1} if file in of_page else {"summary": 1, "report": 1}), file
+
+
+@pytest.mark.parametrize("blow", [truncate, alter])
+def test_damaged_files_of_a_run_are_written_anew(one: Project, blow: Blow, tmp_path: Path) -> None:
     project = one.copy(tmp_path)
-    for blow in (alter, truncate, delete):
+    for file in OF_A_RUN:
         blow(project.results / file, project.results)
-        assert project.planned().total() > 0
-    for lost in ("embeddings.h5", "contigs.tsv"):
-        (project.results / "soil" / lost).unlink()
-    project.complete()
+    (project.results / "soil" / "contigs.tsv").unlink()
+    assert project.complete() == {"call": 1, "summary": 1, "report": 1}
     assert differ(project, one) == []
+    for file in set(OF_A_RUN) - {"report.html", "work/report.json", "work/summary.json", "summary.tsv", "summary.txt"}:
+        assert (project.results / file).read_bytes() == (one.results / file).read_bytes(), file
+
+
+def test_an_altered_summary_is_not_shown(one: Project, tmp_path: Path) -> None:
+    project = one.copy(tmp_path)
+    alter(project.results / "summary.tsv", project.results)
+    alter(project.results / "soil" / "regions.tsv", project.results)
+    (project.results / "report.html").unlink()
+    assert complete_as_told(project) == {"out/summary.tsv", "out/soil/regions.tsv"}
+    assert differ(project, one) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change"), [("model", {"token_budget": 2048}), ("token_budget", {"chunk_size": 450})], ids=str
+)
+def test_a_truncated_card_is_refused(one: Project, tmp_path: Path, name: str, change: dict[str, Any]) -> None:
+    project = one.copy(tmp_path)
+    project.config |= change
+    if "chunk_size" in change:
+        project.config |= {"call": False}  # the classifier is of other chunks
+    truncate(project.work / f"{name}.json", project.results)
+    assert complete_as_told(project) == {f"out/work/{name}.json"}
     assert project.planned() == {}
 
 
 OTHER = {"classifier": "other.safetensors"}
+ALL = "prepare embed merge call summary report"
 
 
 @pytest.mark.parametrize(
     ("lost", "change", "expected"),
     [
-        (["soil/prepared/proteins.tsv", "soil/contigs.tsv"], {}, "prepare call summary report"),
-        (["soil/prepared/proteins.tsv", "soil/shards/0001.h5"], {}, ""),
-        (["soil/manifests/0001.json"], OTHER, "prepare call summary report"),
-        (["model.json"], OTHER, "fetch_model call summary report"),
-        (["soil/manifests/0001.json", "soil/prepared/proteins.faa", "summary.txt"], {}, "prepare summary report"),
-        (["token_budget.json"], {"per_residue": True}, "token_budget embed merge call summary report"),
+        (["work/soil/prepared/proteins.tsv", "soil/contigs.tsv"], {}, ALL),
+        (["work/soil/prepared/proteins.tsv", "work/soil/shards/0001.h5"], {}, ""),
+        (["work/soil/shards/0001.h5", "work/soil/shards/0001.json"], OTHER, "call summary report"),
+        (["work/soil/shards/0001.h5"], {"per_residue": True}, "embed merge call summary report"),
+        (["work/soil/prepared/proteins.faa"], OTHER, ALL),
+        (["work/soil/manifests/0001.json"], {"per_residue": True}, "embed merge call summary report"),
+        (["work/model.json"], OTHER, "call summary report"),
+        (["work/model.json"], {"token_budget": 2048}, f"fetch_model token_budget {ALL}"),
+        (["work/token_budget.json"], {"per_residue": True}, f"token_budget {ALL}"),
     ],
     ids=str,
 )
 def test_what_is_lost_and_what_changed_at_once(
     one: Project, tmp_path: Path, lost: list[str], change: dict[str, Any], expected: str
 ) -> None:
-    """Nothing runs that is not needed, though it lies between what runs; and all that is."""
+    """All runs that is needed, and what follows it; nothing runs whose result is there and right."""
     project = one.copy(tmp_path)
     project.add_classifier("other", seed=1)
     project.config |= {"classifier": "tiny.safetensors"} | change

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests import oracle
 from tests.workflow.project import ENVIRONMENT, Project, contigs, wait_for
+from virnucpro.data.fasta import BEGINNING
 
 
 def make(folder: Path, **settings: object) -> Project:
@@ -44,12 +46,12 @@ def embeddings(project: Project) -> bytes:
 
 def written(project: Project) -> set[str]:
     """Return the shards whose embeddings are in their place."""
-    return {path.stem for path in (project.results / "soil" / "shards").glob("[0-9]*.h5")}
+    return {path.stem for path in (project.work / "soil" / "shards").glob("[0-9]*.h5")}
 
 
 def being_written(project: Project) -> set[str]:
     """Return the shards whose embeddings are half written, in folders beside their place and no longer empty."""
-    growing = list((project.results / "soil" / "shards").glob(".*.h5.*/*.h5"))
+    growing = list((project.work / "soil" / "shards").glob(".*.h5.*/*.h5"))
     with suppress(FileNotFoundError):
         return {path.stem for path in growing if path.stat().st_size}
     return set()
@@ -86,7 +88,7 @@ def test_an_embed_job_killed_in_mid_write(project: Project, undisturbed: Project
     assert running.wait(60) == 1
     assert being_written(project) == {half}, "the half-written file shows that the blow struck"
     assert written(project) == {done}
-    kept = [project.results / "soil" / "shards" / f"{done}.h5", *(project.results / "soil" / "manifests").iterdir()]
+    kept = [project.work / "soil" / "shards" / f"{done}.h5", *(project.work / "soil" / "manifests").iterdir()]
     check_recovered(project, undisturbed, kept)
 
 
@@ -106,7 +108,7 @@ def test_snakemake_killed(project: Project, undisturbed: Project, machine: str) 
     assert project.run("--unlock").returncode == 0
     for process in project.embed_processes(half):
         os.kill(process, signal.SIGCONT)
-    check_recovered(project, undisturbed, [project.results / "soil" / "shards" / f"{done}.h5"])
+    check_recovered(project, undisturbed, [project.work / "soil" / "shards" / f"{done}.h5"])
 
 
 def test_two_runs_in_one_folder(project: Project, undisturbed: Project) -> None:
@@ -115,6 +117,13 @@ def test_two_runs_in_one_folder(project: Project, undisturbed: Project) -> None:
     second = project.run()
     assert second.returncode == 1
     assert "cannot be locked" in second.stderr
+    elsewhere = Project(project.folder / "elsewhere")
+    elsewhere.config |= {"outdir": str(project.results), "call": False}
+    elsewhere.add("gut", contigs(1))
+    third = elsewhere.run("--", str(project.results / "gut" / "embeddings.h5"))
+    assert third.returncode == 1
+    assert "virnucpro: error" in third.stderr
+    print(third.stderr)
     assert running.wait(120) == 0
     assert embeddings(project) == embeddings(undisturbed)
 
@@ -151,7 +160,7 @@ def test_a_disk_that_fills_in_mid_write(project: Project, undisturbed: Project, 
     assert "Traceback" not in warned and "Segmentation fault" not in warned, "HDF5 saw nothing of it"
     assert (written(project), being_written(project)) == ({done}, set())
     filler.unlink()
-    kept = [small_disk / "soil" / "shards" / f"{done}.h5", *(small_disk / "soil" / "manifests").iterdir()]
+    kept = [project.work / "soil" / "shards" / f"{done}.h5", *(project.work / "soil" / "manifests").iterdir()]
     check_recovered(project, undisturbed, kept)
 
 
@@ -172,23 +181,22 @@ def finished(undisturbed: Project, tmp_path: Path) -> Project:
     return undisturbed.copy(tmp_path)
 
 
-def test_a_truncated_shard(finished: Project, undisturbed: Project) -> None:
-    shard = finished.results / "soil" / "shards" / "0002.h5"
-    os.truncate(shard, shard.stat().st_size // 2)
-    (finished.results / "soil" / "embeddings.h5").unlink()
-    check_recovered(finished, undisturbed, [finished.results / "soil" / "shards" / "0001.h5"])
-
-
-def test_embeddings_of_another_model(
+def test_a_shard_that_is_truncated_or_of_another_model_is_refused(
     finished: Project, undisturbed: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = make(tmp_path_factory.mktemp("other"))
     oracle.save_as_fair_esm(oracle.random_model(4, 128, 4, seed=1), other.folder / "tiny.pt")
     other.complete()
-    shard = finished.results / "soil" / "shards" / "0002.h5"
-    shard.write_bytes((other.results / "soil" / "shards" / "0002.h5").read_bytes())
-    (finished.results / "soil" / "embeddings.h5").unlink()
-    check_recovered(finished, undisturbed, [finished.results / "soil" / "shards" / "0001.h5"])
+    shard = finished.work / "soil" / "shards" / "0002.h5"
+    for damaged in (shard.read_bytes()[:9999], (other.work / "soil" / "shards" / "0002.h5").read_bytes()):
+        shard.write_bytes(damaged)
+        (finished.results / "soil" / "embeddings.h5").unlink(missing_ok=True)
+        refused = finished.run()
+        assert refused.returncode == 1
+        message = "out/work/soil/shards/0002.h5: not what embed wrote: damaged or replaced; delete it and run again"
+        assert f"virnucpro merge: error: {message}" in refused.stderr
+    shard.unlink()
+    check_recovered(finished, undisturbed, [finished.work / "soil" / "shards" / "0001.h5"])
 
 
 def test_contigs_changed_under_the_same_name(finished: Project, undisturbed: Project) -> None:
@@ -207,7 +215,7 @@ def test_a_bin_that_runs_out_of_memory(tmp_path: Path) -> None:
     with h5py.File(project.results / "soil" / "embeddings.h5") as file:
         whole = file["embedding"][:]
     (project.results / "soil" / "embeddings.h5").unlink()
-    (project.results / "soil" / "shards" / "0001.h5").unlink()
+    (project.work / "soil" / "shards" / "0001.h5").unlink()
     running = start(project)
     project.starve("soil", "0001")
     said = running.communicate(timeout=120)[1]
@@ -215,3 +223,100 @@ def test_a_bin_that_runs_out_of_memory(tmp_path: Path) -> None:
     assert "does not fit the memory of cpu: bins are split" in said
     with h5py.File(project.results / "soil" / "embeddings.h5") as file:
         np.testing.assert_allclose(file["embedding"][:], whole, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Project:
+    project = Project(tmp_path_factory.mktemp("called"), forks)
+    project.add_classifier()
+    project.config["shard_tokens"] = 100_000
+    project.add("soil", contigs(1, 2))
+    project.complete()
+    return project
+
+
+def summarized(project: Project) -> list[str]:
+    return pd.read_csv(project.results / "summary.tsv", sep="\t")["sample"].tolist()
+
+
+@pytest.mark.parametrize("cure", ["repaired", "removed"])
+def test_a_bad_sample_costs_its_own_results_only(called: Project, tmp_path: Path, cure: str) -> None:
+    project = called.copy(tmp_path)
+    project.add("bad", f">a\n{'ACGT' * BEGINNING}\n>a\nACGT\n")  # at the beginning it would stop the start
+    project.add("gut", contigs(2, 2))
+    reason = "bad: prepare: bad.fa: line 3: two records are named a; make ids unique"
+    for _ in range(2):
+        done = project.run("--keep-going")
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert summarized(project) == ["soil", "gut"]
+        assert f"failed:       {reason}\n" in (project.results / "summary.txt").read_text()
+        page = (project.results / "report.html").read_text()
+        assert "Not finished: bad (prepare): bad.fa: line 3: two records are named a" in page
+        assert (project.results / "gut" / "contigs.tsv").exists()
+    if cure == "repaired":
+        project.add("bad", contigs(3, 2))
+        expected = ["soil", "bad", "gut"]
+    else:
+        del project.samples["bad"]
+        expected = ["soil", "gut"]
+    ran = project.complete("--keep-going")
+    assert (ran["summary"], ran["report"], ran["call"]) == (1, 1, cure == "repaired")
+    assert summarized(project) == expected
+    assert "failed" not in (project.results / "summary.txt").read_text()
+    assert "Not finished" not in (project.results / "report.html").read_text()
+    assert project.planned() == {}
+
+
+@pytest.mark.parametrize("name", ["summary.tsv", "gut/viral.fasta.gz", "gut/embeddings.h5", "work/gut", "training"])
+def test_a_file_in_the_way_is_refused_before_anything_runs(called: Project, tmp_path: Path, name: str) -> None:
+    project = called.copy(tmp_path)
+    project.add("gut", contigs(2, 2))
+    if name in ("summary.tsv", "training"):
+        shutil.rmtree(project.results)
+        shutil.rmtree(project.folder / ".snakemake")
+    theirs = project.results / name
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text("of somebody else")
+    before = project.stamps(".")
+    for arguments in (["-n"], [], ["-n"]):
+        if name == "training":
+            continue  # no result of this run
+        done = project.run(*arguments)
+        assert done.returncode == 1
+        assert f"virnucpro: error: out/{name} would be overwritten" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert project.stamps(".") == before
+        assert theirs.read_text() == "of somebody else"
+    if name != "training":
+        theirs.unlink()
+    assert project.complete()["summary"] == 1
+
+
+def test_what_was_only_planned_claims_nothing(called: Project, tmp_path: Path) -> None:
+    """Whoever has looked at a run does not take the results of another for its own."""
+    (tmp_path / "other").mkdir()
+    project, other = called.copy(tmp_path / "first"), Project(tmp_path / "other", called.environment)
+    shutil.rmtree(project.results)
+    shutil.rmtree(project.folder / ".snakemake")
+    other.add("soil", contigs(9, 2))
+    other.config |= {"outdir": str(project.results)}
+    assert other.planned().total() > 0
+    project.complete()
+    done = other.run()
+    assert done.returncode == 1
+    assert "would be overwritten" in done.stderr
+    assert project.planned() == {}
+
+
+def test_all_that_is_declared_can_be_deleted(called: Project, tmp_path: Path) -> None:
+    project = called.copy(tmp_path)
+    (project.results / "soil" / "notes.txt").write_text("of the user")
+    done = project.run("--delete-all-output")
+    assert done.returncode == 0, done.stderr
+    left = [path.relative_to(project.results) for path in project.results.rglob("*") if path.is_file()]
+    assert {str(path) for path in left if path.parts[:2] != ("work", "logs")} == {"work/run.lock", "soil/notes.txt"}
+    assert project.complete()["call"] == 1
+    assert (project.results / "soil" / "contigs.tsv").read_bytes() == (
+        called.results / "soil" / "contigs.tsv"
+    ).read_bytes()

@@ -54,17 +54,16 @@ def test_no_device_waits_for_what_can_wait(ten: Project) -> None:
 
 
 def test_one_sample_of_ten_changes_one_goes_one_comes(ten: Project) -> None:
-    shared = ten.stamps("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s10")
-    kept = [ten.results / name for name in ("model.json", "token_budget.json")]
-    stamps = [path.stat().st_mtime_ns for path in kept]
+    kept = [*TEN[:8], *(f"work/{sample}" for sample in TEN[:8]), "s10", "work/s10"]
+    cards = [ten.work / name for name in ("model.json", "token_budget.json")]
+    stamps = ten.stamps(*kept), [path.stat().st_mtime_ns for path in cards]
     since = time.time()
     ten.add("s9", contigs(90, 1))
     del ten.samples["s10"]
     ten.add("s11", contigs(11, 1))
     assert ten.complete() == {"prepare": 2, "embed": 2, "merge": 2, "summary": 1}
     assert {Path(job.log).parent.name for job in ten.jobs(since)} == {"s9", "s11", "logs"}
-    assert ten.stamps("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s10") == shared
-    assert [path.stat().st_mtime_ns for path in kept] == stamps
+    assert (ten.stamps(*kept), [path.stat().st_mtime_ns for path in cards]) == stamps
     table = pd.read_csv(ten.results / "summary.tsv", sep="\t")
     assert table["sample"].tolist() == [*TEN[:9], "s11"]
 
@@ -109,7 +108,7 @@ def test_another_budget_packs_again_and_changes_rounding_alone(one: Project) -> 
     ids, rows, _ = rows_of(one)
     one.config["token_budget"] = 4096
     assert one.complete() == {"token_budget": 1, "prepare": 1, "embed": 1, "merge": 1, "summary": 1}
-    manifest = json.loads((one.results / "soil" / "manifests" / "0001.json").read_text())
+    manifest = json.loads((one.work / "soil" / "manifests" / "0001.json").read_text())
     assert manifest["token_budget"] == 4096
     assert rows_of(one)[0] == ids
     np.testing.assert_allclose(rows_of(one)[1], rows, rtol=0, atol=1e-5)
@@ -122,7 +121,6 @@ def test_another_chunk_size_asks_for_no_other_budget(one: Project) -> None:
 
 def test_another_model_of_the_same_name_embeds_again_and_is_never_mixed(one: Project) -> None:
     ids, rows, attributes = rows_of(one)
-    prepared = one.stamps("soil/prepared")
     oracle.save_as_fair_esm(oracle.random_model(2, 32, 2, seed=1), one.folder / "tiny.pt")
     done = {"fetch_model": 1, "token_budget": 1, "prepare": 1, "embed": 1, "merge": 1, "summary": 1}
     assert one.complete() == done
@@ -130,12 +128,11 @@ def test_another_model_of_the_same_name_embeds_again_and_is_never_mixed(one: Pro
     assert again == ids
     assert abs(moved - rows).max(axis=1).min() > 0.01, "every row is of the other model"
     assert of_other["model_sha256"] != attributes["model_sha256"]
-    assert one.stamps("soil/prepared") == prepared
 
 
 def test_what_is_asked_for_runs_again_and_what_follows(one: Project) -> None:
     assert one.complete("--forcerun", "embed") == {"embed": 1, "merge": 1, "summary": 1}
-    shard = "out/soil/shards/0001.h5"
+    shard = "out/work/soil/shards/0001.h5"
     assert one.planned("--forcerun", shard) == {"embed": 1, "merge": 1, "summary": 1}
     assert one.planned("--forceall").total() == 6
     assert "Nothing to be done" in one.run().stderr

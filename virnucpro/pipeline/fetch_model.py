@@ -7,7 +7,7 @@ from pathlib import Path
 
 from virnucpro.data.cards import ModelCard
 from virnucpro.data.description import layer_numbers
-from virnucpro.data.files import write_text
+from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.dnabert import DNABERTConfig
 from virnucpro.encoders.weights import find_nucleotide_weights, find_weights
@@ -45,4 +45,5 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, f
     )
     logger.info("model: %s, %d layers of %d, SHA-256 %s", card["name"], config.layers, config.embed_dim, card["sha256"])
     if output:
+        remove_leftovers(output)
         write_text(output, json.dumps(card, indent=1) + "\n")

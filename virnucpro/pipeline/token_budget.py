@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from virnucpro.data.cards import TokenBudget, read_model_card
-from virnucpro.data.files import write_text
+from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device, resolve_precision
 from virnucpro.encoders.memory import MARGIN, device_memory, memory_of_model, token_budget, useful_budget
 
@@ -64,5 +64,6 @@ def probe_token_budget(
         token_budget=budget,
         reason=reason,
     )
+    remove_leftovers(output)
     write_text(output, json.dumps(found, indent=1) + "\n")
     logger.info("token budget: %d on %s in %s (%s)", budget, name, precision, reason)
