@@ -22,7 +22,8 @@ from pathlib import Path
 
 GPUS = 4
 KINDS = {"big": "01", "small": "23"}  # and their devices
-PACKAGES = ("munge", "slurm-client", "slurmctld", "slurmd")
+# With the libraries that come from the same sources: apt fetches no others of what is installed already.
+PACKAGES = ("munge", "slurm-client", "slurmctld", "slurmd", "slurm-wlm-basic-plugins", "libmunge2")
 PREFIX = "virnucpro-slurm-"  # of the folders: what has this name, we made
 CONFIG = """
 ClusterName=test

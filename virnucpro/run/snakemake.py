@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ Event = dict[str, Any]
 _SNAKEMAKE = [sys.executable, "-P", "-m", "snakemake"]
 POLL_SECONDS = 0.2
 STOP_SECONDS = 20  # for jobs to end by themselves, before they are made to
+CLUSTER_STOP_SECONDS = 90  # to cancel jobs of a cluster: scancel has a minute
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Options with which Snakemake runs no job: it prints something, or tidies up.
@@ -88,7 +90,8 @@ def run_snakemake(
                 elif deadline is None:
                     on_signal(caught[0])
                     os.killpg(child.pid, signal.SIGINT)
-                    deadline = time.monotonic() + STOP_SECONDS
+                    is_local = ("--workflow-profile", "none") in pairwise(arguments)
+                    deadline = time.monotonic() + (STOP_SECONDS if is_local else CLUSTER_STOP_SECONDS)
                 if deadline and (len(caught) > 1 or time.monotonic() > deadline):
                     os.killpg(child.pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):  # its stream ends a moment before it does
