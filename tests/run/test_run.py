@@ -88,19 +88,26 @@ def test_finished_results_can_be_moved_and_run_nothing(finished: Folder) -> None
 
 
 def test_a_dry_run_of_another_users_results(finished: Folder) -> None:
-    others = 65534
-    for path in (finished.results, *finished.results.rglob("*")):
-        os.chown(path, others, others)
     asked = finished.command("p.faa", "--type", "proteins")
-    for arguments, status, said in ((["-n"], 0, "nothing to do, all is there\n"), ([], 1, "")):
+
+    def type_in(group: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+        for path in (finished.results, *finished.results.rglob("*")):
+            os.chown(path, 65534, group)
         # root without its right to write everywhere is a user who may read alone
         command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner", *asked, *arguments]
-        done = subprocess.run(command, cwd=finished.path, env=finished.environment, capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (status, said), done.stderr
-    assert done.stderr.splitlines() == [
-        f"virnucpro run: error: [Errno 13] Permission denied: '{finished.work / 'run.lock'}'"
-    ]
+        return subprocess.run(command, cwd=finished.path, env=finished.environment, capture_output=True, text=True)
+
+    done = type_in(0, "-n")
+    assert (done.returncode, done.stdout) == (0, "nothing to do, all is there\n"), done.stderr
+    done = type_in(0)
+    lock = finished.work / "run.lock"
+    assert done.stderr == f"virnucpro run: error: [Errno 13] Permission denied: '{lock}'\n"
     assert {path.owner() for path in finished.results.rglob("*")} == {"nobody"}, "nothing was written"
+    done = type_in(65534, "-n")  # of another group: Snakemake lets it read no records
+    records = finished.work / ".snakemake"
+    assert done.stderr.endswith(
+        f"you may not read the records of that run; its owner can type chmod -R a+rX {records}\n"
+    )
 
 
 def test_what_snakemake_answers_is_on_the_terminal(finished: Folder) -> None:
@@ -112,7 +119,7 @@ def test_what_snakemake_answers_is_on_the_terminal(finished: Folder) -> None:
     done = finished.run("p.faa", "--type", "proteins", "--", "--delete-all-output")
     assert done.returncode == 0, done.stderr
     assert "all is there" not in done.stderr
-    assert not [path for path in finished.results.rglob("*") if path.is_file() and path.parent.name in ("p", "results")]
+    assert not list(finished.results.glob("*.*")) + list((finished.results / "p").glob("*"))
 
 
 def test_a_part_of_a_run(finished: Folder) -> None:
@@ -180,7 +187,7 @@ def test_snakemake_may_take_its_time_to_end(tmp_path: Path, monkeypatch: pytest.
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexec >&-\nsleep 1\nexit 3\n")
     python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr("virnucpro.run.snakemake._SNAKEMAKE", [str(python)])
     assert run_snakemake([], tmp_path / "log", None, lambda events: None, lambda number: None) == 3
 
 
@@ -214,7 +221,7 @@ def test_the_first_process_is_killed_and_a_second_run_is_refused(
     os.kill(job, signal.SIGSTOP)  # or it may end while the two other runs are looked at
     refused = folder.run("p.faa", "--type", "proteins")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("virnucpro run: error: results/work: another run is going on there (process ")
+    assert refused.stderr.startswith(f"virnucpro run: error: {folder.work}: another run is going on there (process ")
     assert len(refused.stderr.splitlines()) == 1
     command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2", "--directory", folder.path / "other"]
     command += ["--configfile", folder.work / "config.json", "--config", f"outdir={folder.results}"]

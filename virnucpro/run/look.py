@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from virnucpro.errors import UserError
+
 
 def place_dry_run(work: Path, temporary: Path) -> Path:
     """Return the folder for a dry run: `work` of the results, or a temporary one if Snakemake may not write there.
@@ -14,12 +16,19 @@ def place_dry_run(work: Path, temporary: Path) -> Path:
     Args:
         work: folder in which the run itself would run.
         temporary: folder to be used if that holds no records of Snakemake, so that none are made.
+
+    Raises:
+        UserError: the user may not read Snakemake's records, which it writes for their owner's group.
     """
     records = work / ".snakemake"
     if not records.exists():
         return temporary
     if os.access(records, os.W_OK):
         return work
+    if not all(os.access(path, os.R_OK) for path in records.glob("metadata/*")):
+        raise UserError(
+            f"{records}: you may not read the records of that run; its owner can type chmod -R a+rX {records}"
+        )
     shown = temporary / "results" / "work"
     memory = shown / ".snakemake"
     shutil.copytree(records / "virnucpro", memory / "virnucpro")
