@@ -13,10 +13,7 @@ logger = logging.getLogger(__name__)
 def import_classifier(pth: Path, output: Path, chunk_size: int | None = None) -> None:
     """Convert a classifier of the original VirNucPro, and say whether it is one of the two that were published.
 
-    Args:
-        pth: its file, such as 500_model.pth.
-        output: the safetensors file.
-        chunk_size: bases of the chunks that it was trained on; known of the published ones.
+    The chunks, in bases, that it was trained on are known of the published ones.
 
     Raises:
         UserError: the file is none, or is a published one of other chunks, or an unknown one without `chunk_size`.
