@@ -45,12 +45,22 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
         "proteins.tsv": checked_input(prepared / "proteins.tsv", prepare_record, "prepare"),
         duplicates.name: checked_input(duplicates, pack_record, "pack"),
     }
-    shards = [work / f"shards{encoder}" / f"{shard['shard']}.h5" for shard in packed.details["shards"]]
-    runs = [_checked_run(path, packed) for path in shards]
-    inputs |= {path.name: checked_input(path, path.with_suffix(".json"), "embed") for path in shards}
-    files = [EmbeddingFile(path) for path in shards]
     description = EmbeddingDescription.from_json(packed.settings["embedding"])
-    _check_source(files, description)
+    runs, files = [], []
+    for name in (shard["shard"] for shard in packed.details["shards"]):
+        path = work / f"shards{encoder}" / f"{name}.h5"
+        run_record = path.with_suffix(".json")
+        runs.append(read_provenance(run_record, "embed"))
+        if runs[-1].inputs.get("manifest") != packed.outputs[f"{name}.json"]:
+            raise UserError(f"{path}: made from another manifest; delete it and run the embed stage again")
+        inputs[path.name] = checked_input(path, run_record, "embed")
+        files.append(EmbeddingFile(path))
+        files[-1].description.check_same(description, path, "what was packed")
+        if files[-1].has_residues != files[0].has_residues:
+            raise UserError(
+                f"{path} and {files[0].path}: one has embeddings of residues, the other has not; delete the older"
+                " and run again"
+            )
 
     proteins = read_proteins(prepared, "protein", "residues")
     gathered = GatheredPieces(proteins["protein"].tolist(), proteins["residues"].to_numpy(), description, files)
@@ -65,24 +75,6 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
     details = _details(read_provenance(prepare_record, "prepare"), description, runs)
     write_provenance(record, "merge", {}, inputs, [output], details, key)
     logger.info("merge: %s: %d embeddings from %d shards", output, len(gathered.ids), len(files))
-
-
-def _checked_run(shard: Path, packed: Provenance) -> Provenance:
-    """Return the record of a shard's embedding, which must be that of the manifest as it is now."""
-    run = read_provenance(shard.with_suffix(".json"), "embed")
-    if run.inputs.get("manifest") != packed.outputs[f"{shard.stem}.json"]:
-        raise UserError(f"{shard}: made from another manifest; delete it and run the embed stage again")
-    return run
-
-
-def _check_source(files: Sequence[EmbeddingFile], description: EmbeddingDescription) -> None:
-    for file in files:
-        file.description.check_same(description, file.path, "what was packed")
-        if file.has_residues != files[0].has_residues:
-            raise UserError(
-                f"{file.path} and {files[0].path}: one has embeddings of residues, the other has not; delete the older"
-                " and run again"
-            )
 
 
 def _details(prepared: Provenance, description: EmbeddingDescription, runs: Sequence[Provenance]) -> dict[str, Any]:
