@@ -1,9 +1,8 @@
 """prepare: contigs to genes or open frames, or proteins to the letters that the model knows, and the table of them."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,9 +24,6 @@ LINE = 60  # letters a line of chunks.fna, as in the original
 OUTPUTS = ("proteins.faa", "proteins.tsv", "records.tsv")
 OF_FRAMES = ("chunks.fna", "nucleotides.fna")  # are written beside them
 
-_RECORDS_HEAD = b"record\tlength\tchunks\tproteins\tambiguous\n"
-_RECORDS_ROW = b"%b\t%d\t%d\t%d\t%d\n"
-
 
 def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
     """Find the genes of contigs.
@@ -36,18 +32,13 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
     proteins.tsv, the table of them (`virnucpro.proteins.table`); records.tsv with length, proteins and codons with
     ambiguous letters in these of every contig, in input order. Its record is prepare.json beside the folder.
 
-    Args:
-        fasta: contigs. Lower case counts as upper case and U as T.
-        output_dir: folder for these files.
-        threads: that find genes at once.
+    Lower case counts as upper case and U as T. The threads find genes at once.
 
     Raises:
         UserError: the input cannot be read as FASTA of nucleotides with unique ids.
     """
-    settings: dict[str, object] = {"type": "contigs", "proteins": "genes"}
     contigs = proteins = genes = 0
-    with _written(fasta, output_dir, OUTPUTS, settings) as (proteins_faa, table, records):
-        writer = ProteinWriter(proteins_faa, table)
+    with _written(fasta, output_dir, {"type": "contigs", "proteins": "genes"}) as (writer, write_record, _):
         for block in _blocks(read_contigs(fasta)):
             contigs += len(block)
             for contig, found in zip(block, find_genes(block, threads), strict=True):
@@ -57,10 +48,7 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
                     writer.write(name, residues, contig=contig.name, group=proteins, **row)
                     proteins += 1
                     genes += gene.kind == b"gene"
-                if not contig.letters:
-                    _warn_empty(fasta, contig)
-                unknown = sum(gene.protein.count(b"X") for gene in found)
-                records.write(_RECORDS_ROW % (contig.name, len(contig.letters), 0, len(found), unknown))
+                write_record(contig, 0, len(found), sum(gene.protein.count(b"X") for gene in found))
     logger.info(
         "prepare: %s: %d contigs, %d genes, %d open reading frames of contigs without any",
         *(fasta, contigs, genes, proteins - genes),
@@ -105,18 +93,22 @@ def prepare_frames(
         "orientation": orientation,
     }
     contigs = frames = groups = dropped = 0
-    with _written(fasta, output_dir, (*OF_FRAMES, *OUTPUTS), settings) as files:
-        chunks_fna, nucleotides_fna, proteins_faa, table, records = files
-        writer = ProteinWriter(proteins_faa, table)
+    with _written(fasta, output_dir, settings, of_frames=True) as (writer, write_record, files):
+        chunks_fna, nucleotides_fna = files
         for block in _blocks(read_contigs(fasta)):
             contigs += len(block)
-            oriented = [_orient(contig.letters, orientation) for contig in block]
-            chunked = chunk_contigs([letters for letters, _ in oriented], chunk_size, short_chunks, genetic_codes)
-            for contig, (letters, reversed_), found in zip(block, oriented, chunked, strict=True):
-                length = len(letters)
-                chunk_name = _chunk_name(contig.name, found.chunk_size, chunk_size)
+            oriented = [contig.letters for contig in block]
+            if orientation == "canonical":
+                oriented = [min(letters, reverse_complement(letters)) for letters in oriented]
+            chunked = chunk_contigs(oriented, chunk_size, short_chunks, genetic_codes)
+            for contig, letters, found in zip(block, oriented, chunked, strict=True):
+                length, reversed_ = len(letters), letters != contig.letters
+                # Chunks of another size than the usual one have it in their names: no two contigs share a name.
+                size = b"" if found.chunk_size == chunk_size else b"%d" % found.chunk_size
+                chunk_name = b"%b_chunk%b_%%d" % (contig.name.replace(b"%", b"%%"), size)
                 for number, (begin, end) in enumerate(found.spans.tolist(), start=1):
-                    chunks_fna.write(b">%b\n%b\n" % (chunk_name % number, _wrap(letters[begin:end])))
+                    lines = b"\n".join(letters[at : min(at + LINE, end)] for at in range(begin, end, LINE))
+                    chunks_fna.write(b">%b\n%b\n" % (chunk_name % number, lines))
                 linked = link_frames(found.frames)
                 for frame, group in zip(found.frames, linked, strict=True):
                     name = chunk_name % (frame.chunk + 1) + frame.name.encode()
@@ -135,10 +127,8 @@ def prepare_frames(
                         chunk=frame.chunk + 1,
                     )
                 groups += max(linked, default=-1) + 1
-                if not letters:
-                    _warn_empty(fasta, contig)
                 lost = sum(frame.dropped_codons for frame in found.frames)
-                records.write(_RECORDS_ROW % (contig.name, length, len(found.spans), len(found.frames), lost))
+                write_record(contig, len(found.spans), len(found.frames), lost)
                 frames += len(found.frames)
                 dropped += lost
     logger.info(
@@ -152,82 +142,55 @@ def prepare_frames(
 def prepare_proteins(fasta: Path, output_dir: Path, as_frames: bool = False) -> None:
     """Write proteins in the letters that ESM-2 knows: proteins.faa, proteins.tsv and records.tsv.
 
-    Letters other than the 20 amino acids are counted; `read_proteins` says what becomes of them.
-
-    Args:
-        fasta: proteins.
-        output_dir: folder for these files.
-        as_frames: write empty files for chunks and nucleotides as well, as a run over frames expects them.
+    Letters other than the 20 amino acids are counted; `read_proteins` says what becomes of them. Of a run over frames,
+    which expects files of chunks and nucleotides as well, these are empty.
 
     Raises:
         UserError: the input cannot be read as FASTA of proteins with unique ids.
     """
     proteins = others = 0
-    names = (*OF_FRAMES, *OUTPUTS) if as_frames else OUTPUTS
-    with _written(fasta, output_dir, names, {"type": "proteins"}) as files:
-        proteins_faa, table, records = files[-len(OUTPUTS) :]
-        writer = ProteinWriter(proteins_faa, table)
+    with _written(fasta, output_dir, {"type": "proteins"}, as_frames) as (writer, write_record, _):
         for protein in read_proteins(fasta):
-            length = len(protein.letters)
-            records.write(_RECORDS_ROW % (protein.name, length, length > 0, length > 0, protein.odd))
+            there = bool(protein.letters)
+            write_record(protein, there, there, protein.odd)
             others += protein.odd
-            if length:
+            if there:
                 writer.write(protein.name, protein.letters, group=proteins)
                 proteins += 1
-            else:
-                _warn_empty(fasta, protein)
     logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
 
 
-def _chunk_name(contig: bytes, chunk_size: int, usual: int) -> bytes:
-    """Return what the chunks of a contig are called, with %d for their numbers.
-
-    It ends in _chunk_K, or in _chunkSIZE_K where their size is not the usual one, so that no two contigs have chunks of
-    the same name.
-    """
-    size = b"" if chunk_size == usual else b"%d" % chunk_size
-    return b"%b_chunk%b_%%d" % (contig.replace(b"%", b"%%"), size)
-
-
-def _orient(letters: bytes, orientation: str) -> tuple[bytes, bool]:
-    """Return the strand whose beginning chunks are counted from, and whether it is the reverse complement."""
-    if orientation == "given":
-        return letters, False
-    opposite = reverse_complement(letters)
-    return min(letters, opposite), opposite < letters
-
-
 @contextmanager
-def _written(fasta: Path, folder: Path, names: Sequence[str], settings: dict[str, object]) -> Iterator[list[BinaryIO]]:
-    """Yield files to write that appear together, with the record of where they come from, if all goes well."""
+def _written(
+    fasta: Path, folder: Path, settings: dict[str, object], of_frames: bool = False
+) -> Iterator[tuple[ProteinWriter, Callable[[Record, int, int, int], None], list[BinaryIO]]]:
+    """Yield a writer of proteins, one of rows of records.tsv, and open files for those of frames.
+
+    All appear together, with the record of where they come from, if all goes well. A row has the record, its chunks,
+    its proteins and what is ambiguous in them.
+    """
     check_fasta(fasta)
     source = file_digest(fasta)
+    names = (*OF_FRAMES, *OUTPUTS) if of_frames else OUTPUTS
     outputs = [folder / name for name in names]
     record = folder.parent / "prepare.json"
     begin_writing(record, [folder / name for name in (*OF_FRAMES, *OUTPUTS)])
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
-        files: list[BinaryIO] = [stack.enter_context(path.open("wb")) for path in paths]
-        files[names.index("records.tsv")].write(_RECORDS_HEAD)
-        yield files
+        *files, proteins_faa, table, records = (stack.enter_context(path.open("wb")) for path in paths)
+        records.write(b"record\tlength\tchunks\tproteins\tambiguous\n")
+
+        def write_record(of: Record, chunks: int, proteins: int, ambiguous: int) -> None:
+            if not of.letters:
+                logger.warning("%s: record %s is empty and is left out", fasta, of.name.decode())
+            records.write(b"%b\t%d\t%d\t%d\t%d\n" % (of.name, len(of.letters), chunks, proteins, ambiguous))
+
+        yield ProteinWriter(proteins_faa, table), write_record, files
     for name in set(OF_FRAMES) - set(names):  # the sample may have been read in frames before
         (folder / name).unlink(missing_ok=True)
     if file_digest(fasta) != source:
         raise UserError(f"{fasta}: it changed while it was read; run the prepare stage again")
     write_provenance(record, "prepare", settings, {"fasta": source}, outputs, {"fasta": str(fasta)})
-
-
-def _wrap(sequence: bytes) -> bytes:
-    return b"\n".join(map(sequence.__getitem__, _lines(len(sequence))))
-
-
-@cache
-def _lines(length: int) -> list[slice]:
-    return [slice(begin, begin + LINE) for begin in range(0, length, LINE)]
-
-
-def _warn_empty(fasta: Path, record: Record) -> None:
-    logger.warning("%s: record %s is empty and is left out", fasta, record.name.decode())
 
 
 def _blocks(contigs: Iterable[Record]) -> Iterator[list[Record]]:
