@@ -24,6 +24,7 @@ from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
+_LIMITS = ("viral_from", "cellular_to", "fewest_residues", "is_published")  # of a classifier, as the page shows it
 _MEASURED = {"viral", "cellular", "found", "false", "auroc"}  # of each set of contigs, as the page shows it
 
 
@@ -33,10 +34,9 @@ def call(
     """Call the contigs of a sample.
 
     Writes into the folder of its results: contigs.tsv, a row a contig in input order; genes.tsv, genes.faa and
-    genes.gff3,
-    their proteins with scores; regions.tsv, regions.gff3, regions.bed, viral.fasta.gz and viral.gbk, the contigs called
-    viral and the proviruses in others. A classifier of the original VirNucPro adds prediction_results.txt and
-    prediction_results_highestscore.csv, of frames and of chunks, as the original does.
+    genes.gff3, their proteins with scores; regions.tsv, regions.gff3, regions.bed, viral.fasta.gz and viral.gbk, the
+    contigs called viral and the proviruses in others. A classifier of the original VirNucPro adds
+    prediction_results.txt and prediction_results_highestscore.csv, of frames and of chunks, as the original does.
 
     Args:
         fasta: the contigs.
@@ -57,7 +57,9 @@ def call(
         logger.info("call: the classifier %s: %s", classifier.name, requirements.origin)
     outputs = [folder / name for name in (*CALL_FILES, *(PREDICTION_FILES if published else ()))]
     record, prepare_record, prepared = work / "call.json", work / "prepare.json", work / "prepared"
-    inputs = {"fasta": _checked_fasta(fasta, prepare_record), "classifier": file_digest(classifier)}
+    inputs = {"fasta": file_digest(fasta), "classifier": file_digest(classifier)}
+    if inputs["fasta"] != read_provenance(prepare_record, "prepare").inputs["fasta"]:
+        raise UserError(f"{fasta}: not the file that {prepared} was made from; run the prepare stage again")
     for name in ("records.tsv", "proteins.tsv", "proteins.faa"):
         inputs[name] = checked_input(prepared / name, prepare_record, "prepare")
     proteins = describe_groups(read_proteins(prepared))
@@ -74,22 +76,16 @@ def call(
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
         write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions)
-    settings = {"prior": prior, "min_length": min_length}
-    write_provenance(record, "call", settings, inputs, outputs, _about(model, features, classifier), key)
+    details = {name: getattr(requirements, name) for name in _LIMITS} | {
+        "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
+        "measured": _measured(classifier.with_name("metrics.json")),
+    }
+    write_provenance(record, "call", {"prior": prior, "min_length": min_length}, inputs, outputs, details, key)
     calls = Counter(contigs["call"])
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses",
         *(folder.name, calls["viral"], calls["cellular"], calls["unresolved"], contigs["proviruses"].sum()),
     )
-
-
-def _checked_fasta(fasta: Path, record: Path) -> str:
-    digest = file_digest(fasta)
-    if digest != read_provenance(record, "prepare").inputs["fasta"]:
-        raise UserError(
-            f"{fasta}: not the file that {record.with_name('prepared')} was made from; run the prepare stage again"
-        )
-    return digest
 
 
 def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None:
@@ -102,16 +98,6 @@ def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None
     features.description.check_trained_for(model.requirements.embedding, paths[0])
     if features.nucleotides and model.requirements.nucleotides:
         features.nucleotides.check_trained_for(model.requirements.nucleotides, paths[1])
-
-
-def _about(model: Classifier | VirNucPro, features: Features, path: Path) -> dict[str, Any]:
-    """Return what the page of a run says of the classifier: where its calls begin, and what was measured of it."""
-    limits = {name: getattr(model.requirements, name) for name in ("viral_from", "cellular_to", "fewest_residues")}
-    return limits | {
-        "is_published": model.requirements.is_published,
-        "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
-        "measured": _measured(path.with_name("metrics.json")),
-    }
 
 
 def _measured(path: Path) -> dict[str, Any]:
