@@ -37,47 +37,40 @@ def new_embedding_file(
 ) -> Iterator[h5py.File]:
     """Yield an open file with ids and attributes, whose rows are to be written; it is put in place if all goes well.
 
-    Args:
-        path: the file.
-        ids: id of every row.
-        description: of the embeddings.
-        residues: of every sequence, for per-residue embeddings.
-        begins: of every sequence, in the file of a shard.
+    With `residues`, those of every sequence, it has room for their embeddings as well. With `begins` it is of a shard.
     """
-    row_shape = description.row_shape
-    rows = len(ids) + sum(residues or ())
-    least = 4 * rows * int(np.prod(row_shape)) + sum(map(len, ids)) + 64 * len(ids) + 16_384
+    row_shape, layers = description.row_shape, description.layers
+    start = np.cumsum([0, *(residues or ())], dtype=np.int64)
+    least = 4 * (len(ids) + int(start[-1])) * int(np.prod(row_shape)) + sum(map(len, ids)) + 64 * len(ids) + 16_384
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     with atomic_path(path) as temporary:
         # HDF5 crashes where the disk fills while it writes, so all the room is taken before: also before hours of work.
         if shutil.disk_usage(temporary.parent).free < least:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         with h5py.File(temporary, "w") as file:
-            _fill_in(file, ids, description, residues, begins)
+            # The description whole, as JSON, and its main parts to read.
+            file.attrs.update(
+                model=description.encoder,
+                model_sha256=description.encoder_sha256,
+                layer=layers[0] if len(layers) == 1 else ",".join(map(str, layers)),
+                pooling=description.pooling,
+                precision=description.precision,
+                max_sequence_length=description.max_sequence_length,
+                description=json.dumps(description.as_json()),
+                virnucpro_version=__version__,
+            )
+            file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
+            file.create_dataset("embedding", (len(ids), *row_shape), np.float32, dcpl=early)
+            if begins is not None:
+                file.create_dataset("begin", data=np.array(begins, np.int64))
+            if residues is not None:
+                file.create_dataset("residue_start", data=start)
+                file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32, dcpl=early)
             file.flush()
             with temporary.open("rb+") as raw:
                 os.posix_fallocate(raw.fileno(), 0, file.id.get_filesize())
             yield file
-
-
-def _fill_in(
-    file: h5py.File,
-    ids: Sequence[str],
-    description: EmbeddingDescription,
-    residues: Sequence[int] | None,
-    begins: Sequence[int] | None,
-) -> None:
-    row_shape = description.row_shape
-    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    file.attrs.update(_attributes(description))
-    file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
-    file.create_dataset("embedding", (len(ids), *row_shape), np.float32, dcpl=early)
-    if begins is not None:
-        file.create_dataset("begin", data=np.array(begins, np.int64))
-    if residues is not None:
-        start = np.cumsum([0, *residues], dtype=np.int64)
-        file.create_dataset("residue_start", data=start)
-        file.create_dataset("residue_embedding", (int(start[-1]), *row_shape), np.float32, dcpl=early)
 
 
 def write_blocks(dataset: h5py.Dataset, blocks: Iterable[Rows]) -> None:
@@ -86,21 +79,6 @@ def write_blocks(dataset: h5py.Dataset, blocks: Iterable[Rows]) -> None:
     for block in blocks:
         dataset[written : written + len(block)] = block
         written += len(block)
-
-
-def _attributes(description: EmbeddingDescription) -> dict[str, str | int]:
-    """Return what a file of embeddings says of itself: the description whole, as JSON, and its main parts to read."""
-    layers = description.layers
-    return {
-        "model": description.encoder,
-        "model_sha256": description.encoder_sha256,
-        "layer": layers[0] if len(layers) == 1 else ",".join(map(str, layers)),
-        "pooling": description.pooling,
-        "precision": description.precision,
-        "max_sequence_length": description.max_sequence_length,
-        "description": json.dumps(description.as_json()),
-        "virnucpro_version": __version__,
-    }
 
 
 class EmbeddingFile:
@@ -148,11 +126,6 @@ class EmbeddingFile:
         """Return the per-residue embeddings of a sequence, float32 [residues, *row_shape]."""
         begin, end = self._residue_start[number : number + 2]
         return np.asarray(self._map(self._residue_offset, int(self._residue_start[-1]))[begin:end])
-
-    @property
-    def residue_counts(self) -> Integers:
-        """How many residues of each sequence have embeddings, int64 [sequences]."""
-        return np.diff(self._residue_start)
 
     def _map(self, offset: int, rows: int) -> np.memmap[Any, np.dtype[np.float32]]:
         # HDF5's own selection of scattered rows takes seconds. Mapped anew each time, since pages once touched count.
