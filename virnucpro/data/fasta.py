@@ -35,11 +35,8 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
     """Yield (id, description, sequence) for every record, in file order.
 
     The id is the first word of the header, the description all that follows it. The file is plain text, gzip, bzip2, xz
-    or zstd, with any line ends and any wrapping.
-
-    Args:
-        path: the file.
-        beginning: whether to read the first lines alone, 100 kB or so, whose last record may lack its end.
+    or zstd, with any line ends and any wrapping. Its `beginning` is the first lines alone, 100 kB or so, whose last
+    record may lack its end.
 
     Raises:
         UserError: the file is missing, empty, damaged or not FASTA, or a record has no unique id.
@@ -47,9 +44,7 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
     path = Path(path)
     check_fasta(path)
     seen: set[str] = set()
-    records = _records(path, beginning)
-    while record := _next(records, path):
-        header, sequence = record
+    for header, sequence in _records(path, beginning):
         name, *description = header.split(None, 1) or [""]
         # NUL and the like would be cut or refused by the formats that the id is written to later.
         if not name.isprintable() or not name or "\ufffd" in name:
@@ -111,14 +106,9 @@ def locate(path: Path, record: int, letter: str | None = None) -> str:
 def _records(path: Path, beginning: bool) -> Iterator[tuple[str, str]]:
     from Bio.SeqIO.FastaIO import SimpleFastaParser  # here, since `virnucpro --help` can do without
 
-    with _open_text(path) as handle:
-        lines = iter(handle.readlines(BEGINNING)) if beginning else handle
-        yield from SimpleFastaParser(lines)
-
-
-def _next(records: Iterator[tuple[str, str]], path: Path) -> tuple[str, str] | None:
     try:
-        return next(records, None)
+        with _open_text(path) as handle:
+            yield from SimpleFastaParser(iter(handle.readlines(BEGINNING)) if beginning else handle)
     except _damage() as error:
         raise UserError(f"{path}: cannot be read to its end: {error}") from None
 

@@ -34,10 +34,6 @@ class Record(NamedTuple):
 def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     """Yield the contigs of a file in upper-case letters of DNA, in file order; U becomes T.
 
-    Args:
-        fasta: contigs.
-        beginning: whether to read the first lines alone.
-
     Raises:
         UserError: the file cannot be read as FASTA of nucleotides with unique ids.
     """
@@ -54,10 +50,6 @@ def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
 
     Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. U, O, B
     and Z stay: they have tokens of their own.
-
-    Args:
-        fasta: proteins.
-        beginning: whether to read the first lines alone.
 
     Raises:
         UserError: the file cannot be read as FASTA of proteins with unique ids, or looks like nucleotides.
