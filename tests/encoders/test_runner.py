@@ -33,9 +33,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[PackedBatch]:
     """The batches that runners launch."""
     launch, batches = AsyncInferenceRunner._launch, []
 
-    def recorded(self: AsyncInferenceRunner, ready: Any) -> Any:
-        batches.append(ready.batch)
-        return launch(self, ready)
+    def recorded(self: AsyncInferenceRunner, batch: PackedBatch, pooled: Any) -> Any:
+        batches.append(batch)
+        return launch(self, batch, pooled)
 
     monkeypatch.setattr(AsyncInferenceRunner, "_launch", recorded)
     return batches

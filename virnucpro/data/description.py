@@ -59,12 +59,12 @@ class EmbeddingDescription:
         """
         if values.keys() != {field.name for field in fields(cls)}:
             raise ValueError(f"a description of embeddings has no fields {', '.join(map(str, values))}")
-        lists = {name: tuple(values[name]) for name in ("layers", "short_chunks")}
-        return cls(**(dict(values) | lists))
+        found: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**found)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
-        return asdict(self) | {"layers": list(self.layers), "short_chunks": list(self.short_chunks)}
+        return {name: _listed(value) for name, value in asdict(self).items()}
 
     @property
     def is_of_nucleotides(self) -> bool:
@@ -82,51 +82,41 @@ class EmbeddingDescription:
         return (self.embed_dim,) if len(self.layers) == 1 else (len(self.layers), self.embed_dim)
 
     def check_same(self, other: "EmbeddingDescription", where: Path, expected: str) -> None:
-        """Raise a UserError that names the first field in which embeddings differ from what is expected.
+        """Raise a UserError that names the first field in which the embeddings of a file differ from the `other` ones.
 
-        Args:
-            other: what is expected.
-            where: the file that this describes.
-            expected: what the other describes, in words.
+        Those are called `expected` in the message.
         """
-        for field in fields(self):
-            made, wanted = getattr(self, field.name), getattr(other, field.name)
+        for name, made in vars(self).items():
+            wanted = getattr(other, name)
             if made != wanted:
-                raise UserError(f"{where}: {field.name} is {made}, {expected} has {wanted}; delete it and run again")
+                raise UserError(f"{where}: {name} is {made}, {expected} has {wanted}; delete it and run again")
 
     def check_trained_for(self, other: "EmbeddingDescription", where: str) -> None:
         """Raise a UserError if a classifier was trained on other embeddings than these.
 
         The precision may differ: half precision moves scores by a few thousandths. Of the short chunks of the training
-        some may be missing.
-
-        Args:
-            other: what the classifier was trained on.
-            where: what this describes, for the message.
+        some may be missing. The message begins with `where`.
         """
-        # Of a file of VirNucPro's that is none of the published ones neither the model nor the chunks are known.
-        not_known = () if other.encoder_sha256 else ("encoder_sha256", "embed_dim")
-        for field in fields(self):
-            made, trained = getattr(self, field.name), getattr(other, field.name)
-            if field.name in ("encoder", "precision", *not_known) or made == trained:
+        if not other.encoder_sha256:
+            # Of a file of VirNucPro's that is none of the published ones neither the model nor the chunks are known.
+            layers = self.layers if len(self.layers) == len(other.layers) else other.layers
+            chunk_size = other.chunk_size or self.chunk_size
+            other = replace(other, encoder_sha256=self.encoder_sha256, embed_dim=self.embed_dim)
+            other = replace(other, layers=layers, chunk_size=chunk_size)
+        if set(self.short_chunks) <= set(other.short_chunks):
+            other = replace(other, short_chunks=self.short_chunks)
+        for name, made in vars(self).items():
+            trained = getattr(other, name)
+            if name in ("encoder", "precision") or made == trained:
                 continue
-            if field.name == "layers" and not_known and len(made) == len(trained):
-                continue
-            if field.name == "chunk_size" and not_known and not trained:
-                continue
-            if field.name == "short_chunks" and set(made) <= set(trained):
-                continue
-            if field.name == "encoder_sha256":
-                made, trained = self.encoder, other.encoder
-            if field.name == "proteins":
+            if name == "encoder_sha256":
+                name, made, trained = "model", self.encoder, other.encoder
+            if name == "proteins":
                 made, trained = f"{made}s", f"{trained}s"  # as the configuration spells them
             raise UserError(
-                f"{where}: {_NAMES.get(field.name, field.name)} is {_text(made)}, but the classifier was trained with "
-                f"{_text(trained)}; change it back, give a classifier that was trained for it, or set call to false"
+                f"{where}: {name} is {_listed(made)}, but the classifier was trained with {_listed(trained)}; "
+                "change it back, give a classifier that was trained for it, or set call to false"
             )
-
-
-_NAMES = {"encoder_sha256": "model"}
 
 
 def describe_embeddings(
@@ -136,14 +126,7 @@ def describe_embeddings(
     max_sequence_length: int,
     long_proteins: str,
 ) -> EmbeddingDescription:
-    """Return what the embeddings of a sample will be.
-
-    Args:
-        device: what token-budget found: the model and its precision.
-        prepared: the settings that prepare ran with.
-        layers: numbers of the layers wanted; negative ones count from the end.
-        max_sequence_length: residues that the model takes at once.
-        long_proteins: what becomes of longer ones.
+    """Return what the embeddings of a sample will be, from what token-budget found and the settings of prepare.
 
     Raises:
         UserError: the model has no such layer.
@@ -163,15 +146,9 @@ def describe_embeddings(
 
 
 def describe_nucleotides(
-    device: TokenBudget, prepared: Mapping[str, Any], layers: Sequence[int] = (-1,)
+    device: TokenBudget, prepared: Mapping[str, Any], layers: Sequence[int]
 ) -> EmbeddingDescription:
-    """Return what the embeddings of the nucleotides of a sample's frames will be, as VirNucPro makes them.
-
-    Args:
-        device: what token-budget found of the model for nucleotides.
-        prepared: the settings that prepare ran with.
-        layers: as in `describe_embeddings`.
-    """
+    """Return what the embeddings of the nucleotides of a sample's frames will be, as VirNucPro makes them."""
     described = describe_embeddings(device, prepared, layers, max_sequence_length=0, long_proteins="whole")
     return replace(described, pooling=ALL_TOKENS)
 
@@ -181,11 +158,6 @@ def describe_proteins(prepared: Mapping[str, Any]) -> dict[str, Any]:
     kind = prepared["proteins"].removesuffix("s") if prepared["type"] == "contigs" else "protein"
     chunks = (prepared["chunk_size"], tuple(prepared["short_chunks"])) if kind == "frame" else (0, ())
     return {"proteins": kind, "chunk_size": chunks[0], "short_chunks": chunks[1]}
-
-
-def packing_settings(description: EmbeddingDescription, token_budget: int, shards: int) -> dict[str, Any]:
-    """Return all that decides, beside the proteins, how they are packed."""
-    return {"embedding": description.as_json(), "token_budget": token_budget, "shards": shards}
 
 
 def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
@@ -200,5 +172,5 @@ def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
     return [number % (last + 1) for number in layers]
 
 
-def _text(value: object) -> object:
+def _listed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value

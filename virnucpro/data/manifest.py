@@ -1,6 +1,5 @@
 """Manifests: the bins that one job embeds, as JSON that a person can read."""
 
-import hashlib
 import json
 import os
 from typing import Annotated, Literal, NotRequired
@@ -68,11 +67,6 @@ _MANIFEST = TypeAdapter(Manifest)
 def tokens_of(sequence: PackedSequence) -> int:
     """Return how many tokens a sequence has, special ones included."""
     return sequence.get("tokens", sequence["length"] + SPECIAL_TOKENS)
-
-
-def sequence_digest(sequence: bytes) -> bytes:
-    """Return the SHA-256 of a sequence's letters, 32 bytes."""
-    return hashlib.sha256(sequence).digest()
 
 
 def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:

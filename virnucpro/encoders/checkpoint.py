@@ -14,14 +14,15 @@ from torch import Tensor
 
 from virnucpro.encoders.attention import choose_attention
 from virnucpro.encoders.dnabert import DNABERT, DNABERTConfig
-from virnucpro.encoders.dnabert_layout import is_dnabert, read_dnabert
 from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer
 from virnucpro.encoders.esm2 import ESM2, ESM2Config
-from virnucpro.encoders.esm2_layout import read_esm2
+from virnucpro.encoders.layouts import Parts, is_dnabert, read_dnabert, read_esm2
 from virnucpro.encoders.linear import Linear
 from virnucpro.encoders.memory import device_memory
-from virnucpro.encoders.parts import Parts
+from virnucpro.encoders.names import TOKENIZER
 from virnucpro.errors import UserError
+
+Encoder = ESM2 | DNABERT  # on its device, ready to run over packed batches
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config | DNABERTConfig, Parts]:
@@ -55,7 +56,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config | DNABERTC
     return read
 
 
-def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype) -> ESM2 | DNABERT:
+def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype) -> Encoder:
     """Return the model of a checkpoint, ready to run. Matrices are in `dtype`, norms and rotary frequencies in FP32.
 
     Raises:
@@ -70,10 +71,11 @@ def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torc
             f"{path}: the weights take {needed / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, and {device} has "
             f"{available / 1e9:.1f} GB free; choose a smaller model, half precision or a larger device"
         )
-    model: ESM2 | DNABERT
+    model: Encoder
     with torch.device("meta"):
         if isinstance(config, DNABERTConfig):
-            model = DNABERT(config, DNABERTTokenizer.beside(Path(path)))
+            model = DNABERT(config)
+            model.tokenizer = DNABERTTokenizer(Path(path).with_name(TOKENIZER))
         else:
             model = ESM2(config, choose_attention(device, dtype))
     weights = {}

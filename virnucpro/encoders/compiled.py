@@ -1,28 +1,23 @@
 """A forward for batches of a few shapes: its parts compiled, and on a GPU captured as a CUDA graph for each shape."""
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from virnucpro.data.collation import BatchShape, PackedBatch
-from virnucpro.encoders.encoder import Encoder
+from virnucpro.encoders.checkpoint import Encoder
 from virnucpro.errors import UserError
 
 WARM_UPS = 3  # forwards before a capture: the first compiles, and libraries choose their kernels
 
-
-class _Captured(NamedTuple):
-    """A graph, the batch that it reads and the representations that it writes."""
-
-    graph: torch.cuda.CUDAGraph
-    batch: PackedBatch
-    found: dict[int, Tensor]
+# A graph, the batch that it reads and the representations that it writes.
+_Captured = tuple[torch.cuda.CUDAGraph, PackedBatch, dict[int, Tensor]]
 
 
 class StaticForward:
-    """`Encoder.representations` for batches of given shapes; a batch of another shape goes through the model as it is.
+    """`ESM2.representations` for batches of given shapes; a batch of another shape goes through the model as it is.
 
     Args:
         model: its layers are compiled; on CUDA it must be capturable.
@@ -53,11 +48,11 @@ class StaticForward:
             return self._compile_and_run(batch, wanted)
         if batch.shape not in self._captured:
             self._captured[batch.shape] = self._capture(batch, wanted)
-        captured = self._captured[batch.shape]
-        captured.batch.input_ids.copy_(batch.input_ids)
-        captured.batch.cu_seqlens.copy_(batch.cu_seqlens)
-        captured.graph.replay()
-        return captured.found
+        graph, captured, found = self._captured[batch.shape]
+        captured.input_ids.copy_(batch.input_ids)
+        captured.cu_seqlens.copy_(batch.cu_seqlens)
+        graph.replay()
+        return found
 
     def _capture(self, batch: PackedBatch, wanted: Collection[int]) -> _Captured:
         batch = batch.clone()
@@ -72,7 +67,7 @@ class StaticForward:
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             found = self.model.representations(batch, wanted)
         self._pool = graph.pool()
-        return _Captured(graph, batch, found)
+        return graph, batch, found
 
     def release(self) -> None:
         """Give up all graphs and their memory; all batches go through the model as it is from now on."""

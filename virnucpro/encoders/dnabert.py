@@ -74,19 +74,16 @@ class Layer(nn.Module):
 
 
 class DNABERT(nn.Module):
-    """The encoder of DNABERT-S.
+    """The encoder of DNABERT-S, whose `tokenizer` is set by who has its file; without one, tokens alone can run."""
 
-    Args:
-        config: its sizes.
-        tokenizer: makes its tokens; without one, tokens alone can run.
-    """
+    tokenizer: DNABERTTokenizer
 
+    attention_name = attend_with_bias.__name__  # for records
     capturable = False  # its attention takes the lengths of the sequences, which a CUDA graph cannot read
 
-    def __init__(self, config: DNABERTConfig, tokenizer: DNABERTTokenizer | None) -> None:
+    def __init__(self, config: DNABERTConfig) -> None:
         super().__init__()
         self.config = config
-        self._tokenizer = tokenizer
         d = config.embed_dim
         self.embed_tokens = nn.Embedding(config.vocabulary, d, _weight=torch.empty(config.vocabulary, d))
         self.token_type = nn.Embedding(1, d, _weight=torch.empty(1, d))
@@ -94,20 +91,9 @@ class DNABERT(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
     @property
-    def tokenizer(self) -> DNABERTTokenizer:
-        """What makes the tokens it was trained with."""
-        assert self._tokenizer  # noqa: S101 (mypy)
-        return self._tokenizer
-
-    @property
     def device(self) -> torch.device:
         """Where it runs."""
         return self.embed_tokens.weight.device
-
-    @property
-    def attention_name(self) -> str:
-        """What its attention is called in records."""
-        return attend_with_bias.__name__
 
     def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
         """Return the representations of some layers by number, 0 the input: FP32 [tokens, embed_dim] each."""

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from virnucpro.data.arrays import Integers
-from virnucpro.encoders.names import TOKENIZER
 from virnucpro.errors import UserError
 
 
@@ -43,11 +42,6 @@ class DNABERTTokenizer:
         if padding is None or wrapped[0] != "[CLS]" or wrapped[-1] != "[SEP]":
             raise UserError(f"{path}: not the tokenizer of a DNABERT-S, which has [PAD], [CLS] and [SEP]; give another")
         self.padding: int = padding
-
-    @classmethod
-    def beside(cls, checkpoint: Path) -> "DNABERTTokenizer":
-        """Return the tokenizer that lies beside a checkpoint."""
-        return cls(checkpoint.with_name(TOKENIZER))
 
     def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
         """Tokenise DNA; see `virnucpro.data.collation.Tokenizer`. Unknown letters, as N, are a token each, [UNK]."""

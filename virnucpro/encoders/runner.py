@@ -13,8 +13,8 @@ from torch import Tensor
 from virnucpro.data.arrays import Rows
 from virnucpro.data.collation import FILLED_TO, BatchShape, PackedBatch, VarlenCollator
 from virnucpro.data.description import layer_numbers
+from virnucpro.encoders.checkpoint import Encoder
 from virnucpro.encoders.compiled import StaticForward
-from virnucpro.encoders.encoder import Encoder
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -37,13 +37,6 @@ class EmbeddedBin(NamedTuple):
     residues: Rows | None
 
 
-class _Ready(NamedTuple):
-    """A batch on the host, and the indices of its pooled tokens where each of these is wanted."""
-
-    batch: PackedBatch
-    pooled: Tensor | None
-
-
 class _Launched(NamedTuple):
     """A batch that a device is working on: arrays on the host, filled once `done` has happened, if there is one."""
 
@@ -55,8 +48,6 @@ class _Launched(NamedTuple):
 
 class AsyncInferenceRunner:
     """Embeds bins of sequences with a packed encoder.
-
-    While a GPU works on a bin, the next is prepared and handed to it, and the results of the one before are fetched.
 
     Args:
         model: on the device it is to run on.
@@ -91,12 +82,12 @@ class AsyncInferenceRunner:
         Raises:
             UserError: a sequence cannot be tokenised, or does not fit the memory by itself.
         """
-        waiting = iter(bins)
+        ready = map(self._prepare, bins)
         before: list[_Launched] = []
         with ThreadPoolExecutor(max_workers=1) as pool:
-            prepared = pool.submit(self._prepare_next, waiting)
+            prepared = pool.submit(next, ready, None)
             while (following := prepared.result()) is not None:
-                prepared = pool.submit(self._prepare_next, waiting)
+                prepared = pool.submit(next, ready, None)
                 launched = self._launch_or_split(*following)
                 if before:
                     yield _fetch(before)
@@ -104,25 +95,21 @@ class AsyncInferenceRunner:
         if before:
             yield _fetch(before)
 
-    def _prepare_next(self, waiting: Iterator[Sequences]) -> tuple[Sequences, _Ready] | None:
-        sequences = next(waiting, None)
-        return None if sequences is None else (sequences, self._prepare(sequences))
-
-    def _prepare(self, sequences: Sequences) -> _Ready:
+    def _prepare(self, sequences: Sequences) -> tuple[Sequences, PackedBatch, Tensor | None]:
+        """Return a bin, its batch on the host, and the indices of its pooled tokens where each of these is wanted."""
         batch = self._collate(sequences)
-        return _Ready(self._pin(batch), self._pin(batch.pooled()) if self.per_residue else None)
+        return sequences, self._pin(batch), self._pin(batch.pooled()) if self.per_residue else None
 
     def _pin(self, on_host: Pinned) -> Pinned:
         return on_host.pin_memory() if self.device.type == "cuda" else on_host
 
-    def _launch_or_split(self, sequences: Sequences, ready: _Ready) -> list[_Launched]:
-        batch = ready.batch
+    def _launch_or_split(self, sequences: Sequences, batch: PackedBatch, pooled: Tensor | None) -> list[_Launched]:
         tokens = len(batch.input_ids)
         filled_up = batch.padding >= FILLED_TO
         alone = len(sequences) == 1 and not filled_up
         if alone or (tokens < self._too_many and batch.shape.sequences <= MOST_SEQUENCES):
             try:
-                return [self._launch(ready)]
+                return [self._launch(batch, pooled)]
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -145,12 +132,12 @@ class AsyncInferenceRunner:
             torch.cuda.empty_cache()
         half = len(sequences) // 2
         parts = [sequences] if again else [sequences[:half], sequences[half:]]
-        return [launched for part in parts for launched in self._launch_or_split(part, self._prepare(part))]
+        return [launched for part in parts for launched in self._launch_or_split(*self._prepare(part))]
 
     @torch.inference_mode()
-    def _launch(self, ready: _Ready) -> _Launched:
-        pooled = None if ready.pooled is None else ready.pooled.to(self.device, non_blocking=True)
-        batch = ready.batch.to(self.device)
+    def _launch(self, batch: PackedBatch, pooled: Tensor | None) -> _Launched:
+        pooled = None if pooled is None else pooled.to(self.device, non_blocking=True)
+        batch = batch.to(self.device)
         found = self._forward(batch, self.layers)
         representations = [found[layer] for layer in self.layers]
         means = _as_rows([mean_pool(representation, batch) for representation in representations])

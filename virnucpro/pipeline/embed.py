@@ -1,5 +1,6 @@
 """embed: the bins of one manifest through ESM-2, or through DNABERT-S."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +13,14 @@ from virnucpro.data.arrays import Integers
 from virnucpro.data.collation import BatchShape, batch_shapes
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
-from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, sequence_digest, tokens_of
+from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, tokens_of
 from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.store import Store
-from virnucpro.encoders.checkpoint import load_encoder
+from virnucpro.encoders.checkpoint import Encoder, load_encoder
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
-from virnucpro.encoders.encoder import Encoder
 from virnucpro.encoders.runner import MOST_SEQUENCES, AsyncInferenceRunner
-from virnucpro.encoders.weights import find_nucleotide_weights, find_weights
+from virnucpro.encoders.weights import find_weights
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _record_of(manifest: Path) -> Path:
 
 
 def _find_weights(model: str, description: EmbeddingDescription, manifest: Path) -> Path:
-    weights = find_nucleotide_weights(model) if description.is_of_nucleotides else find_weights(model)
+    weights = find_weights(model, description.is_of_nucleotides)
     if weights.sha256 != description.encoder_sha256:
         raise UserError(
             f"{weights.path}: SHA-256 {weights.sha256}, but {manifest} was packed for "
@@ -149,7 +149,7 @@ def _read_sequences(packed_sequences: Sequence[PackedSequence], proteins: Path) 
             for packed in packed_sequences:
                 file.seek(packed["offset"])
                 residues = file.read(packed["length"])
-                if sequence_digest(residues).hex() != packed["sha256"]:
+                if hashlib.sha256(residues).hexdigest() != packed["sha256"]:
                     raise UserError(f"{proteins}: not what was packed, at {packed['id']}; delete it and run again")
                 sequence: dict[str, Any] = {"id": packed["id"], "sequence": residues.decode()}
                 if "tokens" not in packed:  # all tokens of nucleotides are pooled

@@ -10,7 +10,7 @@ from virnucpro.data.description import layer_numbers
 from virnucpro.data.files import remove_leftovers, write_text
 from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.dnabert import DNABERTConfig
-from virnucpro.encoders.weights import find_nucleotide_weights, find_weights
+from virnucpro.encoders.weights import find_weights
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, f
     Raises:
         UserError: it cannot be found, fetched or read, is another model, or has no such layers.
     """
-    weights = find_nucleotide_weights(model) if for_nucleotides else find_weights(model)
+    weights = find_weights(model, for_nucleotides)
     config, _ = read_checkpoint(weights.path)
     if isinstance(config, DNABERTConfig) != for_nucleotides:
         wanted = "nucleotide_model takes a DNABERT-S" if for_nucleotides else "model takes an ESM-2"

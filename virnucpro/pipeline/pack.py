@@ -19,13 +19,13 @@ from virnucpro.data.description import (
     EmbeddingDescription,
     describe_embeddings,
     describe_nucleotides,
-    packing_settings,
 )
 from virnucpro.data.files import write_text
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins
 from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.embedding.pieces import cut_proteins, digest_pieces, pack_bins
+from virnucpro.encoders.names import TOKENIZER
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
 
@@ -131,7 +131,7 @@ def pack(
         "truncated": truncated,
         "embedding": description.digest,
     }
-    settings = packing_settings(description, budget, shards)
+    settings = {"embedding": description.as_json(), "token_budget": budget, "shards": shards}
     write_provenance(record, "pack", settings, inputs, [*paths, table], details)
     logger.info(
         "pack: %s: %d proteins (%d duplicates, %d truncated) in %d bins of %d tokens, %.1f %% full, %d shards",
@@ -149,9 +149,9 @@ def pack(
 def _read_nucleotides(prepared: Path, model: str) -> tuple[pd.DataFrame, Integers]:
     """Return the names, lengths and offsets of nucleotides as a table of proteins, and the tokens of each."""
     from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer  # here: with these comes torch
-    from virnucpro.encoders.weights import find_nucleotide_weights
+    from virnucpro.encoders.weights import find_weights
 
-    tokenizer = DNABERTTokenizer.beside(find_nucleotide_weights(model).path)
+    tokenizer = DNABERTTokenizer(find_weights(model, for_nucleotides=True).path.with_name(TOKENIZER))
     fasta = prepared / "nucleotides.fna"
     names: list[str] = []
     bases, offsets, tokens = [], [], []

@@ -1,0 +1,199 @@
+"""The tensors and the settings of a model in the layouts of files, as `ESM2` and `DNABERT` take them."""
+
+import argparse
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from virnucpro.encoders.attention import sdpa_attention
+from virnucpro.encoders.dnabert import DNABERT, EPSILON, DNABERTConfig
+from virnucpro.encoders.esm2 import ESM2, ESM2Config
+
+# By the names of a model's tensors, those of the file that are joined along their first dimension.
+Parts = dict[str, list[Tensor]]
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+# The modules of `DNABERT`, and their names in Hugging Face's layout.
+_DNABERT = {
+    "embed_tokens": ["embeddings.word_embeddings"],
+    "token_type": ["embeddings.token_type_embeddings"],
+    "embedding_norm": ["embeddings.LayerNorm"],
+    "qkv": ["attention.self.Wqkv"],
+    "out": ["attention.output.dense"],
+    "attention_norm": ["attention.output.LayerNorm"],
+    "gated": ["mlp.gated_layers"],
+    "fc2": ["mlp.wo"],
+    "ffn_norm": ["mlp.layernorm"],
+}
+# What the settings must say, if they say anything of it, for `DNABERT` and `ESM2` to compute what the models do.
+_DNABERT_SETTINGS = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": EPSILON}
+
+# The modules of `ESM2`, and their names in fair-esm's and in Hugging Face's layout.
+_ESM2 = {
+    "embed_tokens": (["embed_tokens"], ["embeddings.word_embeddings"]),
+    "final_norm": (["emb_layer_norm_after"], ["encoder.emb_layer_norm_after"]),
+    "attention_norm": (["self_attn_layer_norm"], ["attention.LayerNorm"]),
+    "qkv": ([f"self_attn.{x}_proj" for x in "qkv"], [f"attention.self.{x}" for x in ("query", "key", "value")]),
+    "out": (["self_attn.out_proj"], ["attention.output.dense"]),
+    "ffn_norm": (["final_layer_norm"], ["LayerNorm"]),
+    "fc1": (["fc1"], ["intermediate.dense"]),
+    "fc2": (["fc2"], ["output.dense"]),
+}
+_LAYER = ("layers", "encoder.layer")
+_SIZES = (
+    ("encoder_layers", "encoder_embed_dim", "encoder_attention_heads"),
+    ("num_hidden_layers", "hidden_size", "num_attention_heads"),
+)
+_ESM2_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
+    {"token_dropout": True},
+    {
+        "model_type": "esm",
+        "position_embedding_type": "rotary",
+        "rope_theta": 10000,
+        "token_dropout": True,
+        "emb_layer_norm_before": False,
+        "layer_norm_eps": 1e-5,
+    },
+)
+
+
+def is_dnabert(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors are, by their names, those of a DNABERT-S."""
+    return any(key.endswith("attention.self.Wqkv.weight") for key in tensors)
+
+
+def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> tuple[DNABERTConfig, Parts]:
+    """Return the sizes of a DNABERT-S and the tensors that it is made of.
+
+    Args:
+        tensors: of the file, by their names.
+        settings: of the config.json beside it.
+
+    Raises:
+        ValueError: it is no whole DNABERT-S; the text says why.
+    """
+    embedding = "embeddings.word_embeddings.weight"
+    state = _without_prefix(tensors, embedding)
+    if state is None:
+        raise ValueError("it has no token embeddings")
+    vocabulary, embed_dim = state[embedding].shape
+    layers = _count_layers(state, _LAYER[1])
+    heads = settings.get("num_attention_heads")
+    if not isinstance(heads, int) or heads < 1 or embed_dim % heads:
+        raise ValueError(f"it takes a config.json beside it that counts its heads (num_attention_heads: {heads})")
+    gated = state.get("encoder.layer.0.mlp.gated_layers.weight")
+    if gated is None:
+        raise ValueError("it has no encoder.layer.0.mlp.gated_layers.weight")
+    config = DNABERTConfig(layers, embed_dim, heads, gated.shape[0] // 2, vocabulary)
+    found = {"num_hidden_layers": layers, "hidden_size": embed_dim, "intermediate_size": config.feed_forward}
+    _check_settings(settings, _DNABERT_SETTINGS | found)
+    types = "embeddings.token_type_embeddings.weight"
+    if types in state:
+        state[types] = state[types][:1]  # VirNucPro gives no second sequence, so that every token is of the first type
+    with torch.device("meta"):
+        model = DNABERT(config)
+    return config, _collect_parts(state, model, _DNABERT, _LAYER[1], {})
+
+
+def read_esm2(
+    loaded: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: dict[str, Any]
+) -> tuple[ESM2Config, Parts] | None:
+    """Return the sizes of an ESM-2 and the tensors that it is made of, or None where there are no token embeddings.
+
+    Args:
+        loaded: all that the file holds.
+        tensors: those of the model, by their names.
+        settings: of the config.json beside a file of Hugging Face's.
+
+    Raises:
+        ValueError: it is no whole ESM-2; the text says why.
+    """
+    layout, state = 0, _without_prefix(tensors, "embed_tokens.weight")
+    if state is None:
+        layout, state = 1, _without_prefix(tensors, "embeddings.word_embeddings.weight")
+    if state is None:
+        return None
+    if layout == 0:
+        cfg = loaded.get("cfg")
+        namespace = cfg.get("model") if isinstance(cfg, Mapping) else None
+        settings = vars(namespace) if isinstance(namespace, argparse.Namespace) else {}
+    # Some releases of transformers 5 name the tensors of norms as the first BERT did.
+    state = {key.replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias"): t for key, t in state.items()}
+    inv_freq = next((value for key, value in state.items() if key.endswith("inv_freq")), None)
+    config = _esm2_sizes(state, layout, settings, inv_freq)
+    if inv_freq is None or inv_freq.dtype == torch.bfloat16:
+        # Not saved, or made inexact when the whole model was cast. ESM-2 was trained with frequencies rounded to FP16,
+        # and the official files hold these.
+        inv_freq = (1 / 10000 ** (torch.arange(0, config.head_dim, 2) / config.head_dim)).half()
+    with torch.device("meta"):
+        model = ESM2(config, sdpa_attention)
+    modules = {module: names[layout] for module, names in _ESM2.items()}
+    return config, _collect_parts(state, model, modules, _LAYER[layout], {"inv_freq": [inv_freq]})
+
+
+def _esm2_sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any], inv_freq: Tensor | None) -> ESM2Config:
+    layers = _count_layers(state, _LAYER[layout])
+    embed_dim = state[f"{_ESM2['embed_tokens'][layout][0]}.weight"].shape[-1:].numel()
+    # There is a rotary frequency for every two numbers of a head.
+    heads = settings.get(_SIZES[layout][2]) if inv_freq is None else embed_dim // max(2 * inv_freq.numel(), 1)
+    if heads is None:
+        raise ValueError("it has neither rotary frequencies (ESM-1b has none) nor a config.json that counts its heads")
+    if not layers or not isinstance(heads, int) or heads < 1 or embed_dim % (2 * heads):
+        raise ValueError(f"{layers} layers, {embed_dim} numbers a token and {heads} heads make no model")
+    found = dict(zip(_SIZES[layout], (layers, embed_dim, heads), strict=True))
+    _check_settings(settings, _ESM2_SETTINGS[layout] | found)
+    return ESM2Config(layers, embed_dim, heads)
+
+
+def _collect_parts(
+    state: Mapping[str, Tensor], model: nn.Module, modules: Mapping[str, list[str]], layer: str, parts: Parts
+) -> Parts:
+    """Return the parts of all tensors of a model: those given, and those that a file has of the others.
+
+    Args:
+        state: the tensors of the file.
+        model: of its tensors only the names and the shapes count.
+        modules: the model's modules, and their names in the file.
+        layer: what the layers are called in the file.
+        parts: of tensors that come from elsewhere.
+
+    Raises:
+        ValueError: a tensor is missing, is none of floats, or has another shape than the model's.
+    """
+    for name, whole in model.state_dict().items():
+        if name not in parts:
+            *of_layer, module, kind = name.split(".")
+            before = f"{layer}.{of_layer[1]}." if of_layer else ""
+            keys = [f"{before}{source}.{kind}" for source in modules[module]]
+            if missing := [key for key in keys if key not in state]:
+                raise ValueError(f"it has no {missing[0]}")
+            parts[name] = [state[key] for key in keys]
+        shape = (whole.shape[0] // len(parts[name]), *whole.shape[1:])
+        for part in parts[name]:
+            if part.shape != shape or part.dtype not in _FLOATS:
+                raise ValueError(f"{name} is {part.dtype} of shape {tuple(part.shape)}, not floats of shape {shape}")
+    return parts
+
+
+def _without_prefix(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor] | None:
+    """Return the tensors with the prefix of the one whose name ends so, without it; None where there is no such."""
+    prefix = next((key.removesuffix(name) for key in tensors if key.endswith(name)), None)
+    if prefix is None:
+        return None
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _count_layers(state: Mapping[str, Tensor], layer: str) -> int:
+    number = re.compile(re.escape(layer) + r"\.(\d+)\.")
+    return len({match[1] for key in state if (match := number.match(key))})
+
+
+def _check_settings(settings: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
+    """Raise a ValueError that names the first setting which says something else than is needed."""
+    for name, value in needed.items():
+        if settings.get(name) not in (None, value):
+            raise ValueError(f"its settings say {name} = {settings[name]!r} where it takes {value!r}")
