@@ -70,7 +70,7 @@ class Folder:
                 here = (entry / "cwd").readlink() in (self.path, self.work)
             except OSError:  # it may have just ended
                 continue
-            if here and set(words) <= set(command):
+            if here and self.path != Path("/") and set(words) <= set(command):
                 found.append(int(entry.name))
         return found
 
