@@ -134,7 +134,7 @@ def test_frames_are_refused_and_run_anew_from_prepare(project: Project, tmp_path
     done = other.run()
     assert done.returncode == 1
     assert "virnucpro: error: config: proteins is frames, but the classifier was trained with genes; " in done.stderr
-    other.config["call"] = False
+    other.config |= {"call": False, "layers": [2]}  # those of the classifier: without calls auto is the last
     planned = other.planned()
     assert (planned["prepare"], planned["merge"], planned["fetch_model"]) == (2, 2, 0)
     other.complete()

@@ -6,6 +6,12 @@ rule embed:
         letters=lambda wildcards: (
             f"{WORK}/{wildcards.sample}/prepared/{LETTERS[wildcards.encoder]}"
         ),
+        # Read by no job: where it is missing, as after genes, Snakemake compares no parameters of prepare.
+        frames=(
+            f"{WORK}/{{sample}}/prepared/chunks.fna"
+            if config["proteins"] == "frames"
+            else []
+        ),
         budget=f"{WORK}/token_budget{{encoder}}.json",  # its device says how many threads to ask for
         weights=lambda wildcards: outside(
             local_checkpoint(PLAN.models[wildcards.encoder])
