@@ -44,10 +44,12 @@ def running_server(folder: Path) -> Iterator[dict[str, str]]:
         (folder / name).chmod(0o755)
     command = [sys.executable, "-m", "tests.workflow.forks", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        yield os.environ | {"PATH": os.pathsep.join((str(folder), os.environ["PATH"]))}
-        os.killpg(server.pid, signal.SIGKILL)
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            yield os.environ | {"PATH": os.pathsep.join((str(folder), os.environ["PATH"]))}
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def serve(folder: Path) -> None:

@@ -123,7 +123,6 @@ def test_two_runs_in_one_folder(project: Project, undisturbed: Project) -> None:
     third = elsewhere.run("--", str(project.results / "gut" / "embeddings.h5"))
     assert third.returncode == 1
     assert "virnucpro: error" in third.stderr
-    print(third.stderr)
     assert running.wait(120) == 0
     assert embeddings(project) == embeddings(undisturbed)
 
