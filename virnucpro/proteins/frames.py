@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from Bio.Data.CodonTable import unambiguous_dna_by_id
 from scipy.special import bdtrc
 
 from virnucpro.data.arrays import Integers
 from virnucpro.proteins.chunking import chunk_spans
-from virnucpro.proteins.translation import Frame, open_frames, stop_codons
+from virnucpro.proteins.translation import Frame, open_frames
 
 STANDARD_CODE = 1
 RARE = 1e-3  # an alternative code is taken if chance opens as many chunks less often than this
@@ -45,12 +46,13 @@ def chunk_contigs(
         short_chunks: sizes to try, in this order, where there is no open frame; those that are not shorter are ignored.
         genetic_codes: NCBI's numbers of the codes to try.
     """
-    chunked = _chunk(contigs, chunk_size, STANDARD_CODE)
-    for code in genetic_codes:
-        if code != STANDARD_CODE:
-            for index, found in enumerate(_chunk(contigs, chunk_size, code)):
-                if len(found.open_chunks) > len(chunked[index].open_chunks) and _beats_standard(found, contigs[index]):
-                    chunked[index] = found
+    standard = _chunk(contigs, chunk_size, STANDARD_CODE)
+    chunked = list(standard)
+    for code in (code for code in genetic_codes if code != STANDARD_CODE):
+        for index, found in enumerate(_chunk(contigs, chunk_size, code)):
+            opens_more = len(found.open_chunks) > len(chunked[index].open_chunks)
+            if opens_more and _beats_standard(found, standard[index], contigs[index]):
+                chunked[index] = found
     for size in short_chunks:
         closed = [index for index, found in enumerate(chunked) if not found.frames and size < chunk_size]
         for index, found in zip(closed, _chunk([contigs[index] for index in closed], size, STANDARD_CODE), strict=True):
@@ -98,20 +100,20 @@ def _chunk(contigs: Sequence[bytes], chunk_size: int, genetic_code: int) -> list
     return chunked
 
 
-def _beats_standard(alternative: ChunkedContig, contig: bytes) -> bool:
+def _beats_standard(alternative: ChunkedContig, standard: ChunkedContig, contig: bytes) -> bool:
     """Return whether an alternative code opens twice as many chunks as the standard one, and more than chance would.
 
     If the standard code is right, a closed chunk opens by chance in two ways: a gene ends in the middle of the chunk,
     and no stop of the alternative code follows it in its frame; or one of the six frames has no such stop at all.
     """
-    standard = _chunk([contig], alternative.chunk_size, STANDARD_CODE)[0]
     if len(alternative.open_chunks) < 2 * len(standard.open_chunks):
         return False
     closed = len(standard.spans) - len(standard.open_chunks)
     opened = len(alternative.open_chunks - standard.open_chunks)
     gc = (contig.count(b"G") + contig.count(b"C")) / len(contig)
     frequency = {"G": gc / 2, "C": gc / 2, "A": (1 - gc) / 2, "T": (1 - gc) / 2}
-    stop = sum(math.prod(frequency[base] for base in codon) for codon in stop_codons(alternative.genetic_code))
+    stop_codons = unambiguous_dna_by_id[alternative.genetic_code].stop_codons
+    stop = sum(math.prod(frequency[base] for base in codon) for codon in stop_codons)
     codons = alternative.chunk_size // 3
     chance = min(1.0, (1 - stop) ** (codons / 2) + 6 * (1 - stop) ** codons)
     # The binomial distribution's tail from `opened` on. scipy.stats has it too, but takes half a second to load.

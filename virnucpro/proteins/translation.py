@@ -22,7 +22,6 @@ _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 _COMPLEMENT_IUPAC = bytes.maketrans(b"ACGTRYKMBVDH", b"TGCAYRMKVBHD")
 _DROPPED = 0  # stands for a codon with a letter other than A, C, G, T; such codons contribute nothing
 
-
 # Three counts in one number, so that one running sum serves all; a difference of two sums holds each in its bits.
 _COUNT_BITS = 21
 _STOP_FORWARD, _STOP_REVERSE, _LOST = range(3)
@@ -35,29 +34,20 @@ _DIGIT[list(_BASES.encode())] = range(len(_BASES))
 def _codon_tables(genetic_code: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Integers]:
     """Return, for every codon in base 5, its residue on either strand, and what it adds to the three counts."""
     amino_acid = unambiguous_dna_by_id[genetic_code].forward_table
-    forward = np.full(125, _DROPPED, np.uint8)
-    reverse = np.full(125, _DROPPED, np.uint8)
+    forward, reverse = np.full((2, 125), _DROPPED, np.uint8)
     for (i, a), (j, b), (k, c) in product(enumerate(_BASES), repeat=3):
         codon = a + b + c
         opposite = codon.encode().translate(_COMPLEMENT)[::-1].decode()
         forward[25 * i + 5 * j + k] = ord(amino_acid.get(codon, "*"))
         reverse[25 * i + 5 * j + k] = ord(amino_acid.get(opposite, "*"))
-    marks = (
-        np.equal(forward, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_FORWARD
-        | np.equal(reverse, ord("*")).astype(np.int64) << _COUNT_BITS * _STOP_REVERSE
-        | np.equal(forward, _DROPPED).astype(np.int64) << _COUNT_BITS * _LOST
-    )
-    return forward, reverse, marks
+    counted = {_STOP_FORWARD: forward == ord("*"), _STOP_REVERSE: reverse == ord("*"), _LOST: forward == _DROPPED}
+    marks = sum(is_counted.astype(np.int64) << _COUNT_BITS * count for count, is_counted in counted.items())
+    return forward, reverse, np.asarray(marks)
 
 
 def reverse_complement(bases: bytes) -> bytes:
     """Return the opposite strand of upper-case IUPAC letters of DNA."""
     return bases.translate(_COMPLEMENT_IUPAC)[::-1]
-
-
-def stop_codons(genetic_code: int) -> list[str]:
-    """Return the stop codons of one of NCBI's genetic codes."""
-    return list(unambiguous_dna_by_id[genetic_code].stop_codons)
 
 
 def number_codons(bases: bytes) -> npt.NDArray[np.uint8]:
@@ -91,9 +81,9 @@ class Frame(NamedTuple):
 def open_frames(bases: bytes, spans: Integers, genetic_code: int = 1) -> Iterator[Frame]:
     """Yield the open frames of chunks, by chunk and then F1 F2 F3 R1 R2 R3.
 
-    A frame is open if its protein has no stop and at least one residue. Codons with a letter
-    other than A, C, G, T contribute nothing, so the protein shortens. The nucleotides kept are, as in the original,
-    those of the strand from the frame's first base over three times the protein's length plus one, clipped at its end.
+    A frame is open if its protein has no stop and at least one residue. Codons with a letter other than A, C, G, T
+    contribute nothing, so the protein shortens. The nucleotides kept are, as in the original, those of the strand from
+    the frame's first base over three times the protein's length plus one, clipped at its end.
 
     Args:
         bases: upper-case letters of one or more contigs, end to end.
