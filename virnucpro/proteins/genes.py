@@ -50,13 +50,10 @@ class Gene(NamedTuple):
 def find_genes(contigs: Sequence[Record], threads: int = 1) -> list[list[Gene]]:
     """Return the genes of each contig, by their places on it; a contig and its reverse complement have the same.
 
-    They are found on the strand that comes first in the alphabet. A contig that is too short for Prodigal, or in which
-    it finds no gene, has its open reading frames between stops instead, in all six frames.
-
-    Args:
-        contigs: in upper-case letters of DNA. A gene that spans the origin of a circular one is found whole; it starts
-            before the contig's end and ends beyond it.
-        threads: that work at once; the result does not depend on it.
+    Contigs are in upper-case letters. Genes are found on the strand that comes first in the alphabet. A contig that is
+    too short for Prodigal, or in which it finds no gene, has its open reading frames between stops instead, in all six
+    frames. A gene that spans the origin of a circular contig is found whole; it starts before the contig's end and ends
+    beyond it. The result does not depend on the number of threads.
     """
     with ThreadPoolExecutor(threads) as pool:  # pyrodigal releases the interpreter's lock
         return list(pool.map(_find_in, contigs))

@@ -30,11 +30,7 @@ _ROW = b"%b\t%b\t%d\t%d\t%b\t%b\t%d\t%d\t%b\t%d\t%d\t%d\n"
 
 
 class ProteinWriter:
-    """Writes proteins.faa and the table of the proteins in it.
-
-    Args:
-        proteins_faa, table: both open for writing, at their beginning.
-    """
+    """Writes proteins.faa and the table of the proteins in it, both open for writing, at their beginning."""
 
     def __init__(self, proteins_faa: BinaryIO, table: BinaryIO) -> None:
         self._proteins_faa, self._table = proteins_faa, table
@@ -65,12 +61,7 @@ class ProteinWriter:
 
 
 def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:
-    """Read the table of a sample's proteins, a row each, in the order of the input.
-
-    Args:
-        prepared: the folder that prepare wrote.
-        columns: those wanted; all if none is named.
-    """
+    """Read the table of a sample's proteins, a row each, in the order of the input; all columns if none is named."""
     table = read_table(prepared / "proteins.tsv", "protein", "contig", "strand", "kind", "partial")
     return table[list(columns)] if columns else table
 
