@@ -29,16 +29,10 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
     """Divide the records of a table into fragments and write a random choice, as many bases of each group.
 
     Lengths are log-uniform from 1,500 to 40,000 bases; a shorter record is one fragment. Fragments of a record do not
-    overlap. They are drawn in rounds, in each of which every record of the group gives one. Writes the fragments as
-    FASTA (gzip), named fragment_1 and so on, and a table: fragment, fasta, record, label, group, kind, split, start and
-    end (half-open, from 0); and their record beside them.
-
-    Args:
-        sheet: table with a row for each labelled file or record, as config/README.md describes it.
-        fasta: FASTA to write.
-        table: TSV to write.
-        bases: to draw of each group for training, about; of a group for testing half of it.
-        seed: of the random choice.
+    overlap. They are drawn in rounds, in each of which every record of the group gives one. Of a group for training
+    about so many bases are drawn, of one for testing half of it. Writes the fragments as FASTA (gzip), named fragment_1
+    and so on, and a table: fragment, fasta, record, label, group, kind, split, start and end (half-open, from 0); and
+    their record beside them. config/README.md describes the table of labelled files and records.
 
     Raises:
         UserError: the table is not as it should be, a record of it is not in its file, a group has no sequence, or no
@@ -63,7 +57,13 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
                     taken += len(chosen[-1]["sequence"])
         logger.info("fragment: %s: %d bases of %d records", group, taken, len(pieces))
     fragments = pd.DataFrame(chosen)
-    _check_lengths(fragments[fragments["split"] == "train"])
+    trained = fragments[fragments["split"] == "train"]
+    for label, longest in (trained["end"] - trained["start"]).groupby(trained["label"]).max().items():
+        if longest < SHORTEST:
+            raise UserError(
+                f"training: no {label} fragment to train on has {SHORTEST} bases or more, and shorter ones are not "
+                "evaluated; add longer records, or raise training_bases"
+            )
     fragments.insert(0, "fragment", [f"fragment_{number}" for number in range(1, len(fragments) + 1)])
     with atomic_path(fasta) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=6, mtime=0) as file:
         for name, sequence in zip(fragments["fragment"], fragments["sequence"], strict=True):
@@ -71,16 +71,6 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
     write_table(fragments.drop(columns="sequence"), table)
     inputs["sheet"] = file_digest(sheet)
     write_provenance(record, "fragment", {"bases": bases, "seed": seed}, inputs, [fasta, table])
-
-
-def _check_lengths(trained: pd.DataFrame) -> None:
-    lengths = trained["end"] - trained["start"]
-    for label, longest in lengths.groupby(trained["label"]).max().items():
-        if longest < SHORTEST:
-            raise UserError(
-                f"training: no {label} fragment to train on has {SHORTEST} bases or more, and shorter ones are not "
-                "evaluated; add longer records, or raise training_bases"
-            )
 
 
 def _records(rows: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:

@@ -15,11 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def probe_token_budget(
-    model_json: Path,
-    precision: str,
-    requested: int | None,
-    output: Path,
-    device: str = "auto",
+    model_json: Path, precision: str, requested: int | None, output: Path, device: str = "auto"
 ) -> None:
     """Write the token budget of a model on a device as JSON.
 

@@ -61,8 +61,7 @@ def train(
     features = Features(embeddings, training, proteins["protein"].tolist(), nucleotides)
     inputs |= features.inputs
     begin_writing(record, outputs)
-    fragments = _read_fragments(training / "fragments.tsv", proteins)
-    fragments = _without_spoilt(fragments, proteins, training / "prepared" / "proteins.faa")
+    fragments = _read_fragments(training, proteins)
     taken = proteins["contig"].isin(fragments.index).to_numpy()
     labelled = label_fragments(fragments, proteins[taken], features.rows(np.flatnonzero(taken)), seed)
 
@@ -97,8 +96,12 @@ def train(
     logger.info("train: %s: %s", shown, describe(metrics[shown]))
 
 
-def _read_fragments(path: Path, proteins: pd.DataFrame) -> pd.DataFrame:
-    """Return the fragments by name with their `length`, without those of groups that have nothing to learn from."""
+def _read_fragments(training: Path, proteins: pd.DataFrame) -> pd.DataFrame:
+    """Return the fragments by name with their `length`, and say which are left out.
+
+    Left out are those of groups that have nothing to learn from, and those that would spoil the training.
+    """
+    path = training / "fragments.tsv"
     fragments = read_table(path, "fragment", "fasta", "record", "label", "group", "kind", "split")
     fragments = fragments.set_index("fragment", drop=False)
     if not set(proteins["contig"]) <= set(fragments.index):
@@ -107,13 +110,9 @@ def _read_fragments(path: Path, proteins: pd.DataFrame) -> pd.DataFrame:
     unused = (fragments["split"] == "train") & ~learnable
     for group in fragments.loc[unused, "group"].unique():
         logger.warning("train: group %s is left out: none of its fragments has a protein", group)
-    return fragments[~unused].assign(length=fragments["end"] - fragments["start"])
-
-
-def _without_spoilt(fragments: pd.DataFrame, proteins: pd.DataFrame, faa: Path) -> pd.DataFrame:
-    """Return the fragments without those that would spoil the training, and say how many they were."""
+    fragments = fragments[~unused].assign(length=fragments["end"] - fragments["start"])
     proteins = proteins[proteins["contig"].isin(fragments.index)]
-    sequence_of = dict(read_fasta(faa))
+    sequence_of = dict(read_fasta(training / "prepared" / "proteins.faa"))
     sequences = [sequence_of[name] for name in proteins["protein"]]
     for reason, names in spoilt_fragments(fragments, proteins["contig"], sequences).items():
         if names:
