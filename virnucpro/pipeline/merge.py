@@ -74,8 +74,8 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
             write_blocks(merged["residue_embedding"], gathered.residues())
     details = _details(read_provenance(prepare_record, "prepare"), description, runs)
     write_provenance(record, "merge", {}, inputs, [output], details, key)
-    kept = {path.stem for path in shards}
-    for path in shards[0].parent.glob("[0-9]*"):  # shards of an earlier packing into more, which no rule knows now
+    kept = {file.path.stem for file in files}
+    for path in files[0].path.parent.glob("[0-9]*"):  # shards of an earlier packing into more, which no rule knows now
         if path.stem not in kept:
             path.unlink()
     logger.info("merge: %s: %d embeddings from %d shards", output, len(gathered.ids), len(files))
