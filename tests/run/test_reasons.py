@@ -20,7 +20,7 @@ KEYS = "'0123456789abcdef'", "'0123456789abcdee'"
         ("'--seed 1'", "'--seed 2 --nucleotides'", "--seed was 1, is 2; --nucleotides was not set, is "),
         (*FASTA, "FASTA changed"),
         (f"{FASTA[0]}, '--a 1', {KEYS[0]}", f"{FASTA[1]}, '--a 2', {KEYS[1]}", "FASTA changed; --a was 1, is 2"),
-        (*KEYS, "the stages before it have other settings now"),
+        (*KEYS, "an earlier stage or this program has changed"),
         ("'device cpu'", "'device gpu'", "device gpu, was cpu"),
         ("['--type contigs', '--shards 1']", "['--type contigs', '--shards 2']", "--shards was 1, is 2"),
     ],

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from virnucpro.data.files import write_text
+from virnucpro.run.lock import TOKEN
 
 PATIENCE = 10  # seconds for the driver of the GPUs to answer
 
@@ -47,7 +48,8 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
         decided = dict(json.loads(memory.read_text(encoding="utf-8")))
     name = os.path.relpath(budget, memory.parents[2]) if memory.is_absolute() else str(budget)
     before = decided.get(name)
-    if before == "gpu" or (before and _found_device(budget) != "cpu"):  # a cluster's GPU is not seen from here
+    is_job = TOKEN in os.environ  # SLURM shows a job its GPU: what the run decided at its start stays
+    if before == "gpu" or (before and (is_job or _found_device(budget) != "cpu")):  # a cluster's GPU is not seen here
         return before
     now = "gpu" if count_gpus() else "cpu"
     if now != before:

@@ -35,7 +35,7 @@ def describe_reason(reason: str) -> str:
     if found := _PARAMS.match(reason):
         before, now = (_texts(side) for side in found.groups())
         changes = [_change(_alike(text, before), text) for text in now]
-        return "; ".join(filter(None, changes)) or "the stages before it have other settings now"
+        return "; ".join(filter(None, changes)) or "an earlier stage or this program has changed"
     name = reason.partition(":")[0]
     return _WORDS.get(name, name.lower())
 
