@@ -64,12 +64,8 @@ def decide_contigs(
 ) -> pd.DataFrame:
     """Return the table of calls, as text where it is written with fixed digits, a row a contig.
 
-    Args:
-        requirements: of the classifier.
-        lengths: of all contigs, by their names, in the order of the rows.
-        found: `SampleScores.contigs`.
-        prior: share of contigs that is expected to be viral.
-        min_length: bases of the shortest contig that is called.
+    The lengths in bases are those of all contigs, by their names, in the order of the rows; `found` is
+    `SampleScores.contigs`. The prior is the share of contigs that is expected to be viral.
     """
     nothing = _NOTHING | (_NO_CHUNKS if "tier" in found else {})
     # Log-odds as they are written: calls follow from the table.
@@ -80,10 +76,9 @@ def decide_contigs(
     rows = zip(shifted, contigs["residues"], contigs["length"], strict=True)
     decided = [requirements.decide(*row, min_length) for row in rows]
     contigs["call"], contigs["reason"] = zip(*decided, strict=True) if decided else ((), ())
-    posterior = expit(shifted)
+    contigs = contigs.assign(score=expit(contigs["log_odds"]), posterior=expit(shifted))
     by_log_odds = contigs["reason"].isin(["", NOT_CLEAR])
-    contigs.loc[by_log_odds, "false_share"] = false_shares(posterior[by_log_odds].to_numpy())
-    contigs = contigs.assign(score=expit(contigs["log_odds"]), posterior=posterior)
+    contigs.loc[by_log_odds, "false_share"] = false_shares(contigs.loc[by_log_odds, "posterior"].to_numpy())
     for column, form in _FORMS.items():
         there = by_log_odds if column == "false_share" else contigs["length"] > 0
         contigs[column] = contigs[column].map(form.format).where(there, "")

@@ -90,10 +90,8 @@ def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     """Return what the networks see of proteins, float32 [proteins, layers x embed_dim + 1].
 
     The mean embedding of the protein, of a frame that of its group, layers side by side; and the log of its residues.
-
-    Args:
-        embedding: float32 [proteins, embed_dim] or [proteins, layers, embed_dim].
-        proteins: of `describe_groups`, all those of their contigs.
+    Embeddings are float32 [proteins, embed_dim] or [proteins, layers, embed_dim]; the table is of `describe_groups`,
+    with all proteins of their contigs.
     """
     flat = embedding.reshape(len(embedding), int(np.prod(embedding.shape[1:])))
     residues = np.log(proteins["group_residues"].to_numpy(np.float32))

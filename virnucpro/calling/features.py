@@ -20,11 +20,7 @@ class Features:
         inputs: SHA-256 of these files, by their names.
         description, nucleotides: settings of the embeddings of proteins and of nucleotides, or None.
 
-    Args:
-        folder: of the sample's results.
-        work: of the sample below `work`, with the records of merge.
-        proteins: ids of its proteins, in their order.
-        with_nucleotides: whether to read the embeddings of nucleotides as well.
+    The folder has the sample's results, and `work` the records of merge. The ids of the proteins are in their order.
 
     Raises:
         UserError: a file is missing, or not of these proteins.
