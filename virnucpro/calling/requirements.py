@@ -80,18 +80,17 @@ class Requirements:
         A model that is given by its path is compared by its digest. Which layer is the last is known only once a model
         is loaded: the call stage compares that.
 
-        Args:
-            config: checked, with its layers settled.
-            digest: returns the SHA-256 of a file in hex.
+        The configuration is checked, with its layers settled; `digest` returns the SHA-256 of a file in hex.
         """
         made = replace(
             self.embedding,
             **{name: config[name] for name in ("max_sequence_length", "long_proteins")},
             **describe_proteins({**config, "type": "contigs"}),
         )
+        is_known = self.embedding.encoder_sha256 != ""  # which models the classifier goes with
         if not Path(config["model"]).exists() and config["model"] != self.embedding.encoder:
             made = replace(made, encoder=config["model"], encoder_sha256="")
-        elif checkpoint := self._known_checkpoint(config["model"]):
+        elif is_known and (checkpoint := local_checkpoint(config["model"])):
             made = replace(made, encoder=config["model"], encoder_sha256=digest(checkpoint))
         if len(config["layers"]) > 1 or len(self.embedding.layers) > 1:
             made = replace(made, layers=tuple(config["layers"]))
@@ -109,15 +108,11 @@ class Requirements:
             )
         if self.nucleotides and model:
             made = replace(self.nucleotides, encoder=model)
-            if checkpoint := self._known_checkpoint(model):
+            if is_known and (checkpoint := local_checkpoint(model)):
                 made = replace(made, encoder_sha256=digest_with_tokenizer(digest(checkpoint), checkpoint))
             elif model != self.nucleotides.encoder and not Path(model).exists():
                 made = replace(made, encoder_sha256="none")
             made.check_trained_for(self.nucleotides, "config")
-
-    def _known_checkpoint(self, model: str) -> Path | None:
-        """Return the file of a model that is given by its path, if it is known which one the classifier goes with."""
-        return local_checkpoint(model) if self.embedding.encoder_sha256 else None
 
 
 def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
@@ -166,11 +161,8 @@ def settle_layers(
 ) -> None:
     """Put the layers in that `layers: auto` means, and check that a run's embeddings are what the classifier takes.
 
-    Args:
-        config: checked; changed where its layers are `auto`.
-        classifier: its file; it is read only if the run calls anything.
-        kinds: of the samples, `contigs` or `proteins`.
-        digest: returns the SHA-256 of a file in hex.
+    The configuration is checked, and changed where its layers are `auto`. The classifier is read only if the run calls
+    anything. The kinds of samples are `contigs` and `proteins`; `digest` returns the SHA-256 of a file in hex.
 
     Raises:
         UserError: the file is no classifier, or one of other embeddings.
