@@ -39,7 +39,7 @@ def check_virnucpro(work: Path, folder: Path) -> bool:
         raise UserError(f"{folder}: {rows.shape[1]} numbers a frame, the original has {sum(WIDTHS.values())}")
     found = scores.loc[known]
     for part, values in zip(WIDTHS, np.split(rows, [WIDTHS["dnabert_s"]], axis=1), strict=True):
-        for column in reference.filter(regex=f"^{part}_"):  # some of a model's dimensions, and the norm of all
+        for column in map(str, reference.filter(regex=f"^{part}_")):  # some dimensions of a model, and the norm of all
             name = column.removeprefix(f"{part}_")
             found[column] = np.linalg.norm(values, axis=1) if name == "norm" else values[:, int(name)]
     differences = (found[reference.columns] - reference.loc[known]).abs()
