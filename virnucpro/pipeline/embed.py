@@ -11,7 +11,6 @@ import torch
 
 from virnucpro.data.arrays import Integers
 from virnucpro.data.collation import BatchShape, batch_shapes
-from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, tokens_of
 from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
@@ -56,8 +55,9 @@ def embed(
     Raises:
         UserError: the manifest, the proteins and the weights do not belong together.
     """
-    record = output.with_suffix(".json")
-    source = checked_input(manifest_path, _record_of(manifest_path), "pack")
+    record, manifests = output.with_suffix(".json"), manifest_path.absolute().parent
+    pack_record = manifests.with_name(f"pack{manifests.name.removeprefix('manifests')}.json")
+    source = checked_input(manifest_path, pack_record, "pack")
     manifest = read_manifest(manifest_path)
     description = manifest["embedding"]
     packed, bins = _rows_of_bins(manifest)
@@ -68,11 +68,16 @@ def embed(
     begin_writing(record, [output])
     new_file = new_embedding_file(output, ids, description, residues, begins)
     if sequences:
-        weights = _find_weights(model, description, manifest_path)
+        weights = find_weights(model, description.is_of_nucleotides)
+        if weights.sha256 != description.encoder_sha256:
+            raise UserError(
+                f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
+                f"{description.encoder_sha256}; run the workflow again, so that it packs for these weights"
+            )
         if threads:
             torch.set_num_threads(threads)
         with lease_device(device) as leased:
-            encoder = load_encoder(weights, leased, DTYPES[description.precision])
+            encoder = load_encoder(weights.path, leased, DTYPES[description.precision])
             shapes = _shapes_of_bins(manifest, encoder) if compiled else []
             runner = AsyncInferenceRunner(encoder, description.layers, per_residue, shapes)
             where = _describe(encoder, leased, manifest)
@@ -93,22 +98,6 @@ def embed(
         with new_file:
             pass
     write_provenance(record, "embed", {"per_residue": per_residue}, {"manifest": source}, [output], details)
-
-
-def _record_of(manifest: Path) -> Path:
-    """Return the record of the packing that wrote a manifest."""
-    manifests = manifest.absolute().parent
-    return manifests.with_name(f"pack{manifests.name.removeprefix('manifests')}.json")
-
-
-def _find_weights(model: str, description: EmbeddingDescription, manifest: Path) -> Path:
-    weights = find_weights(model, description.is_of_nucleotides)
-    if weights.sha256 != description.encoder_sha256:
-        raise UserError(
-            f"{weights.path}: SHA-256 {weights.sha256}, but {manifest} was packed for "
-            f"{description.encoder_sha256}; run the workflow again, so that it packs for these weights"
-        )
-    return weights.path
 
 
 def _shapes_of_bins(manifest: Manifest, model: Encoder) -> list[BatchShape]:
