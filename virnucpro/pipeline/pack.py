@@ -104,38 +104,26 @@ def pack(
             Bin(tokens=int(bin_tokens[index]), sequences=[proteins.packed(i) for i in members[index].tolist()])
             for index in np.flatnonzero(shard_of == number)
         ]
-        write_manifest(
-            path,
-            Manifest(version=2, sample=sample, shard=path.stem, embedding=description, token_budget=budget, bins=bins),
+        made = Manifest(
+            version=2, sample=sample, shard=path.stem, embedding=description, token_budget=budget, bins=bins
         )
-        sequences = [sequence for a_bin in bins for sequence in a_bin["sequences"]]
-        counts.append(
-            {
-                "shard": path.stem,
-                "bins": len(bins),
-                "sequences": len(sequences),
-                "tokens": sum(a_bin["tokens"] for a_bin in bins),
-                "truncated": sum(sequence["truncated"] for sequence in sequences),
-            }
-        )
+        write_manifest(path, made)
+        truncated = [sequence["truncated"] for a_bin in bins for sequence in a_bin["sequences"]]
+        count = {"shard": path.stem, "bins": len(bins), "sequences": len(truncated)}
+        counts.append(count | {"tokens": sum(a_bin["tokens"] for a_bin in bins), "truncated": sum(truncated)})
     rows = (
         "\t".join(map(str, (*proteins.place(i), *proteins.place(original[i]), int(pieces.truncated[i])))) + "\n"
         for i in duplicates.tolist()
     )
     write_text(table, "protein\tbegin\tsame_as\tsame_as_begin\ttruncated\n" + "".join(rows))
-    truncated = int(pieces.truncated.sum())
-    details = {
-        "token_budget": budget,
-        "shards": counts,
-        "duplicates": len(duplicates),
-        "truncated": truncated,
-        "embedding": description.digest,
-    }
+    cut = int(pieces.truncated.sum())
+    details = {"token_budget": budget, "shards": counts, "duplicates": len(duplicates), "truncated": cut}
+    details["embedding"] = description.digest
     settings = {"embedding": description.as_json(), "token_budget": budget, "shards": shards}
     write_provenance(record, "pack", settings, inputs, [*paths, table], details)
     logger.info(
         "pack: %s: %d proteins (%d duplicates, %d truncated) in %d bins of %d tokens, %.1f %% full, %d shards",
-        *(sample, len(proteins.ids), len(duplicates), truncated, len(bin_tokens), budget),
+        *(sample, len(proteins.ids), len(duplicates), cut, len(bin_tokens), budget),
         *(100 * tokens.sum() / max(len(bin_tokens) * budget, 1), shards),
     )
     most = max(count["tokens"] for count in counts)
@@ -154,19 +142,16 @@ def _read_nucleotides(prepared: Path, model: str) -> tuple[pd.DataFrame, Integer
     tokenizer = DNABERTTokenizer(find_weights(model, for_nucleotides=True).path.with_name(TOKENIZER))
     fasta = prepared / "nucleotides.fna"
     names: list[str] = []
-    bases, offsets, tokens = [], [], []
-    offset = 0
+    lengths, tokens = [], []  # of lines, and of records
     with fasta.open("rb") as file:
         while lines := list(islice(file, 2 * BLOCK)):  # a record has a line for its name and one for its letters
             letters = [line[:-1].decode() for line in lines[1::2]]
             names += [line[1:-1].decode() for line in lines[::2]]
             tokens += tokenizer(names[-len(letters) :], letters)[1]
-            for head, line in zip(lines[::2], lines[1::2], strict=True):
-                offsets.append(offset + len(head))
-                bases.append(len(line) - 1)
-                offset += len(head) + len(line)
+            lengths += [len(line) for line in lines]
     if names != read_proteins(prepared, "protein")["protein"].tolist():
         raise UserError(f"{fasta}: not the frames of the proteins beside it; run the prepare stage again")
+    bases, offsets = np.array(lengths[1::2], np.int64) - 1, np.cumsum(lengths, dtype=np.int64)[::2]
     table = pd.DataFrame({"protein": names, "residues": bases, "offset": offsets})
     return table, np.array(tokens, np.int64)
 
