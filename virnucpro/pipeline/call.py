@@ -39,10 +39,8 @@ def call(
     prediction_results.txt and prediction_results_highestscore.csv, of frames and of chunks, as the original does.
 
     Args:
-        fasta: the contigs.
         work: folder of the sample below `work`, with what prepare wrote and the record of merge.
         folder: of the sample's results, with what merge wrote.
-        classifier: its file.
         prior: share of contigs that is expected to be viral, between 0 and 1.
         min_length: bases of the shortest contig that is called.
         key: of the job, for its record.

@@ -19,11 +19,8 @@ logger = logging.getLogger(__name__)
 def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, for_nucleotides: bool = False) -> None:
     """Fetch a model where it is not at hand, read it, and write its name, digest and sizes as JSON.
 
-    Args:
-        model: a name, or the path of a checkpoint or of a folder with one.
-        layers: numbers of the layers that will be wanted of it.
-        output: the JSON file, or None to only fetch.
-        for_nucleotides: whether it is to be a DNABERT-S; else it is to be an ESM-2.
+    The model is a name, or the path of a checkpoint or of a folder with one; for nucleotides it is to be a DNABERT-S,
+    else an ESM-2. The layers are the numbers of those that will be wanted of it. Without an output it is only fetched.
 
     Raises:
         UserError: it cannot be found, fetched or read, is another model, or has no such layers.

@@ -71,9 +71,9 @@ def prepare_frames(
     of them (`virnucpro.proteins.table`); records.tsv with length, chunks, open frames and codons dropped from these of
     every contig, in input order. Its record is prepare.json beside the folder.
 
+    Lower case counts as upper case and U as T.
+
     Args:
-        fasta: contigs. Lower case counts as upper case and U as T.
-        output_dir: folder for these files.
         chunk_size: bases a chunk.
         short_chunks: sizes to be tried for contigs that have no open frame in chunks of `chunk_size`, in this order.
         genetic_codes: codes to be tried beside the standard one, 1, by NCBI's numbers.
@@ -177,7 +177,8 @@ def _written(
     begin_writing(record, [folder / name for name in (*OF_FRAMES, *OUTPUTS)])
     with ExitStack() as stack:
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
-        *files, proteins_faa, table, records = (stack.enter_context(path.open("wb")) for path in paths)
+        files: list[BinaryIO] = [stack.enter_context(path.open("wb")) for path in paths]
+        *of_frames_alone, proteins_faa, table, records = files
         records.write(b"record\tlength\tchunks\tproteins\tambiguous\n")
 
         def write_record(of: Record, chunks: int, proteins: int, ambiguous: int) -> None:
@@ -185,7 +186,7 @@ def _written(
                 logger.warning("%s: record %s is empty and is left out", fasta, of.name.decode())
             records.write(b"%b\t%d\t%d\t%d\t%d\n" % (of.name, len(of.letters), chunks, proteins, ambiguous))
 
-        yield ProteinWriter(proteins_faa, table), write_record, files
+        yield ProteinWriter(proteins_faa, table), write_record, of_frames_alone
     for name in set(OF_FRAMES) - set(names):  # the sample may have been read in frames before
         (folder / name).unlink(missing_ok=True)
     if file_digest(fasta) != source:

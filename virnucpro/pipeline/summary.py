@@ -26,13 +26,9 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     """Write what a run made: summary.tsv, a row a sample; left_out.tsv, every record without an embedding and why;
     packing.svg, a picture of the bins; summary.txt, a few lines for the terminal; virnucpro_*_mqc.json for MultiQC.
 
-    Calls of an earlier run stay where they are, and the text names them.
-
-    Args:
-        output_dir: the run's folder, with a folder for each sample.
-        samples: their names, in the order of the rows.
-        called: those among them whose contigs were called.
-        failed: table of samples that are not finished; without a record the workflow writes the summary again.
+    Calls of an earlier run stay where they are, and the text names them. The samples are named in the order of the
+    rows, and those among them whose contigs were called. With a table of failed samples there is no record, so that the
+    workflow writes the summary again.
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
     for_multiqc = [output_dir / name for name in ("virnucpro_stats_mqc.json", "virnucpro_mqc.json")]

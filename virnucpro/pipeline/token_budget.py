@@ -17,14 +17,10 @@ logger = logging.getLogger(__name__)
 def probe_token_budget(
     model_json: Path, precision: str, requested: int | None, output: Path, device: str = "auto"
 ) -> None:
-    """Write the token budget of a model on a device as JSON.
+    """Write the token budget of a model on a device as JSON, a `TokenBudget`.
 
-    Args:
-        model_json: what fetch-model wrote; the sizes in it are enough.
-        precision: auto, float32, bfloat16 or float16.
-        requested: a budget to take instead, or None.
-        output: the JSON file, a `TokenBudget`.
-        device: auto, gpu or cpu.
+    Of what fetch-model wrote the sizes are enough. The precision is auto, float32, bfloat16 or float16. The device is
+    auto, gpu or cpu. A requested budget is taken instead of the one that is found.
 
     Raises:
         UserError: the model leaves no room on the device.

@@ -39,15 +39,12 @@ def train(
     Writes into `output_dir`: classifier.safetensors; metrics.json; scores.tsv, log-odds and call of every fragment;
     evaluation.svg; model_card.md. Fragments for training are scored by networks and a regression that
     have not seen their group. Left out, with a warning, are groups for training without any protein, and the fragments
-    of `spoilt_fragments`.
+    of `spoilt_fragments`. The embeddings of the frames' nucleotides are trained on as well, if wanted.
 
     Args:
         training: folder below `work` with fragments.fna.gz and fragments.tsv, and what prepare made of them.
         embeddings: folder with what merge made of them.
         sheet: the table of labelled files.
-        output_dir: folder for the results.
-        seed: of all that is random.
-        nucleotides: whether to train on the embeddings of the frames' nucleotides as well.
 
     Raises:
         UserError: the embeddings are not those of the fragments, or a label has fewer than two groups for training.
