@@ -39,14 +39,10 @@ def report(
     earlier: Sequence[str] = (),
     failed: Path | None = None,
 ) -> None:
-    """Write report.html, a page with the calls of a run.
+    """Write report.html, a page with the calls of samples, into the run's folder with what summary and call wrote.
 
-    Args:
-        output_dir: the run's folder, with what summary and call wrote.
-        samples: those whose contigs were called.
-        fastas: the files of these samples, then of those called earlier.
-        earlier: samples whose calls belong to an earlier run.
-        failed: table of samples that are not finished; without a record the workflow writes the page again.
+    The files are those of the samples, then of those whose calls belong to an earlier run. With a table of failed
+    samples there is no record, so that the workflow writes the page again.
 
     Raises:
         UserError: a file is not what the stages before wrote.
@@ -79,7 +75,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
         counts[sample] = table.count_calls(contigs)
         viral = pd.concat([viral, contigs.loc[contigs["call"] == "viral", ["length"]]])
         shown = table.likeliest(pd.concat([shown, contigs], ignore_index=True), table.MOST_ROWS)
-    sums = {str(name): column.sum().item() for name, column in pd.DataFrame(counts.values()).items()}
+    sums = {str(name): column.to_numpy().sum().item() for name, column in pd.DataFrame(counts.values()).items()}
     total = sums | table.describe_lengths(viral["length"])
     now = shown[~shown["sample"].isin(_changed_since(work, earlier))]
     drawn = _draw(output_dir, fastas, _choose_drawn(now))
@@ -126,11 +122,10 @@ def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:
     """Return the samples with calls that were made from other embeddings or another FASTA than there are now."""
     changed = []
     for sample in earlier:
-        call, merge, prepare = (
-            read_provenance(work / sample / f"{name}.json", name) for name in ("call", "merge", "prepare")
-        )
-        same = {"embeddings.h5": merge.outputs["embeddings.h5"], "fasta": prepare.inputs["fasta"]}
-        if any(call.inputs[name] != digest for name, digest in same.items()):
+        stages = ("call", "merge", "prepare")
+        call, merge, prepare = (read_provenance(work / sample / f"{stage}.json", stage) for stage in stages)
+        now = {"embeddings.h5": merge.outputs["embeddings.h5"], "fasta": prepare.inputs["fasta"]}
+        if not now.items() <= call.inputs.items():
             changed.append(sample)
     return changed
 
@@ -139,9 +134,10 @@ def _columns(output_dir: Path, shown: pd.DataFrame, samples: Sequence[str]) -> d
     """Return the columns of the page's table; `unjudged` is the number of the reason of those that were not judged."""
     bars = pd.Series("", shown.index)
     for sample, rows in shown.groupby("sample"):
-        bars[rows.index] = list(table.gene_bars(output_dir / str(sample) / "genes.tsv", rows["contig"].tolist()))
+        digits = table.gene_bars(output_dir / str(sample) / "genes.tsv", rows["contig"].tolist())
+        bars[rows.index] = pd.Series(list(digits), rows.index)
     return {
-        "sample": pd.Categorical(shown["sample"], samples).codes.tolist(),
+        "sample": pd.Index(samples).get_indexer(pd.Index(shown["sample"])).tolist(),
         "id": shown["contig"].tolist(),
         "length": shown["length"].tolist(),
         "logOdds": [None if value != value else value for value in shown["log_odds"].tolist()],
@@ -162,7 +158,7 @@ def _choose_drawn(shown: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
     """Return what the page draws of contigs, by the numbers of their rows."""
-    drawn: dict[int, dict[str, Any]] = {}
+    drawn: dict[Any, dict[str, Any]] = {}
     for sample, of_sample in rows.groupby("sample"):
         lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
         folder = output_dir / str(sample)
