@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,12 @@ def read_composition(fasta: Path, lengths: Mapping[str, int]) -> dict[str, dict[
         UserError: a contig is not there, or has another length.
     """
     found: dict[str, dict[str, Any]] = {}
-    for contig in read_contigs(fasta) if lengths else ():
-        name = contig.name.decode()
-        if name in lengths:
-            if len(contig.letters) != lengths[name]:
-                raise UserError(f"{fasta}: {name} has another length than in contigs.tsv; run the call stage again")
-            found[name] = composition(contig.letters)
-        if len(found) == len(lengths):
-            return found
+    named = ((contig.name.decode(), contig.letters) for contig in read_contigs(fasta))
+    wanted = ((name, letters) for name, letters in named if name in lengths)
+    for name, letters in islice(wanted, len(lengths)):
+        if len(letters) != lengths[name]:
+            raise UserError(f"{fasta}: {name} has another length than in contigs.tsv; run the call stage again")
+        found[name] = composition(letters)
     if missing := lengths.keys() - found.keys():
         raise UserError(f"{fasta}: no contig {min(missing)}, which contigs.tsv has; run the call stage again")
     return found
