@@ -40,11 +40,8 @@ def chunk_contigs(
     the first. A contig without any open frame is read in the standard code in the first of the shorter chunks that
     hold one, or else stays without.
 
-    Args:
-        contigs: upper-case letters.
-        chunk_size: bases a chunk.
-        short_chunks: sizes to try, in this order, where there is no open frame; those that are not shorter are ignored.
-        genetic_codes: NCBI's numbers of the codes to try.
+    Contigs are in upper-case letters. Of the sizes of short chunks those that are not shorter are ignored. The codes to
+    try are NCBI's numbers.
     """
     standard = _chunk(contigs, chunk_size, STANDARD_CODE)
     chunked = list(standard)

@@ -85,10 +85,8 @@ def open_frames(bases: bytes, spans: Integers, genetic_code: int = 1) -> Iterato
     contribute nothing, so the protein shortens. The nucleotides kept are, as in the original, those of the strand from
     the frame's first base over three times the protein's length plus one, clipped at its end.
 
-    Args:
-        bases: upper-case letters of one or more contigs, end to end.
-        spans: half-open spans of the chunks in `bases`, int64 [chunks, 2], none across two contigs.
-        genetic_code: NCBI's number of it; 1 is the standard code.
+    The bases are upper-case letters of one or more contigs, end to end. The spans of chunks in them, int64 [chunks, 2],
+    are half-open, none across two contigs. NCBI's number of the standard code is 1.
     """
     if len(spans) == 0 or len(bases) < 3:
         return
