@@ -45,11 +45,7 @@ def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, kinds: npt.NDArr
     Of several such folds it goes to that with the fewest rows of its label. There are as many folds as the rarer label
     has groups, at most 5, so that every fold holds groups of both labels.
 
-    Args:
-        groups: of every row; all rows of a group have one label and one kind.
-        labels: of every row, 0 or 1.
-        kinds: of every row.
-        seed: which of equally large groups comes first.
+    All rows of a group have one label, 0 or 1, and one kind. The seed says which of equally large groups comes first.
 
     Returns:
         The fold of every row, int64 [rows].
@@ -90,12 +86,8 @@ def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
 def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, seed: int) -> Fitted:
     """Fit a network for each fold; each protein's log-odds are by the network that has not seen its fold.
 
-    Args:
-        inputs: float32 [proteins, inputs], of `protein_inputs`.
-        labels: int64 [proteins], 1 for viral.
-        weights: float64 [proteins].
-        folds: int64 [proteins], of `deal_groups`.
-        seed: of the networks' initial weights and of the batches.
+    The inputs are those of `protein_inputs`; labels int64 [proteins], 1 for viral; weights float64 [proteins]; folds
+    int64 [proteins], of `deal_groups`. The seed is that of the networks' initial weights and of the batches.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
     standard = torch.tensor(standardize(inputs, mean, scale))  # a copy, aligned: last digits depend on where it lies
@@ -148,11 +140,7 @@ def _fit_network(
 def fit_contigs(inputs: Floats, labels: Integers, weights: Floats, folds: Integers) -> Fitted:
     """Fit the regression over contigs to all folds; each contig's log-odds are by one that has not seen its fold.
 
-    Args:
-        inputs: float64 [contigs, 2], their evidence.
-        labels: int64 [contigs], 1 for viral.
-        weights: float64 [contigs].
-        folds: int64 [contigs], of `deal_groups`.
+    The inputs are their evidence, float64 [contigs, 2]; the rest is as for proteins.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
     standard = (inputs - mean) / scale

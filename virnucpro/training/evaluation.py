@@ -17,11 +17,7 @@ FALSE_POSITIVE_RATES = (0.017, 0.05)  # at which the proportion of viral contigs
 
 
 def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """Evaluate the calls of labelled contigs.
-
-    Args:
-        contigs: columns `viral` (0 or 1, both there), `group`, `log_odds` and `call`.
-        seed: of the bootstrap.
+    """Evaluate the calls of labelled contigs: columns `viral` (0 or 1, both there), `group`, `log_odds` and `call`.
 
     Returns:
         `viral`, `cellular` and `groups`, how many there are; `auroc` and `average_precision`, with 95 % intervals of a
@@ -54,11 +50,7 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 
 
 def count_by_kind(contigs: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """Return how many contigs there are of each kind of organism, and how many of them are called what.
-
-    Args:
-        contigs: columns `kind` and `call`.
-    """
+    """Return how many contigs there are of each `kind` of organism, and how many of them have which `call`."""
     calls = {call: (call, "sum") for call in ("viral", "unresolved")}
     called = contigs.assign(**{call: contigs["call"] == call for call in calls})
     return called.groupby("kind", as_index=False).agg(contigs=("call", "size"), **calls).to_dict("records")

@@ -19,13 +19,14 @@ from virnucpro.training.evaluation import reliability
 
 COLORS = {"viral": "#c1272d", "cellular": "#3b6ea5"}
 
+_interval = "{value:.3f} ({low:.3f} to {high:.3f})".format_map
+_percent = "{value:.1%} ({low:.1%} to {high:.1%})".format_map
+
 
 def draw_evaluation(contigs: pd.DataFrame, path: Path) -> None:
     """Draw the ROC curve, precision and recall, the reliability of scores, and log-odds by length, as SVG.
 
-    Args:
-        contigs: columns `viral` (0 or 1), `label`, `log_odds` and `length`.
-        path: file to write.
+    The table has columns `viral` (0 or 1), `label`, `log_odds` and `length`.
     """
     viral, log_odds = contigs["viral"].to_numpy(), contigs["log_odds"].to_numpy()
     figure = Figure(figsize=(9, 8), layout="constrained")
@@ -67,20 +68,16 @@ def describe(metrics: Mapping[str, Any]) -> str:
 def model_card(
     classifier: Classifier, contigs: pd.DataFrame, metrics: Mapping[str, Any], sheet_digest: str, seed: int
 ) -> str:
-    """Return the model card in Markdown.
+    """Return the model card in Markdown, with what `evaluate` found, by the names of rows.
 
-    Args:
-        classifier: what the card describes.
-        contigs: all fragments, columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`.
-        metrics: what `evaluate` found, by the name of the row.
-        sheet_digest: SHA-256 of the table of labelled files.
-        seed: of the training.
+    The contigs are all fragments, columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`; the digest
+    is the SHA-256 of the table of labelled files.
     """
     requirements = classifier.requirements
-    rows = "\n".join(
+    rows = "".join(
         f"| {name} | {m['groups']} | {m['viral']} | {m['cellular']} | {_interval(m['auroc'])} "
         f"| {_interval(m['average_precision'])} | {_percent(m['found'])} | {_percent(m['false'])} "
-        f"| {_percent(m['unresolved'])} | {m['found_at']['0.017']:.1%} |"
+        f"| {_percent(m['unresolved'])} | {m['found_at']['0.017']:.1%} |\n"
         for name, m in metrics.items()
     )
     networks, hidden, inputs = classifier.hidden_weight.shape
@@ -120,7 +117,7 @@ def model_card(
         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
         """)
         + rows
-        + "\n\n![Curves, reliability, and log-odds by length](evaluation.svg)\n\n## By kind\n\n"
+        + "\n![Curves, reliability, and log-odds by length](evaluation.svg)\n\n## By kind\n\n"
         + _calls_by(contigs, "kind")
         + "\n## By group\n\n"
         + _calls_by(contigs, "group")
@@ -130,30 +127,21 @@ def model_card(
 
 
 def _calls_by(contigs: pd.DataFrame, column: str) -> str:
-    lines = [
-        f"| {column} | split | contigs | called viral | unresolved | median log-odds |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
+    text = (
+        f"| {column} | split | contigs | called viral | unresolved | median log-odds |\n|---|---|---:|---:|---:|---:|\n"
+    )
     for (split, name), rows in contigs.groupby(["split", column]):
         viral, unresolved = ((rows["call"] == call).mean() for call in ("viral", "unresolved"))
         middle = np.median(rows["log_odds"])
-        lines.append(f"| {name} | {split} | {len(rows)} | {viral:.0%} | {unresolved:.0%} | {middle:.1f} |")
-    return "\n".join(lines) + "\n"
+        text += f"| {name} | {split} | {len(rows)} | {viral:.0%} | {unresolved:.0%} | {middle:.1f} |\n"
+    return text
 
 
 def _calibration(contigs: pd.DataFrame) -> str:
-    lines = ["| score | split | contigs | viral |", "|---|---|---:|---:|"]
+    text = "| score | split | contigs | viral |\n|---|---|---:|---:|\n"
     weights = 1 / contigs.groupby(["split", "viral"])["viral"].transform("size")  # both labels weigh the same
     tenths = (contigs["score"] * 10).astype(int).clip(upper=9).map(lambda n: f"{n / 10:.1f} to {(n + 1) / 10:.1f}")
     for (split, tenth), rows in contigs.groupby(["split", tenths]):
         share = np.average(rows["viral"], weights=weights[rows.index])
-        lines.append(f"| {tenth} | {split} | {len(rows)} | {share:.0%} |")
-    return "\n".join(lines) + "\n"
-
-
-def _interval(value: Mapping[str, float]) -> str:
-    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
-
-
-def _percent(value: Mapping[str, float]) -> str:
-    return f"{value['value']:.1%} ({value['low']:.1%} to {value['high']:.1%})"
+        text += f"| {tenth} | {split} | {len(rows)} | {share:.0%} |\n"
+    return text

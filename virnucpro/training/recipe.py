@@ -48,12 +48,9 @@ class Labelled(NamedTuple):
 def label_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame, embedding: Rows, seed: int) -> Labelled:
     """Return labelled fragments, those for training dealt to folds by their groups.
 
-    Args:
-        fragments: by name; columns `label`, `group`, `kind` (where it is empty, the label is the kind), `split` and
-            `length`.
-        proteins: of `describe_groups`; `contig` names the fragment.
-        embedding: float32 [proteins, embed_dim] or [proteins, layers, embed_dim].
-        seed: of the folds.
+    The fragments are by name, with columns `label`, `group`, `kind` (where it is empty, the label is the kind), `split`
+    and `length`. The proteins are of `describe_groups`; `contig` names the fragment. Embeddings are float32
+    [proteins, embed_dim] or [proteins, layers, embed_dim].
 
     Raises:
         UserError: a label has fewer than two groups for training.
@@ -105,9 +102,7 @@ def thresholds(log_odds: Floats, viral: Integers) -> tuple[float, float]:
     the whole weight lies in between, and is left unresolved. The cellular contigs up to the first threshold have at
     least a quarter of the whole weight, so both thresholds are defined for any number of contigs of each label.
 
-    Args:
-        log_odds: float64 [contigs], cross-fitted.
-        viral: int64 [contigs], 0 or 1, each at least once.
+    The log-odds, float64 [contigs], are cross-fitted; the labels, int64 [contigs], are 0 or 1, each at least once.
     """
     viral_from = float(np.quantile(log_odds[viral == 0], 1 - FALSE_CALLS))
     weights = 0.5 / np.bincount(viral)[viral]

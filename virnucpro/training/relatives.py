@@ -35,10 +35,7 @@ def kmers_of(sequence: str) -> Kmers:
 def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequence[str]) -> dict[str, list[str]]:
     """Return the names of fragments for training that should take no part in it, by the reason.
 
-    Args:
-        fragments: by name; columns `label` and `split`.
-        contig: the fragment of every protein.
-        sequences: of the proteins.
+    The fragments are by name, with columns `label` and `split`; `contig` is the fragment of every protein.
     """
     kmers = [kmers_of(sequence) for sequence in sequences]
     of_protein = fragments.loc[contig]
