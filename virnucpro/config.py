@@ -58,18 +58,18 @@ def check_config(config: dict[str, Any]) -> None:
     Raises:
         UserError: a key is unknown, missing, or its value of the wrong type or range, or two do not go together.
     """
-    properties = _CONFIG["properties"]
     for key, value in PRESETS.get(config.get("preset", ""), {}).items():
         config.setdefault(key, value)
-    unknown = sorted(map(str, config.keys() - properties.keys()))
-    if unknown:
-        raise UserError(f"config: unknown key {', '.join(unknown)}; {_hint(unknown[0])}")
-    texts = {key for key, rules in properties.items() if rules.get("type") == "string"}
+    if unknown := sorted(map(str, config.keys() - PROPERTIES.keys())):
+        near = get_close_matches(unknown[0].replace("-", "_"), PROPERTIES, n=1)
+        hint = f"do you mean {near[0]}?" if near else f"the keys are {', '.join(PROPERTIES)}"
+        raise UserError(f"config: unknown key {', '.join(unknown)}; {hint}")
+    texts = {key for key, rules in PROPERTIES.items() if rules.get("type") == "string"}
     config.update({key: _read_yaml(value) for key, value in config.items() if key not in texts})
     try:
         config.update(fastjsonschema.validate(_CONFIG, config))
     except fastjsonschema.JsonSchemaValueException as error:
-        raise UserError(f"config: {_explain(error, properties)}; config/README.md explains it") from None
+        raise UserError(f"config: {_explain(error, PROPERTIES)}; config/README.md explains it") from None
     for key in texts & config.keys():
         try:
             config[key] = literal_path(config[key])
@@ -90,12 +90,6 @@ def check_config(config: dict[str, Any]) -> None:
 def is_image_file(config: dict[str, Any]) -> bool:
     """Return whether the key container is there and names a file, not an address to get an image from."""
     return "://" not in config.get("container", "://")
-
-
-def _hint(key: str) -> str:
-    """Return which key may be meant, or all that there are."""
-    near = get_close_matches(key.replace("-", "_"), PROPERTIES, n=1)
-    return f"do you mean {near[0]}?" if near else f"the keys are {', '.join(PROPERTIES)}"
 
 
 def _read_yaml(value: Any) -> Any:
@@ -128,11 +122,7 @@ def check_beginning(fasta: Path, kind: str) -> None:
 
 
 def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:
-    """Read and check a table of samples, tab-separated.
-
-    Args:
-        path: the table.
-        check: called with the path and the type of every file that the table names.
+    """Read and check a table of samples, tab-separated; `check` is called with every file that it names.
 
     Returns:
         A row a sample, text columns `sample`, `fasta` and `type`, with the samples' names as index.
@@ -159,9 +149,7 @@ def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:
 def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
     """Read and check a table of labelled FASTA files, tab-separated; it may have more columns than are needed.
 
-    Args:
-        path: the table.
-        check: called with the path and the type of every file that the table names.
+    `check` is called with every file that the table names.
 
     Returns:
         A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `kind` and
@@ -174,23 +162,17 @@ def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
     """
     import pandas as pd
 
-    seen: dict[str, dict[str, str]] = {}
-    label_of: dict[str, str] = {}
+    first: dict[tuple[str, str], dict[str, str]] = {}  # row of each group and of each kind
     rows, checked = [], set()
     for line, row in _checked_rows("training", path):
-        first = seen.setdefault(row["group"], row)
-        for column in ("label", "kind", "split"):
-            if row[column] != first[column]:
+        of_kind = row | {"kind": row["kind"] or row["label"]}
+        for key, column in (("group", "label"), ("group", "kind"), ("group", "split"), ("kind", "label")):
+            before = first.setdefault((key, of_kind[key]), row)
+            if row[column] != before[column]:
                 raise UserError(
-                    f"{path}: line {line}: group {row['group']} is {row[column]} here and {first[column]} before; "
-                    f"a group has one {column}"
+                    f"{path}: line {line}: {key} {row[key]} is {row[column]} here and {before[column]} before; "
+                    f"a {key} has one {column}"
                 )
-        label = label_of.setdefault(row["kind"] or row["label"], row["label"])
-        if row["label"] != label:
-            raise UserError(
-                f"{path}: line {line}: kind {row['kind']} is {row['label']} here and {label} before; "
-                "a kind has one label"
-            )
         try:
             literal_path(row["fasta"])
             if row["fasta"] not in checked:
