@@ -16,12 +16,7 @@ Precision = Annotated[str, Field(pattern="^(float32|bfloat16|float16)$")]
 
 
 def read_json(path: str | os.PathLike[str], expected: TypeAdapter[Content], stage: str) -> Content:
-    """Read and check a JSON file.
-
-    Args:
-        path: the file.
-        expected: its type.
-        stage: name of the stage that writes it, for the message.
+    """Read and check a JSON file, which a stage writes that the message names.
 
     Raises:
         UserError: the file is missing, cannot be read, or does not have this type.

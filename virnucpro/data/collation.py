@@ -20,26 +20,15 @@ SHARES = (4, 2, 1)  # a compiled forward's batches have a quarter, half or all o
 
 
 class Tokenizer(Protocol):
-    """Turns sequences of letters into token ids.
+    """Turns sequences of letters into token ids."""
 
-    Attributes:
-        padding: id of the token that fills a batch up.
-        special_tokens: tokens that a sequence has beside those of its letters.
-        before: special tokens before the letters that pooling leaves out.
-        after: special tokens after the letters that pooling leaves out.
-    """
-
-    padding: int
-    special_tokens: int
-    before: int
-    after: int
+    padding: int  # id of the token that fills a batch up
+    special_tokens: int  # of a sequence, beside those of its letters
+    before: int  # special tokens before the letters that pooling leaves out
+    after: int  # those after them
 
     def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
-        """Tokenise the sequences of a bin, none of them empty.
-
-        Args:
-            ids: names of the sequences, for messages.
-            sequences: their letters.
+        """Tokenise the sequences of a bin, none of them empty; the ids are for messages.
 
         Returns:
             The token ids of all sequences, special tokens included, one sequence after another, int64 [tokens]; and
@@ -51,25 +40,17 @@ class Tokenizer(Protocol):
 
 
 class BatchShape(NamedTuple):
-    """What is the same of many batches, so that a GPU's work on one can be repeated on the others.
+    """Fixed shape of many batches, so that one captured CUDA graph can be replayed for them."""
 
-    Attributes:
-        tokens: of a batch, padding included.
-        sequences: of a batch, those that padding is made of and empty ones included.
-        longest: tokens of the longest sequence; those of padding are no longer.
-    """
-
-    tokens: int
-    sequences: int
-    longest: int
+    tokens: int  # padding included
+    sequences: int  # those that padding is made of and empty ones included
+    longest: int  # tokens of the longest sequence; those of padding are no longer
 
 
 def batch_shapes(bins: Sequence[Sequence[int]], budget: int) -> list[BatchShape]:
-    """Return the few shapes that bins are filled up to, the smallest first; a shape that no bin needs is left out.
+    """Return the few shapes that bins, given as the tokens of their sequences, are filled up to, the smallest first.
 
-    Args:
-        bins: the tokens of every sequence of every bin.
-        budget: tokens that a bin may hold.
+    A shape that no bin needs is left out.
     """
     shapes: list[BatchShape] = []
     longest = max(max(lengths) for lengths in bins)

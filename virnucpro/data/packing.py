@@ -143,12 +143,7 @@ def warn_truncated(name: str, length: int, max_sequence_length: int) -> None:
 def deal_bins(tokens: npt.ArrayLike, shards: int) -> npt.NDArray[np.int32]:
     """Deal bins to shards, the fullest first, each to the shard with the fewest tokens (Graham 1969, LPT).
 
-    Args:
-        tokens: tokens of every bin, int [bins].
-        shards: how many shards there are.
-
-    Returns:
-        Shard of every bin, int32 [bins].
+    From the tokens of every bin, int [bins], follows the shard of every bin, int32 [bins].
     """
     tokens = np.asarray(tokens, np.int64)
     shard = np.empty(tokens.size, np.int32)

@@ -6,44 +6,28 @@ A record is one JSON file. Snakemake decides what runs again; a stage checks by 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from virnucpro.data.files import file_digest, remove_leftovers, write_text
 from virnucpro.errors import UserError
 
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError)
-
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a stage ran with and what it made.
+    """What a stage ran with and what it made."""
 
-    Attributes:
-        stage: its name.
-        settings: arguments that decide what it writes.
-        inputs: SHA-256 of the files it read, keyed by their role, e.g. `fasta`.
-        outputs: SHA-256 of the files it wrote, keyed by their names.
-        details: counts, times and devices, for people and for later stages.
-        key: the key that the workflow gave the job; it covers all that decides the result.
-    """
-
-    stage: str
-    settings: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-    details: Mapping[str, Any] = field(default_factory=dict)
-    key: str = ""
+    stage: str  # its name
+    settings: Mapping[str, Any]  # arguments that decide what it writes
+    inputs: Mapping[str, str]  # SHA-256 of the files it read, keyed by their role, e.g. `fasta`
+    outputs: Mapping[str, str]  # SHA-256 of the files it wrote, keyed by their names
+    details: Mapping[str, Any]  # counts, times and devices, for people and for later stages
+    key: str  # the key that the workflow gave the job; it covers all that decides the result
 
 
 def begin_writing(record: Path, outputs: Iterable[Path]) -> None:
-    """Delete the record of a stage that is about to write, and temporary files of killed runs beside its outputs.
-
-    Args:
-        record: JSON file of the record.
-        outputs: files that the stage writes.
-    """
+    """Delete the record of a stage that is about to write, and temporary files of killed runs beside its outputs."""
     for path in (record, *outputs):
         remove_leftovers(path)
     record.unlink(missing_ok=True)
@@ -60,49 +44,34 @@ def write_provenance(
 ) -> None:
     """Write the record of a stage, when its outputs are in place.
 
-    Args:
-        record: JSON file to write.
-        stage, settings, inputs, details, key: as `Provenance`; values as JSON has them.
-        outputs: files that the stage wrote, each with a name of its own.
+    The arguments are as in `Provenance`, with values as JSON has them; `outputs` each have a name of their own.
     """
     digests = {output.name: file_digest(output) for output in outputs}
-    content = asdict(Provenance(stage, settings, inputs, digests, details or {}, key))
-    content = json.loads(json.dumps(content))
+    content = json.loads(json.dumps(asdict(Provenance(stage, settings, inputs, digests, details or {}, key))))
     write_text(record, json.dumps({"sha256": _digest(content)} | content, indent=1) + "\n")
 
 
 def read_provenance(record: Path, stage: str) -> Provenance:
     """Read the record of a stage.
 
-    Args:
-        record: JSON file of the record.
-        stage: the stage that wrote it.
-
     Raises:
         UserError: there is none, or it is damaged.
     """
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
-        written = content.pop("sha256")
-        found = Provenance(**content)
-        if written != _digest(content) or found.stage != stage:
+        if content.pop("sha256") != _digest(content) or content["stage"] != stage:
             raise ValueError("it is not as it was written")
+        return Provenance(**content)
     except FileNotFoundError:
         raise UserError(f"{record}: no such file; run {stage.replace('_', '-')} again") from None
     except OSError as error:
         raise UserError(f"{record}: cannot be read: {error.strerror}") from None
-    except _DAMAGE as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{record}: damaged ({error}); delete it and run again") from None
-    return found
 
 
 def checked_input(path: Path, record: Path, stage: str) -> str:
-    """Return the SHA-256 of a file, which must be the one that a stage wrote.
-
-    Args:
-        path: the file.
-        record: JSON file with the record of that stage.
-        stage: its name.
+    """Return the SHA-256 of a file, which must be the one that a stage wrote, by the record of that stage.
 
     Raises:
         UserError: the stage has not finished, or the file is missing or not what the stage wrote.

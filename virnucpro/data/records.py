@@ -18,17 +18,12 @@ _CIRCULAR = re.compile(r"\b(circular=(true|yes)|topology=circular)\b", re.IGNORE
 
 
 class Record(NamedTuple):
-    """A contig or a protein: its id and its letters.
-
-    Attributes:
-        odd: how many letters of a protein were none of the 20 amino acids.
-        circular: whether a contig's header says that its end goes on at its beginning.
-    """
+    """A contig or a protein: its id and its letters."""
 
     name: bytes
     letters: bytes
-    odd: int = 0
-    circular: bool = False
+    odd: int = 0  # letters of a protein that were none of the 20 amino acids
+    circular: bool = False  # whether a contig's header says that its end goes on at its beginning
 
 
 def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
