@@ -87,7 +87,7 @@ def test_nothing_gives_nothing(model: str) -> None:
 def test_what_cannot_be_embedded(
     given: object, settings: dict[str, object], message: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UserError, match=message):
         embed_proteins(given, **{"model": model, **settings})
 

@@ -15,12 +15,11 @@ from virnucpro.data.description import EmbeddingDescription, layer_numbers
 from virnucpro.embedding.store import Store, array_in
 from virnucpro.embedding.work import Work
 from virnucpro.encoders.checkpoint import load_encoder, read_checkpoint
-from virnucpro.encoders.devices import DTYPES, lease_device, resolve_precision
+from virnucpro.encoders.devices import DTYPES, count_gpus, lease_device, resolve_precision
 from virnucpro.encoders.memory import device_memory, useful_budget
 from virnucpro.encoders.memory import token_budget as tokens_that_fit
 from virnucpro.encoders.runner import AsyncInferenceRunner
 from virnucpro.encoders.weights import find_weights
-from virnucpro.errors import UserError
 
 
 class Engine(NamedTuple):
@@ -52,9 +51,7 @@ def choose_engine(
     """
     weights = find_weights(model)
     sizes, _ = read_checkpoint(weights.path)
-    if device == "gpu" and not torch.cuda.is_available():
-        raise UserError("device is gpu, but torch sees no CUDA device here; set it to auto to use the CPU")
-    kind = torch.device("cuda", 0) if device != "cpu" and torch.cuda.is_available() else torch.device("cpu")
+    kind = torch.device("cuda", 0) if count_gpus(device) else torch.device("cpu")
     precision = resolve_precision(precision, kind)
     if token_budget is None:
         fits = tokens_that_fit(device_memory(kind)[0], sizes.memory(DTYPES[precision].itemsize))
@@ -80,11 +77,8 @@ def run_engine(
 ) -> Store:
     """Embed what is missing in a folder with one process for each visible device; return all embeddings.
 
-    Args:
-        engine: the encoder.
-        work: the proteins to embed.
-        folder: of embeddings made so far; without one, embeddings stay in memory and one device embeds.
-        on_bins: called with the tokens of bins that are done, and their number.
+    Without a folder, embeddings stay in memory and one device embeds. `on_bins` is called with the tokens of bins that
+    are done, and their number.
     """
     store, done = open_store(engine, work, folder)
     missing = np.flatnonzero(~done).tolist()

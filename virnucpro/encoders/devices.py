@@ -32,22 +32,26 @@ def describe_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def count_gpus(wanted: str) -> int:
+    """Return how many CUDA devices are visible, none for `cpu`; a UserError says that `gpu` is wanted without any."""
+    visible = 0 if wanted == "cpu" else torch.cuda.device_count()
+    if wanted == "gpu" and not visible:
+        raise UserError("device is gpu, but torch sees no CUDA device here; set it to auto to use the CPU")
+    return visible
+
+
 @contextmanager
 def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
     """Yield a CUDA device that no other job on this machine holds, or the CPU.
 
-    Waits while all visible devices are held. CUDA_VISIBLE_DEVICES, which a scheduler sets too, is respected.
-
-    Args:
-        wanted: `auto` is the CPU where there is no CUDA; `gpu` is an error there; `cpu` is the CPU anywhere.
+    Waits while all visible devices are held. CUDA_VISIBLE_DEVICES, which a scheduler sets too, is respected. `auto` is
+    the CPU where there is no CUDA; `gpu` is an error there; `cpu` is the CPU anywhere.
 
     Raises:
         UserError: a GPU is wanted and there is none, or leases cannot be written.
     """
-    visible = 0 if wanted == "cpu" else torch.cuda.device_count()
+    visible = count_gpus(wanted)
     if not visible:
-        if wanted == "gpu":
-            raise UserError("device is gpu, but torch sees no CUDA device here; set it to auto to use the CPU")
         yield torch.device("cpu")
         return
     # By UUID: an index means another card under another CUDA_VISIBLE_DEVICES.
