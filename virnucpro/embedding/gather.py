@@ -17,11 +17,7 @@ from virnucpro.errors import UserError
 class GatheredPieces:
     """Where the embedding of each piece of a sample's proteins is: `file` and `row`, int [pieces].
 
-    Args:
-        ids: of the proteins, in order.
-        residues: of each protein, int64 [proteins].
-        description: of the embeddings.
-        files: of all shards.
+    The ids and `residues`, int64 [proteins], are of the sample's proteins, in order; the files of all shards.
 
     Raises:
         UserError: a file holds what was not packed, or what another holds too.

@@ -44,21 +44,13 @@ def overlapping_windows(length: int, size: int) -> list[Window]:
 
 
 class Pieces(NamedTuple):
-    """Pieces of proteins, in the order of the proteins: whole proteins, N-terminal parts, or windows.
+    """Pieces of proteins, in the order of the proteins: whole proteins, N-terminal parts, or windows."""
 
-    Attributes:
-        start: first piece of each protein, and the number of pieces, int64 [proteins + 1].
-        protein: number of each piece's protein, int64 [pieces].
-        spans: the fields of a `Window` of each piece, int64 [pieces, 4].
-        windows: whether a piece is a window, bool [pieces].
-        truncated: whether a piece is the N-terminal part of a longer protein, bool [pieces].
-    """
-
-    start: Integers
-    protein: Integers
-    spans: Integers
-    windows: Mask
-    truncated: Mask
+    start: Integers  # first piece of each protein, and the number of pieces, int64 [proteins + 1]
+    protein: Integers  # number of each piece's protein, int64 [pieces]
+    spans: Integers  # the fields of a `Window` of each piece, int64 [pieces, 4]
+    windows: Mask  # whether a piece is a window, bool [pieces]
+    truncated: Mask  # whether a piece is the N-terminal part of a longer protein, bool [pieces]
 
     @property
     def begin(self) -> Integers:
@@ -85,13 +77,9 @@ class Pieces(NamedTuple):
 def cut_proteins(
     ids: Sequence[str], residues: Integers, description: EmbeddingDescription, warn: bool = True
 ) -> Pieces:
-    """Return the pieces of proteins.
+    """Return the pieces of proteins of so many residues, int64 [proteins]; log those that are truncated.
 
-    Args:
-        ids: of the proteins.
-        residues: of each protein, int64 [proteins].
-        description: of the embeddings: the residues that the model takes at once, and the treatment of longer proteins.
-        warn: whether to log the proteins that are truncated.
+    The description says how many residues the model takes at once, and what becomes of longer proteins.
     """
     longest, long_proteins = description.max_sequence_length, description.long_proteins
     is_long = (residues > longest) & (long_proteins != "whole")
@@ -112,11 +100,8 @@ def cut_proteins(
 def digest_pieces(pieces: Pieces, letters: Callable[[int], bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
     """Return the SHA-256 of each piece's letters, uint8 [pieces, 32], and the first equal piece, int64 [pieces].
 
-    A truncated protein is not equal to a whole one, nor are windows of which other residues are pooled.
-
-    Args:
-        pieces: of proteins.
-        letters: returns the letters of a piece by its number.
+    A truncated protein is not equal to a whole one, nor are windows of which other residues are pooled. `letters` gives
+    those of a piece by its number.
     """
     digests, keys = bytearray(), bytearray()
     pools = (pieces.spans[:, 2:] - pieces.begin[:, None]).tolist()
@@ -132,10 +117,7 @@ def digest_pieces(pieces: Pieces, letters: Callable[[int], bytes]) -> tuple[npt.
 def pack_bins(tokens: Integers, budget: int, name: Callable[[int], str]) -> list[Integers]:
     """Pack sequences into bins by first-fit decreasing; return the numbers of the sequences of each bin.
 
-    Args:
-        tokens: of each sequence, int64 [sequences]; ties are packed in the order given.
-        budget: tokens that a bin may hold.
-        name: returns the id of a sequence by its number, for a message.
+    Their tokens are int64 [sequences]; ties are packed in the order given. `name` gives the id of one for a message.
 
     Raises:
         UserError: a sequence does not fit a bin.
@@ -155,13 +137,8 @@ def mean_of_pieces(
 ) -> Iterator[Rows]:
     """Yield the embeddings of proteins in order, float32 [proteins, *row_shape], a block of proteins at a time.
 
-    The embedding of a protein in windows is the mean of theirs, weighted by the residues that are pooled.
-
-    Args:
-        pieces: of the proteins.
-        rows: returns the embeddings of some pieces.
-        row_bytes: of one embedding.
-        dtype: in which means over windows are computed.
+    The embedding of a protein in windows is the mean of theirs, weighted by the residues that are pooled and computed
+    in `dtype`. `rows` gives the embeddings of some pieces, each of `row_bytes`.
     """
     step = max(1, BLOCK_BYTES // row_bytes)
     for begin in range(0, len(pieces.start) - 1, step):

@@ -17,25 +17,18 @@ QUIET_SECONDS = 60  # between lines for a person, where no terminal shows a bar
 
 
 class Progress:
-    """Logs every few seconds how many bins are done and how long the rest will take.
+    """Logs every few seconds how many bins are done and how long the rest of the tokens will take.
 
-    Args:
-        name: of the work, for the log.
-        bins: to embed.
-        tokens: of these bins.
-        for_person: whether to show a bar on a terminal, and few lines elsewhere.
+    For a person it shows a bar on a terminal, and few lines elsewhere.
     """
 
     def __init__(self, name: str, bins: int, tokens: int, for_person: bool = False) -> None:
         self.name, self.bins, self.tokens, self.for_person = name, bins, tokens, for_person
         self.bins_done = self.tokens_done = 0
         self.started = self.reported = time.monotonic()
-        columns = (
-            BarColumn(),
-            TextColumn("{task.completed:,} of {task.total:,} tokens, {task.fields[rate]:,.0f} tokens/s"),
-        )
+        text = TextColumn("{task.completed:,} of {task.total:,} tokens, {task.fields[rate]:,.0f} tokens/s")
         shown = for_person and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        self.bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not shown)
+        self.bar = Bar(BarColumn(), text, TimeRemainingColumn(), console=Console(stderr=True), disable=not shown)
         self.bar.add_task("", total=tokens, rate=0.0)
 
     def advance(self, tokens: int, bins: int = 1) -> None:

@@ -26,15 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class Embeddings(NamedTuple):
-    """Embeddings of proteins, in the order in which these were given.
-
-    Attributes:
-        ids: of the proteins.
-        embeddings: float32 [proteins, embed_dim], or [proteins, layers, embed_dim] for several layers.
-    """
+    """Embeddings of proteins, in the order in which these were given."""
 
     ids: list[str]
-    embeddings: Rows
+    embeddings: Rows  # float32 [proteins, embed_dim], or [proteins, layers, embed_dim] for several layers
 
 
 def embed_proteins(
@@ -72,13 +67,9 @@ def embed_proteins(
 
 
 def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings: Any) -> None:
-    """Write the embeddings of the proteins of a file, on all GPUs or else the CPU; resume an interrupted run.
+    """Write the embeddings of the proteins of a FASTA file, on all GPUs or else the CPU; resume an interrupted run.
 
-    Args:
-        fasta: proteins, plain or compressed.
-        output: the file to write; its ending, .h5 or .npz, is the format.
-        per_residue: whether to write every residue's embedding beside the mean.
-        settings: the other arguments of `choose_engine`.
+    The output's ending, .h5 or .npz, is the format. The settings are the other arguments of `choose_engine`.
 
     Raises:
         UserError: the file or the model cannot be read, or the output has another ending.
@@ -94,17 +85,15 @@ def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings:
         progress = Progress(str(output), len(left), sum(map(work.tokens, left)), for_person=True)
         with progress.bar:
             store = run_engine(engine, work, folder, progress.advance)
-        write = _write_npz if output.suffix == ".npz" else _write_hdf5
-        write(output, engine.description, work, store)
+        if output.suffix == ".npz":
+            _write_npz(output, engine.description, work, store)
+        else:
+            residues = None if store.residues is None else work.pieces.residues
+            with new_embedding_file(output, ids, engine.description, residues) as file:
+                file["embedding"][...] = work.means(store)
+                if residues is not None:
+                    write_blocks(file["residue_embedding"], work.residues(store))
     logger.info("%s: the embeddings of %d proteins", output, len(ids))
-
-
-def _write_hdf5(output: Path, description: EmbeddingDescription, work: Work, store: Store) -> None:
-    residues = None if store.residues is None else work.pieces.residues
-    with new_embedding_file(output, work.ids, description, residues) as file:
-        file["embedding"][...] = work.means(store)
-        if residues is not None:
-            write_blocks(file["residue_embedding"], work.residues(store))
 
 
 def _write_npz(output: Path, description: EmbeddingDescription, work: Work, store: Store) -> None:

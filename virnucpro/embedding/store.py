@@ -17,17 +17,11 @@ from virnucpro.errors import UserError
 
 
 class Store(NamedTuple):
-    """Embeddings of sequences, which several processes may fill.
+    """Embeddings of sequences, which several processes may fill."""
 
-    Attributes:
-        means: float32 [sequences, *row_shape].
-        residues: of all pooled residues, float32 [residues, *row_shape], an array or a dataset of HDF5; or None.
-        start: first residue of each sequence, and the number of residues, int64 [sequences + 1].
-    """
-
-    means: Rows
-    residues: Any
-    start: Integers
+    means: Rows  # float32 [sequences, *row_shape]
+    residues: Any  # of all pooled residues, float32 [residues, *row_shape], an array or a dataset of HDF5; or None
+    start: Integers  # first residue of each sequence, and the number of residues, int64 [sequences + 1]
 
     def fill(
         self,
@@ -35,13 +29,7 @@ class Store(NamedTuple):
         bins: Sequence[Integers],
         sequence: Callable[[int], Mapping[str, Any]],
     ) -> Iterator[Integers]:
-        """Embed bins of sequences, and yield each bin when it is done.
-
-        Args:
-            runner: embeds them.
-            bins: the rows of the sequences of each bin.
-            sequence: returns the sequence of a row as the collator takes it.
-        """
+        """Embed bins of rows, and yield each bin when it is done; `sequence` gives a row's as the collator takes it."""
         embedded_bins = runner.run([sequence(int(row)) for row in rows] for rows in bins)
         for rows, embedded in zip(bins, embedded_bins, strict=True):
             self.means[rows] = embedded.embeddings
@@ -74,10 +62,6 @@ def array_in(folder: Path | None, name: str, dtype: type, shape: tuple[int, ...]
 @contextmanager
 def kept_beside(output: Path, digest: str) -> Iterator[Path]:
     """Yield a folder beside an output for embeddings, with those left there of the same work; remove it at last.
-
-    Args:
-        output: the file to be written.
-        digest: of the work.
 
     Raises:
         UserError: another process is writing the same output.

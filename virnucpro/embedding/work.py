@@ -17,22 +17,14 @@ BINS = 8  # of a group, which is embedded again as a whole if the run is interru
 
 
 class Work(NamedTuple):
-    """Proteins to be embedded. Equal pieces share one row of the embeddings.
-
-    Attributes:
-        ids, sequences: of the proteins.
-        pieces: of the proteins.
-        rows: row of each piece's embedding, int64 [pieces].
-        piece: first piece of each row, int64 [rows].
-        groups: groups of bins of rows.
-    """
+    """Proteins to be embedded. Equal pieces share one row of the embeddings."""
 
     ids: list[str]
     sequences: list[str]
     pieces: Pieces
-    rows: Integers
-    piece: Integers
-    groups: list[list[Integers]]
+    rows: Integers  # row of each piece's embedding, int64 [pieces]
+    piece: Integers  # first piece of each row, int64 [rows]
+    groups: list[list[Integers]]  # groups of bins of rows
 
     @property
     def digest(self) -> str:
@@ -68,12 +60,6 @@ def plan_work(
     ids: Sequence[str], sequences: Sequence[str], token_budget: int, description: EmbeddingDescription
 ) -> Work:
     """Return the work on proteins, packed into bins by first-fit decreasing.
-
-    Args:
-        ids: of the proteins.
-        sequences: their residues.
-        token_budget: tokens that a bin may hold.
-        description: of the embeddings, which says how long proteins are embedded.
 
     Raises:
         UserError: a sequence is empty, or a piece does not fit a bin.
