@@ -63,13 +63,8 @@ def attend_with_bias(qkv: torch.Tensor, slopes: torch.Tensor, batch: PackedBatch
     By torch's scaled_dot_product_attention over neighbours of near lengths, padded and masked, always in FP32, in which
     large distances are exact; any device.
 
-    Args:
-        qkv: queries, keys and values [tokens, 3, heads, head_dim].
-        slopes: of the heads, by which scores fall with every token of distance, FP32 [heads].
-        batch: the batch that runs.
-
-    Returns:
-        The attended values [tokens, heads, head_dim], in the precision of `qkv`.
+    As a backend, but for `slopes` in place of rotations: by how much a head's scores fall with every token of
+    distance, FP32 [heads].
     """
     attended = torch.empty_like(qkv[:, 0])
     for token, inside in _padded(batch):

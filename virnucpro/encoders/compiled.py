@@ -19,9 +19,7 @@ _Captured = tuple[torch.cuda.CUDAGraph, PackedBatch, dict[int, Tensor]]
 class StaticForward:
     """`ESM2.representations` for batches of given shapes; a batch of another shape goes through the model as it is.
 
-    Args:
-        model: its layers are compiled; on CUDA it must be capturable.
-        shapes: of the batches.
+    The layers of the model are compiled; on CUDA it must be capturable.
     """
 
     def __init__(self, model: Encoder, shapes: Collection[BatchShape]) -> None:

@@ -57,13 +57,7 @@ class Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(d, EPSILON)
 
     def forward(self, x: Tensor, slopes: Tensor, batch: PackedBatch) -> Tensor:
-        """Return the residual stream after the layer from that before it, both FP32 [tokens, embed_dim].
-
-        Args:
-            x: the residual stream.
-            slopes: of the heads, FP32 [heads].
-            batch: the batch that runs.
-        """
+        """Return the residual stream after the layer from that before it, both FP32 [tokens, embed_dim]."""
         dtype = self.qkv.weight.dtype
         qkv = self.qkv(x.to(dtype)).view(len(x), 3, self.heads, -1)
         attended = attend_with_bias(qkv, slopes, batch).flatten(1)

@@ -15,9 +15,6 @@ class DNABERTTokenizer:
 
     The mean over a sequence takes in these two as VirNucPro does, so that no token counts as special to the pooling.
 
-    Args:
-        path: tokenizer.json.
-
     Raises:
         UserError: there is no such file, or it is none of a tokenizer that wraps sequences in [CLS] and [SEP].
     """

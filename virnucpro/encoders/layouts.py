@@ -67,11 +67,7 @@ def is_dnabert(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> tuple[DNABERTConfig, Parts]:
-    """Return the sizes of a DNABERT-S and the tensors that it is made of.
-
-    Args:
-        tensors: of the file, by their names.
-        settings: of the config.json beside it.
+    """Return the sizes of a DNABERT-S and the tensors that it is made of, from a file's and config.json beside it.
 
     Raises:
         ValueError: it is no whole DNABERT-S; the text says why.
@@ -152,14 +148,9 @@ def _esm2_sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any],
 def _collect_parts(
     state: Mapping[str, Tensor], model: nn.Module, modules: Mapping[str, list[str]], layer: str, parts: Parts
 ) -> Parts:
-    """Return the parts of all tensors of a model: those given, and those that a file has of the others.
+    """Return the parts of all tensors of a model: those given, and those that the state of a file has of the others.
 
-    Args:
-        state: the tensors of the file.
-        model: of its tensors only the names and the shapes count.
-        modules: the model's modules, and their names in the file.
-        layer: what the layers are called in the file.
-        parts: of tensors that come from elsewhere.
+    The names of modules and of a layer are those in the file. Of the model's tensors only names and shapes count.
 
     Raises:
         ValueError: a tensor is missing, is none of floats, or has another shape than the model's.

@@ -7,9 +7,8 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from virnucpro.errors import UserError
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from virnucpro.data.cards import ModelCard
 
-ROOT = Path("/")
 CPU_TOKEN_BUDGET = 4096  # larger bins are no faster on a CPU
 # Numbers in a bin's activations, tokens x embed_dim, beyond which bins are no faster on a GPU. A product that gives
 # half as many is made of 1,024 tiles of 128 x 256 numbers, which the 132 multiprocessors of an H100 take in 8 rounds,
@@ -28,17 +26,11 @@ STEP = 1024  # what fits is rounded down to it
 MARGIN = 0.1  # share of a device's memory left to the CUDA context, fragmentation and others
 
 
-@dataclass(frozen=True)
-class ModelMemory:
-    """What a model takes on a device.
+class ModelMemory(NamedTuple):
+    """What a model takes on a device."""
 
-    Attributes:
-        model_bytes: its weights.
-        activation_bytes: the largest set of activations alive at once, for each token of a bin.
-    """
-
-    model_bytes: int
-    activation_bytes: int
+    model_bytes: int  # its weights
+    activation_bytes: int  # the largest set of activations alive at once, for each token of a bin
 
 
 def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> ModelMemory:
@@ -94,12 +86,9 @@ def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) 
 
 
 def useful_budget(fits: int, embed_dim: int, on_gpu: bool) -> int:
-    """Return the tokens that a bin should hold on a device: a power of two, so that devices of a kind get one number.
+    """Return the tokens that a bin should hold on a device which so many fit.
 
-    Args:
-        fits: tokens that fit the device.
-        embed_dim: numbers a token.
-        on_gpu: whether the device is a GPU.
+    It is a power of two, so that devices of a kind get one number.
     """
     most = GPU_NUMBERS // embed_dim if on_gpu else CPU_TOKEN_BUDGET
     return 1 << min(fits, most).bit_length() - 1
@@ -108,10 +97,7 @@ def useful_budget(fits: int, embed_dim: int, on_gpu: bool) -> int:
 def calculate_token_budget(device_id: int = 0, memory: ModelMemory = ESM2_3B_HALF, margin: float = MARGIN) -> int:
     """Return the tokens that fit CUDA device `device_id`, or 4,096 where there is no CUDA.
 
-    Args:
-        device_id: index of the device among the visible ones.
-        memory: what the model takes; ESM-2 3B in half precision unless told.
-        margin: share of the device's memory to leave alone.
+    The model is ESM-2 3B in half precision unless its `memory` is given.
 
     Raises:
         UserError: the model does not fit the device.
@@ -133,12 +119,8 @@ def device_memory(device: "torch.device") -> tuple[int, int]:
     return host_memory()
 
 
-def host_memory(root: Path = ROOT) -> tuple[int, int]:
-    """Return the host's total and free bytes, or those that a container or a job is allowed where these are fewer.
-
-    Args:
-        root: the folder with `proc` and `sys`.
-    """
+def host_memory(root: Path = Path("/")) -> tuple[int, int]:
+    """Return the host's total and free bytes, or those that a container or a job is allowed where these are fewer."""
     limits = [_physical_memory(root), *_cgroup_memory(root)]
     return min(total for total, _ in limits), max(min(free for _, free in limits), 0)
 

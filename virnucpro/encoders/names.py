@@ -46,10 +46,6 @@ def model_name(model: str) -> str:
 def digest_with_tokenizer(weights: str, checkpoint: Path) -> str:
     """Return the SHA-256, in hex, of the digests of weights and of the tokenizer beside them, with a space between.
 
-    Args:
-        weights: SHA-256 of the checkpoint, in hex.
-        checkpoint: its file.
-
     Raises:
         UserError: there is no tokenizer beside it.
     """
