@@ -165,11 +165,7 @@ class Project:
             with suppress(OSError):  # it may have just ended
                 command = (entry / "cmdline").read_bytes().split(b"\0")
                 here = (entry / "cwd").readlink() == self.folder
-                if (
-                    here
-                    and b"embed" in command
-                    and f"out/work/{sample}/manifests/{shard}.json".encode() in command
-                ):
+                if here and b"embed" in command and f"out/work/{sample}/manifests/{shard}.json".encode() in command:
                     found.append(int(entry.name))
         return found
 
