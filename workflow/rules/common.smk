@@ -6,7 +6,8 @@ WARNED = Path(MEMORY, "warned").absolute()
 
 try:
     PLAN = plan_run(config, MEMORY)
-    claim(PLAN.results(), MEMORY / "results.json", only_check=True)
+    # A run claims its results when it starts; of a module Snakemake runs no onstart.
+    claim(PLAN.results(), MEMORY / "results.json", only_check=not IS_MODULE)
 except UserError as error:
     sys.exit(f"virnucpro: error: {error}")
 
@@ -17,9 +18,9 @@ LOGS = f"{WORK}/logs"
 # The program: this copy of it by the Python that runs Snakemake; in a container the image's own, under Conda this copy by
 # the environment's Python.
 MAIN = shlex.quote(str(Path(virnucpro.__file__).with_name("__main__.py")))
-HERE = shlex.quote(os.environ.get("CONDA_PREFIX", ""))
+CONDA = shlex.quote(os.environ.get("CONDA_PREFIX", ""))
 VIRNUCPRO = (
-    f'[ "${{CONDA_PREFIX:-}}" = {HERE} ] && python={shlex.quote(sys.executable)} || python=python; '
+    f'[ "${{CONDA_PREFIX:-}}" = {CONDA} ] && python={shlex.quote(sys.executable)} || python=python; '
     f'"$python" -P {MAIN}'
 )
 if "container" in config:
