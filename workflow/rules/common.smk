@@ -98,16 +98,21 @@ def encoders(path):
 
 
 def results(wildcards):
-    """Return the results of all samples."""
+    """Return the results of all samples: of their calls one file, and those that are lost, since each costs time."""
     merged = [
         f"{OUT}/{sample}/embeddings{encoder}.h5"
         for sample in PLAN.samples
         for encoder in PLAN.encoders
     ]
-    called = [
-        f"{OUT}/{sample}/{name}" for sample in PLAN.called for name in PLAN.call_files
+    called = [f"{OUT}/{sample}/contigs.tsv" for sample in PLAN.called]
+    lost = [
+        path
+        for sample in PLAN.called
+        if os.path.exists(f"{WORK}/{sample}/call.json")
+        for path in (f"{OUT}/{sample}/{name}" for name in PLAN.call_files)
+        if not os.path.exists(path)
     ]
-    return [*merged, *called]
+    return [*merged, *called, *lost]
 
 
 def targets(wildcards):
