@@ -13,8 +13,7 @@ from virnucpro.errors import UserError
 def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = False, only_check: bool = False) -> None:
     """Claim the paths of results; refuse them where something lies in the way that no earlier run has claimed.
 
-    The claims lie beside Snakemake's own records. If these are lost Snakemake would take any result for up to date;
-    here it is refused.
+    Claims lie beside Snakemake's records: without these it would take any result for up to date.
 
     Args:
         results: paths of files and folders that belong together, by a name that stays the same.

@@ -37,10 +37,7 @@ def has_failed(plan: Plan, sample: str) -> bool:
 def write_failures(plan: Plan, finished: Iterable[str], since: float) -> Path:
     """Write a table of the samples that are not finished: sample, stage and reason; return its path.
 
-    Args:
-        plan: of the run.
-        finished: the other samples.
-        since: time at which the run started; older logs are of other runs.
+    Logs from before `since`, the start of the run, are not read.
     """
     rows = []
     for sample in plan.samples.keys() - set(finished):

@@ -61,7 +61,9 @@ def _acquire(descriptor: int, path: Path) -> None:
             return
         except BlockingIOError:
             holder = _read(path)
-            stops_by_itself = holder.get("host") == socket.gethostname() and not _is_alive(holder["process"])
+            stops_by_itself = (
+                holder.get("host") == socket.gethostname() and not Path(f"/proc/{holder['process']}").exists()
+            )
             if not stops_by_itself or time.monotonic() > deadline:
                 os.close(descriptor)
                 who = "process {process} on {host}".format_map(holder) if holder else "starting"
@@ -76,16 +78,6 @@ def _read(path: Path) -> dict[str, Any]:
         holder: dict[str, Any] = json.loads(path.read_text())
         return holder
     return {}
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _end_processes(token: str) -> None:

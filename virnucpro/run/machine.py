@@ -5,6 +5,7 @@ import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from virnucpro.data.files import write_text
 from virnucpro.run.lock import TOKEN
@@ -43,13 +44,12 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
     """
     if wanted != "auto":
         return wanted
-    decided: dict[str, str] = {}
-    with suppress(OSError, ValueError, TypeError):
-        decided = dict(json.loads(memory.read_text(encoding="utf-8")))
+    decided = _read(memory)
     name = os.path.relpath(budget, memory.parents[2]) if memory.is_absolute() else str(budget)
-    before = decided.get(name)
+    before: str | None = decided.get(name)
     is_job = TOKEN in os.environ  # SLURM shows a job its GPU: what the run decided at its start stays
-    if before == "gpu" or (before and (is_job or _found_device(budget) != "cpu")):  # a cluster's GPU is not seen here
+    is_elsewhere = _read(budget).get("device") != "cpu"  # a cluster's GPU is not seen where the run starts
+    if before == "gpu" or (before and (is_job or is_elsewhere)):
         return before
     now = "gpu" if count_gpus() else "cpu"
     if now != before:
@@ -58,8 +58,8 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
     return now
 
 
-def _found_device(budget: Path) -> str:
-    """Return the device for which a token budget was made; an empty text if there is none."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return str(json.loads(budget.read_text(encoding="utf-8"))["device"])
-    return ""
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; nothing if it is missing or damaged."""
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {}

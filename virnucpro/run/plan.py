@@ -16,7 +16,7 @@ from virnucpro.data.description import NUCLEOTIDES, PROTEINS
 from virnucpro.encoders.names import TOKENIZER, local_checkpoint, model_name
 from virnucpro.run.machine import settle_device
 from virnucpro.run.outside import OutsideFiles
-from virnucpro.run.shards import guess_tokens, shards_of_tokens, tokens_of_bases
+from virnucpro.run.shards import guess_tokens, shards_of_tokens
 
 # Raise the version of a stage when it writes something else than before for the same inputs and settings.
 VERSIONS = {
@@ -75,17 +75,9 @@ class Plan:
         self.models = {PROTEINS: config["model"]}
         if "nucleotide_model" in config:
             self.models[NUCLEOTIDES] = config["nucleotide_model"]
+        self.encoders = list(self.models)  # values of the wildcard `encoder`
+        self.called = [name for name, (_, kind) in samples.items() if kind == "contigs" and config["call"]]
         self.key, self.tokens = cache(self._key), cache(self._tokens)
-
-    @property
-    def encoders(self) -> list[str]:
-        """Values of the wildcard `encoder`."""
-        return list(self.models)
-
-    @property
-    def called(self) -> list[str]:
-        """Samples whose contigs are called."""
-        return [name for name, (_, kind) in self.samples.items() if kind == "contigs" and self.config["call"]]
 
     def proteins(self, sample: str) -> str:
         """Return what is embedded of a sample: `genes` or `frames` of contigs, or the `proteins` of its FASTA."""
@@ -97,7 +89,7 @@ class Plan:
         kind = "nucleotides" if encoder == NUCLEOTIDES else self.proteins(sample)
         if sample == TRAINING:
             assert self.training  # noqa: S101 (for the type checker)
-            return tokens_of_bases(self.training.groups * self.config["training_bases"], kind)
+            return guess_tokens(self.training.groups * self.config["training_bases"], False, kind)
         fasta = self.samples[sample][0]
         return guess_tokens(self.outside.size(fasta), self.outside.is_compressed(fasta), kind)
 

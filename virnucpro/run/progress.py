@@ -1,11 +1,11 @@
 """How far a run is, from Snakemake's events, the logs of its jobs and what they have packed."""
 
+import itertools
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from virnucpro.data.cards import read_token_budget
 from virnucpro.data.provenance import read_provenance
@@ -28,8 +28,7 @@ GPU_FLOPS = 5e13
 Shard = tuple[str, str, str]  # sample, encoder, number
 
 
-@dataclass
-class Message:
+class Message(NamedTuple):
     """A line for the user, a warning or an error."""
 
     text: str
@@ -37,13 +36,7 @@ class Message:
 
 
 class Progress:
-    """What is known of a run.
-
-    Args:
-        plan: of the run.
-        log: file that Snakemake writes.
-        cores: that share the work other than embedding.
-    """
+    """State of a run, whose Snakemake writes into `log`; `cores` share the work other than embedding."""
 
     def __init__(self, plan: Plan, log: Path, cores: int) -> None:
         self.plan = plan
@@ -96,11 +89,6 @@ class Progress:
         return messages
 
     @property
-    def running(self) -> int:
-        """How many jobs run."""
-        return len(self._jobs)
-
-    @property
     def tokens(self) -> float:
         """How many tokens this run embeds; a guess while samples are not packed."""
         return sum(self._tokens.values()) + self._unknown * self._tokens_per_shard
@@ -123,17 +111,14 @@ class Progress:
 
     @cached_property
     def _guess_per_shard(self) -> float:
-        guesses = [(self.plan.tokens(*place), len(self.plan.shards(*place))) for place in self._places()]
+        places = itertools.product(self.plan.samples, self.plan.encoders)
+        guesses = [(self.plan.tokens(*place), len(self.plan.shards(*place))) for place in places]
         return sum(tokens for tokens, _ in guesses) / max(1, sum(shards for _, shards in guesses))
 
     @property
     def _tokens_per_shard(self) -> float:
         """The guess of a shard's tokens, corrected by the samples that have been packed."""
         return self._guess_per_shard * (self._packed / self._guessed if self._guessed else 1)
-
-    def _places(self) -> Iterator[tuple[str, str]]:
-        """Yield the samples with each encoder."""
-        yield from ((sample, encoder) for sample in self.plan.samples for encoder in self.plan.encoders)
 
     @property
     def rate(self) -> float:

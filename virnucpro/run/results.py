@@ -17,13 +17,7 @@ OF_RUN = ["report.html", "summary.tsv", "left_out.tsv", "packing.svg"]
 
 
 def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -> str:
-    """Return the likeliest viral contigs, counts of all, and where the files lie that there are.
-
-    Args:
-        folder: of the results.
-        shown_folder: as the user named it.
-        samples: names of the run's.
-    """
+    """Return the likeliest viral contigs, counts of all, and the files of results, whose folder the user named."""
     called = [sample for sample in samples if (folder / sample / "contigs.tsv").exists()]
     calls: Counter[str] = Counter()  # and proviruses
     viral = heapq.nlargest(SHOWN, _viral(folder, called, calls), key=lambda row: float(row["log_odds"]))

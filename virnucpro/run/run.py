@@ -47,17 +47,9 @@ def run(
     """Run the workflow, and show how far it is and what came of it.
 
     Args:
-        fasta: paths and patterns of files.
-        kind: of what they hold, contigs or proteins.
-        configfile: a file with settings.
-        config: settings, KEY=VALUE.
-        cores: of the CPU; None for all.
-        gpus: how many; None for all.
-        slurm: a partition, an empty text for the cluster's own choice, or None to run here.
-        workflow_profile: of Snakemake.
-        dry_run: whether to say only what would be done.
-        force: whether to overwrite files in the way of results.
-        snakemake: more of its arguments.
+        fasta, kind, configfile, config, cores, gpus, slurm, workflow_profile, dry_run, force: the options of
+            `virnucpro run`; `slurm` is empty for the cluster's own choice of a partition, None to run here.
+        snakemake: more arguments of Snakemake.
         settings: keys of the configuration; None where they are not given.
 
     Returns:

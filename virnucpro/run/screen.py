@@ -18,7 +18,6 @@ from rich.text import Text
 from virnucpro.run.jobs import Stage
 from virnucpro.run.progress import Message, Progress
 
-WIDTH = 78  # what is narrower than the terminal is not wrapped when the user makes that narrower
 BAR = 20
 OF_RUN = ("fetch_model", "token_budget", "fragment", "train", "summary", "report")  # stages that run once
 UNITS = {"embed": "shards"} | dict.fromkeys(OF_RUN, "")
@@ -29,10 +28,8 @@ QUIET_SECONDS = 60  # between lines in a file on a stage that goes on
 class Screen:
     """The display of a run's progress, on standard error.
 
-    A terminal that can move its cursor has a live display with messages above it; anything else has lines.
-
-    Args:
-        shown_folder: of the results, as the user named it.
+    A terminal that can move its cursor has a live display with messages above it; anything else has lines. The folder
+    of the results is shown as the user named it.
     """
 
     def __init__(self, progress: Progress, shown_folder: str) -> None:

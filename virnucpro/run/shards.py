@@ -22,12 +22,7 @@ def guess_tokens(size: int, is_compressed: bool, kind: str) -> float:
         >>> guess_tokens(1_000_000, is_compressed=False, kind="genes")
         300000.0
     """
-    return tokens_of_bases(size * (LETTERS_PER_BYTE[kind] if is_compressed else 1), kind)
-
-
-def tokens_of_bases(letters: float, kind: str) -> float:
-    """Return a guess of the tokens that letters of a FASTA file become."""
-    return letters * TOKENS_PER_LETTER[kind]
+    return size * (LETTERS_PER_BYTE[kind] if is_compressed else 1) * TOKENS_PER_LETTER[kind]
 
 
 def shards_of_tokens(tokens: float, shard_tokens: int) -> int:

@@ -59,7 +59,6 @@ def run_snakemake(
     """Run Snakemake in a session of its own and return its exit status, negative where a signal ended it.
 
     Args:
-        arguments: of its command line.
         log: file for all that it and its jobs print.
         lock: file descriptor of the lock of the results; it stays held until Snakemake has ended, too.
         on_events: called with Snakemake's events several times a second, also where there are none.

@@ -42,10 +42,9 @@ ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff
 OF_NO_EMBEDDING = "samples outdir call classifier prior min_length report preset training training_bases seed container".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
-os.environ.setdefault("VIRNUCPRO_COMMAND", shlex.join(sys.argv))  # for the records
-os.environ.update(VIRNUCPRO_SETTINGS=json.dumps(SETTINGS))  # for the records
-# What one job has warned of, no other repeats.
-os.environ.update(VIRNUCPRO_WARNED=str(WARNED))
+# For the records; and what one job has warned of, no other repeats.
+os.environ.setdefault("VIRNUCPRO_COMMAND", shlex.join(sys.argv))
+os.environ.update(VIRNUCPRO_SETTINGS=json.dumps(SETTINGS), VIRNUCPRO_WARNED=str(WARNED))
 
 
 def bind_inputs():
@@ -127,8 +126,8 @@ def targets(wildcards):
 
 def page():
     """Return the page of the run, if there is to be one: calls are to be shown, of this run or of an earlier one."""
-    has_calls = PLAN.called or PLAN.called_before()
-    return [f"{OUT}/report.html"] if config["report"] and has_calls else []
+    is_made = config["report"] and (PLAN.called or PLAN.called_before())
+    return [f"{OUT}/report.html"] if is_made else []
 
 
 def shards_of(wildcards):
