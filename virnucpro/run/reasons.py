@@ -92,7 +92,7 @@ def _options(text: str) -> dict[str, str]:
     for word in shlex.split(text):
         if word.startswith("--"):
             name = word
-            values[name] = ""
+            values[name] = "set"
         else:
-            values[name] = f"{values.get(name, '')} {word}".strip()
+            values[name] = f"{values[name].removeprefix('set')} {word}".strip()
     return values
