@@ -17,7 +17,7 @@ KEYS = "'0123456789abcdef'", "'0123456789abcdee'"
     [
         ("'--prior 0.5 --min-length 0'", "'--prior 0.1 --min-length 0'", "--prior was 0.5, is 0.1"),
         ("'--layers 6'", "'--layers 5 -1'", "--layers was 6, is 5 -1"),
-        ("'--seed 1'", "'--seed 2 --nucleotides'", "--seed was 1, is 2; --nucleotides was not set, is "),
+        ("'--seed 1'", "'--seed 2 --nucleotides'", "--seed was 1, is 2; --nucleotides was not set, is set"),
         (*FASTA, "FASTA changed"),
         (f"{FASTA[0]}, '--a 1', {KEYS[0]}", f"{FASTA[1]}, '--a 2', {KEYS[1]}", "FASTA changed; --a was 1, is 2"),
         (*KEYS, "an earlier stage or this program has changed"),
