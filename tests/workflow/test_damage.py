@@ -178,13 +178,11 @@ def test_an_altered_summary_is_not_shown(one: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change"), [("model", {"token_budget": 2048}), ("token_budget", {"chunk_size": 450})], ids=str
+    ("name", "change"), [("model", {"token_budget": 2048}), ("token_budget", {"genetic_codes": [1, 4]})], ids=str
 )
 def test_a_truncated_card_is_refused(one: Project, tmp_path: Path, name: str, change: dict[str, Any]) -> None:
     project = one.copy(tmp_path)
     project.config |= change
-    if "chunk_size" in change:
-        project.config |= {"call": False}  # the classifier is of other chunks
     truncate(project.work / f"{name}.json", project.results)
     assert complete_as_told(project) == {f"out/work/{name}.json"}
     assert project.planned() == {}

@@ -117,6 +117,7 @@ def test_two_runs_in_one_folder(project: Project, undisturbed: Project) -> None:
     second = project.run()
     assert second.returncode == 1
     assert "cannot be locked" in second.stderr
+    (project.folder / "elsewhere").mkdir()
     elsewhere = Project(project.folder / "elsewhere")
     elsewhere.config |= {"outdir": str(project.results), "call": False}
     elsewhere.add("gut", contigs(1))

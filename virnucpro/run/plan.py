@@ -255,13 +255,18 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
     def look_at(path: Path, kind: str) -> None:
         outside.look_at(path, lambda: check_beginning(path, kind))
 
+    def require(path: Path, kind: str) -> None:
+        look_at(path, kind)
+        if outside.sha256(path) == "missing":
+            check_beginning(path, kind)  # says so
+
     samples, training = {}, None
     if "samples" in config:
         table = read_samples(Path(config["samples"]), look_at)
         samples = {row["sample"]: (Path(row["fasta"]), row["type"]) for row in table.to_dict("records")}
     if "training" in config:
         sheet = Path(config["training"])
-        table = read_training(sheet, look_at)
+        table = read_training(sheet, require)
         training = Training(sheet, [Path(path) for path in sorted(set(table["fasta"]))], table["group"].nunique())
         outside.look_at(sheet)
     classifier = DEFAULT if config["classifier"] == "default" else Path(config["classifier"])

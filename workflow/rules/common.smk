@@ -120,14 +120,15 @@ def targets(wildcards):
         sys.exit(
             "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
         )
-    of_run = ["summary.tsv", "summary.txt", "virnucpro_stats_mqc.json"]
+    of_run = "summary.tsv left_out.tsv packing.svg summary.txt virnucpro_stats_mqc.json work/summary.json".split()
+    of_run += ["virnucpro_mqc.json"] if PLAN.called else []
     return [*results(wildcards), *(f"{OUT}/{name}" for name in of_run), *page()]
 
 
 def page():
     """Return the page of the run, if there is to be one: calls are to be shown, of this run or of an earlier one."""
     is_made = config["report"] and (PLAN.called or PLAN.called_before())
-    return [f"{OUT}/report.html"] if is_made else []
+    return [f"{OUT}/report.html", f"{WORK}/report.json"] if is_made else []
 
 
 def shards_of(wildcards):
