@@ -81,7 +81,7 @@ def run(
         shared += ["--software-deployment-method", "apptainer"]
     with tempfile.TemporaryDirectory(prefix="virnucpro-") as created:
         temporary = Path(created)
-        shared += _where(cores, gpus, slurm, workflow_profile, len(samples), temporary)
+        shared += _where(cores, gpus, slurm, workflow_profile, temporary)
         if dry_run:
             directory = place_dry_run(work, temporary)
             if directory.parent != folder and directory != temporary:
@@ -125,7 +125,6 @@ def _where(
     gpus: int | None,
     slurm: str | None,
     workflow_profile: Path | None,
-    samples: int,
     temporary: Path,
 ) -> list[str]:
     """Return Snakemake's arguments on where jobs run."""
@@ -141,8 +140,7 @@ def _where(
     # Without a GPU the one is the CPU, which does one job at a time.
     resources = resources or ["--resources", f"gpu={max(count_gpus(), 1)}"]
     scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "20"]  # as in profiles/default
-    # No alarm after each choice of jobs; but Snakemake waits for the one that it sets before it ends.
-    scheduling += ["--max-jobs-per-timespan", f"100000/{max(1, min(60, samples // 20))}s"]
+    scheduling += ["--max-jobs-per-timespan", "100000/1m"]
     return ["--workflow-profile", "none", *resources, "--cores", str(cores or "all"), *scheduling]
 
 

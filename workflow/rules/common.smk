@@ -201,9 +201,13 @@ def prepare_threads(wildcards):
 
 def growing(base, per_million):
     """Return a resource that grows with the tokens of a sample, in millions, and with each attempt."""
-    return lambda wildcards, attempt: round(
-        attempt * (base + per_million * PLAN.tokens(wildcards.sample) / 1e6)
-    )
+
+    def resource(wildcards, attempt):
+        cancel_alarms()  # here, since Snakemake asks at each choice of jobs
+        tokens = PLAN.tokens(wildcards.sample)
+        return round(attempt * (base + per_million * tokens / 1e6))
+
+    return resource
 
 
 def weights_mb(wildcards, input):
@@ -263,9 +267,9 @@ def hold_outdir():
 
 
 def cancel_alarms():
-    """Cancel the alarms that Snakemake sets for its limit of jobs: it would wait for the last, up to a minute."""
+    """Cancel the alarms of a minute that the profile's limit of jobs sets: they add up, and Snakemake waits for the last."""
     for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
+        if isinstance(thread, threading.Timer) and thread.interval == 60:
             thread.cancel()
 
 
@@ -286,9 +290,4 @@ def summarize_finished(log):
         fastas = [str(PLAN.samples[sample][0]) for sample in called]
         words += ["then", "report", OUT, *called, "--failed", failures, "--fasta"]
         words += fastas
-    command = [
-        sys.executable,
-        "-P",
-        str(Path(virnucpro.__file__).with_name("__main__.py")),
-    ]
-    subprocess.run([*command, *words])
+    subprocess.run([sys.executable, "-P", *shlex.split(MAIN), *words])
