@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,6 +249,7 @@ def test_ctrl_c_waits_until_the_jobs_are_cancelled(cluster: Cluster, tmp_path: P
     try:
         with subprocess.Popen([*run, "--", *WITHOUT_ACCOUNTING], cwd=tmp_path, env=environment) as running:
             wait_for(lambda: log.exists() and "has been submitted" in log.read_text())
+            time.sleep(5)  # the executor notes a job a moment after it has said so
             running.send_signal(signal.SIGINT)
             assert running.wait(300) == 128 + signal.SIGINT
     finally:
