@@ -161,8 +161,7 @@ class Plan:
     @cached_property
     def call_files(self) -> list[str]:
         """Names of the files that call writes for a sample."""
-        is_published = self.config["call"] and read_requirements(self.classifier).is_published
-        return [*CALL_FILES, *(PREDICTION_FILES if is_published else ())]
+        return [*CALL_FILES, *(PREDICTION_FILES if self._is_published else ())]
 
     def called_before(self) -> list[str]:
         """Return the samples with calls of an earlier run that are not called in this one."""
@@ -226,8 +225,11 @@ class Plan:
     @cached_property
     def _orientation(self) -> str:
         """From which end chunks are counted: calls of ours do not depend on a contig's strand, VirNucPro's do."""
-        is_published = self.config["call"] and read_requirements(self.classifier).is_published
-        return "canonical" if self.config["call"] and not is_published else "given"
+        return "canonical" if self.config["call"] and not self._is_published else "given"
+
+    @cached_property
+    def _is_published(self) -> bool:
+        return bool(self.config["call"]) and read_requirements(self.classifier).is_published
 
     @cached_property
     def calls_by_training(self) -> bool:
