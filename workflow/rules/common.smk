@@ -33,9 +33,10 @@ if "container" in config:
 VIRNUCPRO = VIRNUCPRO.replace("{", "{{").replace("}", "}}")
 
 # The files of letters that a model reads, by the encoder.
-LETTERS = {"": "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
+LETTERS = {PROTEINS: "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
 # The profile for SLURM knows 100 blocks; more samples have the same again.
 BLOCKS = {sample: number // 16 % 100 for number, sample in enumerate(PLAN.samples)}
+failed_before = cache(lambda sample: has_failed(PLAN, sample))  # its logs are read once, not for each job
 # What the page reads of a sample.
 ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
 # What the record of embeddings names: settings that change none, such as paths, are left out.
@@ -154,7 +155,7 @@ def group(name):
         shares = (
             sample != TRAINING
             and all(len(PLAN.shards(sample, encoder)) == 1 for encoder in PLAN.encoders)
-            and not has_failed(PLAN, sample)
+            and not failed_before(sample)
         )
         return f"{name}_{BLOCKS[sample]}" if shares else None
 
