@@ -36,7 +36,8 @@ VIRNUCPRO = VIRNUCPRO.replace("{", "{{").replace("}", "}}")
 LETTERS = {PROTEINS: "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
 # The profile for SLURM knows 100 blocks; more samples have the same again.
 BLOCKS = {sample: number // 16 % 100 for number, sample in enumerate(PLAN.samples)}
-failed_before = cache(lambda sample: has_failed(PLAN, sample))  # its logs are read once, not for each job
+# The logs of a sample are read once, not for each job.
+failed_before = cache(lambda sample: has_failed(PLAN, sample))
 # What the page reads of a sample.
 ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
 # What the record of embeddings names: settings that change none, such as paths, are left out.
