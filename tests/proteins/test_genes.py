@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.records import Record
-from virnucpro.proteins.genes import Gene, find_genes, open_reading_frames
+from virnucpro.proteins.genes import Gene, find_genes, least_rotation, open_reading_frames
 from virnucpro.proteins.translation import reverse_complement
 
 DEMO = {name.split("_N")[0]: sequence for name, sequence in read_fasta(ROOT / "config" / "demo.fna.gz")}
@@ -227,6 +227,41 @@ def test_a_gene_that_spans_the_origin_of_a_circle_is_whole(name: str) -> None:
     assert spanning[0].start == (long.start - origin) % length
     unrotated = genes(sequence, circular=True)
     assert sorted(gene.protein for gene in unrotated) == sorted(gene.protein for gene in circle)
+
+
+@given(st.text("AC", min_size=1, max_size=40), st.integers(1, 9), st.sampled_from(["", "A", "G"]))
+def test_the_least_rotation_equals_brute_force(unit: str, repeats: int, last: str) -> None:
+    letters = unit * repeats + last
+    origin = least_rotation(letters.encode())
+    assert letters[origin:] + letters[:origin] == min(letters[at:] + letters[:at] for at in range(len(letters)))
+
+
+@pytest.mark.parametrize("name", ["MG1655_seq62", "MG1655_seq74", "MG1655_seq86", "MG1655_seq94", "MG1655_seq104"])
+@pytest.mark.parametrize("turn", [False, True])
+def test_genes_of_a_circle_do_not_depend_on_its_origin(name: str, turn: bool) -> None:
+    """Nor open reading frames, which are all that the smaller circles have."""
+    circle = DEMO[name]
+    length = len(circle)
+    expected = genes(circle, circular=True)
+    for origin in range(1, length, length // 7):
+        rotated = circle[origin:] + circle[:origin]
+        found = []
+        for gene in genes(turned(rotated) if turn else rotated, circular=True):
+            assert 0 <= gene.start < length
+            strand = {b"+": b"-", b"-": b"+"}[gene.strand] if turn else gene.strand
+            start = ((length - gene.end if turn else gene.start) + origin) % length
+            found.append(gene._replace(start=start, end=start + gene.end - gene.start, strand=strand))
+        assert sorted(found) == expected
+
+
+def test_an_open_reading_frame_that_spans_the_origin_is_whole() -> None:
+    codons = "GAT" * 40
+    whole = f"TAATTAGTTAATTAG{codons}TAATTAGTTAATTAG"
+    rotated = whole[60:] + whole[:60]
+    (found,) = [gene for gene in genes(rotated, circular=True) if gene.protein == b"D" * 40]
+    assert (found.start, found.end, found.kind, found.partial) == (len(whole) - 45, len(whole) + 78, b"orf", b"no")
+    endless = genes("GCC" * 60, circular=True)  # no stop in any frame
+    assert {(gene.kind, gene.partial) for gene in endless} == {(b"orf", b"both")}
 
 
 def test_a_circle_of_one_long_gene() -> None:

@@ -5,10 +5,12 @@ Prodigal: Hyatt et al. 2010, doi 10.1186/1471-2105-11-119; its models of viruses
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from virnucpro.data.records import Record
 from virnucpro.proteins.translation import reverse_complement, translate_everywhere
@@ -20,6 +22,7 @@ GENETIC_CODE = 11  # of bacteria, archaea and most viruses; for what Prodigal ch
 GAP = 10  # N in a row; their number is a guess of the assembler, so that no gene is read across them
 SHORTEST_ORF = 30  # residues
 CIRCLE_ENDS = 50_000  # bases of a circular contig that are read again beyond each end; more than a gene has
+FEW_STARTS = 16  # of rotations that are compared whole
 
 _ORF = re.compile(rb"[A-Z]{%d,}" % SHORTEST_ORF)
 _PARTIAL = {(False, False): b"no", (True, False): b"start", (False, True): b"end", (True, True): b"both"}
@@ -52,8 +55,9 @@ def find_genes(contigs: Sequence[Record], threads: int = 1) -> list[list[Gene]]:
 
     Contigs are in upper-case letters. Genes are found on the strand that comes first in the alphabet. A contig that is
     too short for Prodigal, or in which it finds no gene, has its open reading frames between stops instead, in all six
-    frames. A gene that spans the origin of a circular contig is found whole; it starts before the contig's end and ends
-    beyond it. The result does not depend on the number of threads.
+    frames. A circular contig is read from its `least_rotation`, so its genes do not depend on where it was opened. A
+    gene that spans its origin is found whole; it starts before the contig's end and ends beyond it. The result does not
+    depend on the number of threads.
     """
     with ThreadPoolExecutor(threads) as pool:  # pyrodigal releases the interpreter's lock
         return list(pool.map(_find_in, contigs))
@@ -61,19 +65,58 @@ def find_genes(contigs: Sequence[Record], threads: int = 1) -> list[list[Gene]]:
 
 def _find_in(contig: Record) -> list[Gene]:
     length = len(contig.letters)
-    opposite = reverse_complement(contig.letters)
-    letters = min(contig.letters, opposite)
-    found = list(_genes(letters, contig.circular)) or list(open_reading_frames(letters))
-    if opposite < contig.letters:
-        found = [_turn(gene, length) for gene in found]
-    return sorted(found)
+    strands = contig.letters, reverse_complement(contig.letters)
+    origins = [least_rotation(strand) if contig.circular else 0 for strand in strands]
+    rotated = [strand[origin:] + strand[:origin] for strand, origin in zip(strands, origins, strict=True)]
+    letters, is_opposite, origin = min(zip(rotated, (False, True), origins, strict=True))
+    found = [_move(gene, gene.start + origin, length) for gene in _read(letters, contig.circular)]
+    return sorted(_turn(gene, length) for gene in found) if is_opposite else sorted(found)
+
+
+def least_rotation(letters: bytes) -> int:
+    """Return where the rotation of a circle begins that comes first in the alphabet.
+
+    Starts are compared letter by letter until few are left. Of two starts with the same `size` letters, `size` apart,
+    the second is dropped: if its rotation comes first, that of the other start is the same.
+    """
+    circle = np.frombuffer(letters, np.uint8)
+    starts, size = np.arange(len(circle)), 0
+    while len(starts) > FEW_STARTS:
+        following = circle[(starts + size) % len(circle)]
+        starts, size = starts[following == following.min()], size + 1
+        first = starts[~np.isin((starts - size) % len(circle), starts)]
+        starts = first if len(first) else starts[:1]  # none is first in a circle of repeats: all rotations are the same
+    doubled = letters * 2
+    return min(starts.tolist(), key=lambda start: doubled[start : start + len(letters)], default=0)
+
+
+def _read(letters: bytes, circular: bool) -> list[Gene]:
+    orfs = open_reading_frames
+    sources = [_genes(letters), orfs(letters)]
+    if circular:  # a frame without a stop has no end on a circle: it is read as if on a line
+        sources = [_around(_genes, letters), _around(orfs, letters), orfs(letters)]
+    return next(filter(None, map(list, sources)), [])
+
+
+def _around(find: Callable[[bytes], Iterator[Gene]], letters: bytes) -> Iterator[Gene]:
+    """Yield the genes of a circle, each once and whole."""
+    length = len(letters)
+    more = min(CIRCLE_ENDS, length)
+    for gene in find(letters[length - more :] + letters + letters[:more]):
+        start = gene.start - more
+        if 0 <= start < length and gene.end - gene.start <= length:
+            yield _move(gene, start, length)
+
+
+def _move(gene: Gene, start: int, length: int) -> Gene:
+    """Return a gene that starts elsewhere; where it spans the origin, it ends beyond the contig."""
+    start %= length
+    return gene._replace(start=start, end=start + gene.end - gene.start)
 
 
 def _turn(gene: Gene, length: int) -> Gene:
     """Return a gene as it lies on the reverse complement of its contig."""
-    start = (length - gene.end) % length  # where it spans the origin, it ends beyond the contig
-    strand = b"-" if gene.strand == b"+" else b"+"
-    return gene._replace(start=start, end=start + gene.end - gene.start, strand=strand)
+    return _move(gene, length - gene.end, length)._replace(strand=b"-" if gene.strand == b"+" else b"+")
 
 
 @cache
@@ -83,24 +126,19 @@ def _finder() -> "ViralGeneFinder":
     return ViralGeneFinder(meta=True, closed=False, mask=True, min_mask=GAP)
 
 
-def _genes(letters: bytes, circular: bool) -> Iterator[Gene]:
-    length = len(letters)
-    more = min(CIRCLE_ENDS, length) if circular else 0
-    for gene in _finder().find_genes(letters[length - more :] + letters + letters[:more]):
-        start = gene.begin - 1 - more
-        size = gene.end - gene.begin + 1
-        if 0 <= start < length and size <= length:
-            forward = gene.strand > 0
-            partial = (gene.partial_begin, gene.partial_end)
-            yield Gene(
-                start=start,
-                end=start + size,
-                strand=b"+" if forward else b"-",
-                kind=b"gene",
-                genetic_code=gene.translation_table,
-                partial=_PARTIAL[partial if forward else partial[::-1]],
-                protein=gene.translate(include_stop=False).encode(),
-            )
+def _genes(letters: bytes) -> Iterator[Gene]:
+    for gene in _finder().find_genes(letters):
+        forward = gene.strand > 0
+        partial = (gene.partial_begin, gene.partial_end)
+        yield Gene(
+            start=gene.begin - 1,
+            end=gene.end,
+            strand=b"+" if forward else b"-",
+            kind=b"gene",
+            genetic_code=gene.translation_table,
+            partial=_PARTIAL[partial if forward else partial[::-1]],
+            protein=gene.translate(include_stop=False).encode(),
+        )
 
 
 def open_reading_frames(letters: bytes) -> Iterator[Gene]:
