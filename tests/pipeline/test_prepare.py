@@ -143,13 +143,13 @@ def test_table_of_contigs_counts_every_record(
         write_fasta({"open": "GCC" * 4, "empty": "", "stops": "TAA" * 4, "n": "GCCNCCGCC"}), tmp_path / "out", 6
     )
     assert (tmp_path / "out" / "records.tsv").read_text().splitlines() == [
-        "record\tlength\tchunks\tproteins\tambiguous",
-        "open\t12\t2\t12\t0",
-        "empty\t0\t0\t0\t0",
+        "record\tlength\tcircular\tchunks\tproteins\tambiguous",
+        "open\t12\t0\t2\t12\t0",
+        "empty\t0\t0\t0\t0\t0",
         # TAATAA: all but F1 (TAA TAA) are open, in both chunks.
-        "stops\t12\t2\t10\t0",
+        "stops\t12\t0\t2\t10\t0",
         # GCCNCC: F1 and R1 (GGNGGC) keep one codon of two, the others none. CCGCC: all six are open.
-        "n\t9\t2\t8\t2",
+        "n\t9\t0\t2\t8\t2",
     ]
     assert "record empty is empty and is left out" in caplog.text
 
@@ -178,11 +178,11 @@ def test_proteins_in_the_letters_of_esm2(
     prepare_proteins(write_fasta(proteins), tmp_path)
     assert (tmp_path / "proteins.faa").read_text() == ">plain\nMKTAYI\n>stop\nMKT\n>odd\nMXUXOBZXK\n"
     assert [line.split("\t") for line in (tmp_path / "records.tsv").read_text().splitlines()[1:]] == [
-        ["plain", "6", "1", "1", "0"],
-        ["stop", "3", "1", "1", "1"],
-        ["odd", "9", "1", "1", "9"],
-        ["empty", "0", "0", "0", "0"],
-        ["only", "0", "0", "0", "1"],
+        ["plain", "6", "0", "1", "1", "0"],
+        ["stop", "3", "0", "1", "1", "1"],
+        ["odd", "9", "0", "1", "1", "9"],
+        ["empty", "0", "0", "0", "0", "0"],
+        ["only", "0", "0", "0", "0", "1"],
     ]
     assert caplog.text.count("is empty and is left out") == 2
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from virnucpro.data.records import read_contigs
+from virnucpro.data.tables import read_table
 from virnucpro.pipeline import prepare as stage
 from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
 from virnucpro.proteins.genes import find_genes
@@ -33,9 +34,9 @@ def test_the_files_hold_every_gene_of_every_contig(tmp_path: Path, monkeypatch: 
         assert (row.genetic_code, row.group, row.chunk) == (11, number, 0)
         assert text[row.offset : row.offset + row.residues] == gene.protein.decode()
     assert (prepared / "records.tsv").read_text().splitlines()[:3] == [
-        "record\tlength\tchunks\tproteins\tambiguous",
-        "lambda_NC_001416.1\t48502\t0\t62\t0",
-        "T7_NC_001604.1\t39937\t0\t49\t0",
+        "record\tlength\tcircular\tchunks\tproteins\tambiguous",
+        "lambda_NC_001416.1\t48502\t0\t0\t62\t0",
+        "T7_NC_001604.1\t39937\t0\t0\t49\t0",
     ]
     record = json.loads((prepared.parent / "prepare.json").read_text())
     assert record["settings"] == {"type": "contigs", "proteins": "genes"}
@@ -66,6 +67,8 @@ def test_headers_say_what_is_circular(tmp_path: Path, write_fasta: Callable[...,
     table = read_proteins(tmp_path / "out")
     circles = set(table.loc[table["end"] > len(genome), "contig"])
     assert circles == set("abcd")
+    records = read_table(tmp_path / "out" / "records.tsv", "record")
+    assert set(records.loc[records["circular"] == 1, "record"]) == circles
     assert set(table.loc[table["contig"].isin(circles), "partial"]) == {"no"}
 
 
@@ -75,7 +78,7 @@ def test_contigs_too_short_or_empty_are_counted(
     sequences = {"short": "GCC" * 30, "closed": "TAATTAGTTAATTAG" * 10, "one": "A", "empty": ""}
     prepare_genes(write_fasta(sequences), tmp_path / "out")
     records = [line.split("\t") for line in (tmp_path / "out" / "records.tsv").read_text().splitlines()[1:]]
-    assert [(name, int(length), int(proteins) > 0) for name, length, _, proteins, _ in records] == [
+    assert [(name, int(length), int(proteins) > 0) for name, length, _, _, proteins, _ in records] == [
         ("short", 90, True),
         ("closed", 150, False),
         ("one", 1, False),

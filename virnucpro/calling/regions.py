@@ -3,12 +3,14 @@
 Each gene is viral or of the host. A linear chain of two states says which: a hidden Markov model, fitted as a
 conditional random field (Lafferty et al. 2001). A gene's log-odds, cut to +-4 and scaled, speak for one state, and each
 change of the state along the contig costs. A provirus is a run of genes that are more likely viral than not, by the
-forward and backward sums over all ways to divide the contig, from its first gene to its last. The four numbers of the
-chain, and the two that make a probability of a region's evidence, were fitted to curated prophages (docs/regions.md).
+forward and backward sums over all ways to divide the contig, from its first gene to its last. The last gene of a
+circular contig is followed by its first. The four numbers of the chain, and the two that make a probability of a
+region's evidence, were fitted to curated prophages (docs/regions.md).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +49,8 @@ class Region(NamedTuple):
 
     Attributes:
         contig: its name.
-        start, end: in bases of the contig, from 0, half-open.
+        start, end: in bases of the contig, from 0, half-open. A region across the origin of a circular contig ends
+            beyond its length.
         genes: how many it holds; of frames, chunks with an open frame.
         score: probability of being viral.
         kind: `provirus` within a contig or `whole`.
@@ -89,6 +92,23 @@ def viral_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
     return np.asarray(expit(np.array(forward) + np.array(backward[::-1])))
 
 
+def circular_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
+    """Return the probability of each gene of a circular contig to lie in a virus, float64 [genes].
+
+    The weight of all ways around the circle that leave a gene's state as they enter it is on the diagonal of a product
+    of matrices, one a gene.
+    """
+    steps = np.array([[1, chain.enter], [chain.leave, 1]]) * np.exp(np.outer(evidence, [0, 1]))[:, None]
+    before = accumulate(steps, lambda product, step: _scaled(product @ step))
+    after = accumulate(steps[:0:-1], lambda product, step: _scaled(step @ product), initial=np.eye(2))
+    around = np.array([late @ early for early, late in zip(before, [*after][::-1], strict=True)])
+    return np.asarray(around[:, 1, 1] / np.trace(around, axis1=1, axis2=2))
+
+
+def _scaled(weights: Floats) -> Floats:
+    return np.asarray(weights / weights.sum())  # no product overflows
+
+
 def _change(odds: float, to_virus: float, to_host: float) -> float:
     """Return log-odds of the state next to one with these log-odds."""
     viral = math.exp(min(odds, 700.0))
@@ -96,11 +116,15 @@ def _change(odds: float, to_virus: float, to_host: float) -> float:
 
 
 def find_regions(
-    contigs: pd.DataFrame, genes: pd.DataFrame, chain: Chain = CHAIN, least_score: float = LEAST_SCORE
+    contigs: pd.DataFrame,
+    genes: pd.DataFrame,
+    chain: Chain = CHAIN,
+    least_score: float = LEAST_SCORE,
+    circles: Container[str] = (),
 ) -> dict[str, list[Region]]:
     """Return the regions of the contigs that have any: the whole of those that are called viral, proviruses of others.
 
-    From the table of calls, and that of `genes_of_contigs`.
+    From the table of calls, that of `genes_of_contigs`, and the names of the contigs that are circular.
     """
     spans = spans_of(genes["contig"])
     found = {}
@@ -109,23 +133,29 @@ def find_regions(
         if call == "viral":
             found[name] = [Region(name, 0, length, count, float(score), "whole")]
         elif name in spans and length > LEAST_BASES:
-            proviruses = _proviruses(name, length, genes.iloc[slice(*spans[name])], chain)
-            found[name] = [region for region in proviruses if region.score >= least_score]
+            proviruses = _proviruses(name, length, genes.iloc[slice(*spans[name])], chain, name in circles)
+            found[name] = sorted(region for region in proviruses if region.score >= least_score)
     return {contig: regions for contig, regions in found.items() if regions}
 
 
-def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain) -> Iterator[Region]:
-    """Yield the proviruses of a contig, from its beginning to its end; none that holds all its genes."""
+def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain, circular: bool) -> Iterator[Region]:
+    """Yield the proviruses of a contig; none that holds all its genes."""
     evidence = evidence_of_genes(genes["log_odds"].to_numpy(np.float64), chain)
-    viral = viral_posterior(evidence.tolist(), chain) > 0.5
-    starts, ends = genes["start"].to_numpy(np.int64), genes["end"].to_numpy(np.int64)
+    posterior = circular_posterior if circular else viral_posterior
+    viral = posterior(evidence.tolist(), chain) > 0.5
+    places = genes[["start", "end"]].to_numpy(np.int64)
+    if circular:  # read from a gene of the host on, so that no provirus is cut
+        first = int(viral.argmin())
+        places = np.concatenate([places[first:], places[:first] + length])
+        evidence, viral = np.roll(evidence, -first), np.roll(viral, -first)
     borders = np.flatnonzero(np.diff(viral, prepend=False, append=False))
     for first, last in borders.reshape(-1, 2).tolist():
-        start, end = int(starts[first]), min(length, int(ends[first:last].max()))
-        if last - first < LEAST_GENES or end - start < LEAST_BASES or last - first == len(viral):
+        start = int(places[first, 0])
+        bases = min(length, int(places[first:last, 1].max()) - start)
+        if last - first < LEAST_GENES or bases < LEAST_BASES or last - first == len(viral):
             continue
         score = float(expit(SCORE_WEIGHT * evidence[first:last].sum() + SCORE_BIAS))
-        yield Region(contig, start, end, last - first, score, "provirus")
+        yield Region(contig, start % length, start % length + bases, last - first, score, "provirus")
 
 
 def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:

@@ -72,6 +72,13 @@ def encode(name: str) -> str:
     return quote(name, safe=".:^*$@!+_?-|")
 
 
+def _landmark(contig: Record) -> str:
+    """Return the lines of GFF3 that state the length of a contig, and whether it is circular."""
+    sequence, length = encode(contig.name.decode()), len(contig.letters)
+    circle = f"{sequence}\tvirnucpro\tregion\t1\t{length}\t.\t.\t.\tIs_circular=true\n" if contig.circular else ""
+    return f"##sequence-region {sequence} 1 {length}\n{circle}" if length else ""
+
+
 class GeneWriter:
     """Writes genes.faa and genes.gff3, contig by contig, with residues from proteins.faa as prepare wrote it."""
 
@@ -83,11 +90,7 @@ class GeneWriter:
     def write(self, contig: Record, rows: Iterable[Any]) -> None:
         """Write the proteins of a contig, the next of the input; columns of genes.tsv are attributes of the rows."""
         sequence = encode(contig.name.decode())
-        if contig.letters:
-            self._gff3.write(f"##sequence-region {sequence} 1 {len(contig.letters)}\n".encode())
-        if contig.circular:
-            region = f"{sequence}\tvirnucpro\tregion\t1\t{len(contig.letters)}\t.\t.\t.\tIs_circular=true\n"
-            self._gff3.write(region.encode())
+        self._gff3.write(_landmark(contig).encode())
         for row in rows:
             header = f">{row.protein} {row.contig}:{row.start}-{row.end}({row.strand}) score={row.score:.4f}\n"
             self._faa.write(header.encode() + next(self._residues))
@@ -120,44 +123,49 @@ class RegionWriter:
 
         Columns of genes.tsv, and `residues` and `offset` of proteins.tsv, are attributes of its genes.
         """
+        length = len(contig.letters)
         if regions:
-            self._gff3.write(f"##sequence-region {encode(contig.name.decode())} 1 {len(contig.letters)}\n")
+            self._gff3.write(_landmark(contig))
         for region in regions:
             start, end, score = region.start, region.end, f"{region.score:.4f}"
             self._tsv.write(f"{region.contig}\t{start + 1}\t{end}\t{region.genes}\t{score}\t{region.kind}\n")
             place = f"{encode(region.contig)}\tvirnucpro\t{_TYPES[region.kind]}\t{start + 1}\t{end}\t{score}\t.\t."
             self._gff3.write(f"{place}\tID={encode(region.name)};genes={region.genes};kind={region.kind}\n")
             name = region.name.replace("\t", " ")
-            self._bed.write(f"{region.contig}\t{start}\t{end}\t{name}\t{round(1000 * region.score)}\t.\n")
-            letters = contig.letters[start:end]
+            parts = [(start, min(end, length)), (0, end - length)]  # BED has no circles
+            for begin, stop in parts[: 1 + (end > length)]:
+                self._bed.write(f"{region.contig}\t{begin}\t{stop}\t{name}\t{round(1000 * region.score)}\t.\n")
+            letters = (contig.letters * 2)[start:end] if end > length else contig.letters[start:end]
             self._fasta.write(b">%b score=%b\n" % (region.name.encode(), score.encode()))
             for begin in range(0, len(letters), LINE):
                 self._fasta.write(letters[begin : begin + LINE] + b"\n")
-            inside = [gene for gene in genes if start <= gene.start and (gene.end <= end or region.kind == "whole")]
-            self._write_genbank(contig, region, inside)
+            self._write_genbank(contig, region, letters, genes)
 
-    def _write_genbank(self, contig: Record, region: Region, genes: Iterable[Any]) -> None:
+    def _write_genbank(self, contig: Record, region: Region, letters: bytes, genes: Iterable[Any]) -> None:
         from Bio import SeqIO  # here: it takes a while, and most contigs hold no virus
         from Bio.Seq import Seq
         from Bio.SeqRecord import SeqRecord
 
         topology = "circular" if contig.circular and region.kind == "whole" else "linear"
         record = SeqRecord(
-            Seq(contig.letters[region.start : region.end]),
+            Seq(letters),
             id=region.name,
             name=region.name,
             description=f"viral region by virnucpro, score {region.score:.4f}",
             annotations={"molecule_type": "DNA", "topology": topology, "data_file_division": "PHG"},
         )
-        record.features = [self._feature(gene, region, len(record)) for gene in genes]
+        for gene in sorted(genes, key=lambda gene: gene.start < region.start):  # those behind the origin last
+            start = (gene.start - region.start) % len(contig.letters)
+            end = start + gene.end - gene.start
+            if end <= len(letters) or region.kind == "whole":
+                record.features.append(self._feature(gene, start, end, len(letters)))
         with warnings.catch_warnings(action="ignore"):  # of names that are longer than the format foresaw
             SeqIO.write(record, self._genbank, "genbank")
 
-    def _feature(self, gene: Any, region: Region, length: int) -> Any:
+    def _feature(self, gene: Any, start: int, end: int, length: int) -> Any:
         from Bio.SeqFeature import AfterPosition, BeforePosition, CompoundLocation, SeqFeature, SimpleLocation
 
         strand = 1 if gene.strand == "+" else -1
-        start, end = gene.start - region.start, gene.end - region.start
         if end > length:  # across the origin of a circular contig
             parts = [SimpleLocation(start, length, strand), SimpleLocation(0, end - length, strand)]
             location: Any = CompoundLocation(parts[::strand])

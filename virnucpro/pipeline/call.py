@@ -65,9 +65,10 @@ def call(
     inputs |= features.inputs
     _check_trained_on(model, features)
     scores = score_sample(model, proteins, features)
-    lengths = read_table(prepared / "records.tsv", "record").set_index("record")["length"]
-    contigs = decide_contigs(requirements, lengths, scores.contigs, prior, min_length)
-    regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds))
+    records = read_table(prepared / "records.tsv", "record").set_index("record")
+    contigs = decide_contigs(requirements, records["length"], scores.contigs, prior, min_length)
+    circles = set(records.index[records["circular"] == 1])
+    regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
     counts = [sum(region.kind == "provirus" for region in regions.get(name, ())) for name in contigs["contig"]]
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
     begin_writing(record, outputs)

@@ -29,8 +29,8 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
     """Find the genes of contigs.
 
     Writes into `output_dir`: proteins.faa, of every gene, and of every open reading frame of contigs without any;
-    proteins.tsv, the table of them (`virnucpro.proteins.table`); records.tsv with length, proteins and codons with
-    ambiguous letters in these of every contig, in input order. Its record is prepare.json beside the folder.
+    proteins.tsv, the table of them (`virnucpro.proteins.table`); records.tsv with length, circularity, proteins and
+    codons with ambiguous letters in these of every contig, in input order. Its record is prepare.json.
 
     Lower case counts as upper case and U as T. The threads find genes at once.
 
@@ -68,8 +68,8 @@ def prepare_frames(
     """Cut contigs into chunks and write the open frames of each, as the original VirNucPro does.
 
     Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; proteins.tsv, the table
-    of them (`virnucpro.proteins.table`); records.tsv with length, chunks, open frames and codons dropped from these of
-    every contig, in input order. Its record is prepare.json beside the folder.
+    of them (`virnucpro.proteins.table`); records.tsv with length, circularity, chunks, open frames and codons dropped
+    from these of every contig, in input order. Its record is prepare.json beside the folder.
 
     Lower case counts as upper case and U as T.
 
@@ -179,12 +179,13 @@ def _written(
         paths = [stack.enter_context(atomic_path(path)) for path in outputs]
         files: list[BinaryIO] = [stack.enter_context(path.open("wb")) for path in paths]
         *of_frames_alone, proteins_faa, table, records = files
-        records.write(b"record\tlength\tchunks\tproteins\tambiguous\n")
+        records.write(b"record\tlength\tcircular\tchunks\tproteins\tambiguous\n")
 
         def write_record(of: Record, chunks: int, proteins: int, ambiguous: int) -> None:
             if not of.letters:
                 logger.warning("%s: record %s is empty and is left out", fasta, of.name.decode())
-            records.write(b"%b\t%d\t%d\t%d\t%d\n" % (of.name, len(of.letters), chunks, proteins, ambiguous))
+            row = (of.name, len(of.letters), of.circular, chunks, proteins, ambiguous)
+            records.write(b"%b\t%d\t%d\t%d\t%d\t%d\n" % row)
 
         yield ProteinWriter(proteins_faa, table), write_record, of_frames_alone
     for name in set(OF_FRAMES) - set(names):  # the sample may have been read in frames before

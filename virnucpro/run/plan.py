@@ -22,10 +22,10 @@ from virnucpro.run.shards import guess_tokens, shards_of_tokens
 VERSIONS = {
     "fetch_model": 1,
     "token_budget": 1,
-    "prepare": 1,
+    "prepare": 2,
     "embed": 1,
     "merge": 1,
-    "call": 1,
+    "call": 2,
     "summary": 1,
     "report": 1,
     "fragment": 1,
