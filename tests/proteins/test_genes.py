@@ -255,11 +255,12 @@ def test_genes_of_a_circle_do_not_depend_on_its_origin(name: str, turn: bool) ->
 
 
 def test_an_open_reading_frame_that_spans_the_origin_is_whole() -> None:
-    codons = "GAT" * 40
+    codons = "GAT" * 20 + "AAAAAA" + "GAT" * 20  # the least rotation begins within it
+    protein = b"D" * 20 + b"KK" + b"D" * 20
     whole = f"TAATTAGTTAATTAG{codons}TAATTAGTTAATTAG"
     rotated = whole[60:] + whole[:60]
-    (found,) = [gene for gene in genes(rotated, circular=True) if gene.protein == b"D" * 40]
-    assert (found.start, found.end, found.kind, found.partial) == (len(whole) - 45, len(whole) + 78, b"orf", b"no")
+    (found,) = [gene for gene in genes(rotated, circular=True) if gene.protein == protein]
+    assert (found.start, found.end, found.kind, found.partial) == (len(whole) - 45, len(whole) + 84, b"orf", b"no")
     endless = genes("GCC" * 60, circular=True)  # no stop in any frame
     assert {(gene.kind, gene.partial) for gene in endless} == {(b"orf", b"both")}
 
