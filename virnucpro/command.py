@@ -13,6 +13,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
+SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 class Command(click.Command):
@@ -63,9 +64,14 @@ def setting(key: str, description: str, **attributes: Any) -> Callable[[Decorate
     kind: click.ParamType[Any] | None = None
     if "enum" in rules:
         kind = click.Choice(rules["enum"])
-    elif rules["type"] == "integer":
+    elif rules.get("type") == "integer":
         kind = click.IntRange(rules["minimum"], rules.get("maximum"))
-    elif rules["type"] == "number":
-        kind = click.FloatRange(rules["exclusiveMinimum"], rules["exclusiveMaximum"], True, True)
-    attributes = {"type": kind, "default": rules["default"], "help": description} | attributes
+    elif rules.get("type") == "number":
+        kind = SHARE
+    attributes = {"type": kind, "default": rules.get("default"), "help": description} | attributes
     return click.option(f"--{key.replace('_', '-')}", **attributes)
+
+
+def auto_or(kind: click.ParamType[Any]) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """Return a callback for an option with numbers of a kind, that makes None of `auto`."""
+    return lambda _, __, text: None if text == "auto" else kind(text)

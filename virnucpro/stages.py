@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from virnucpro.command import FILE, POSITIVE, command, setting
+from virnucpro.calling import SENSITIVITIES
+from virnucpro.command import FILE, POSITIVE, SHARE, auto_or, command, setting
 from virnucpro.config import DEFAULTS
 from virnucpro.errors import UserError
 
@@ -103,7 +104,7 @@ def fetch_model(**options: Any) -> None:
     "--token-budget",
     "requested",
     default="auto",
-    callback=lambda _, __, text: None if text == "auto" else POSITIVE(text),
+    callback=auto_or(POSITIVE),
     metavar="TOKENS",
     help="auto, or a number that overrides the probe",
 )
@@ -169,7 +170,8 @@ def merge(**options: Any) -> None:
 @click.option(
     "--classifier", type=FILE, help="safetensors file that train wrote; without it, the one that comes with virnucpro"
 )
-@setting("prior", "share of contigs expected to be viral")
+@setting("prior", "share of contigs expected to be viral; auto estimates it", callback=auto_or(SHARE))
+@setting("max_fdr", "highest false discovery rate of the contigs called viral", default=SENSITIVITIES["default"])
 @setting("min_length", "bases of the shortest to be called")
 @sample_option
 def call(classifier: Path | None, sample: str | None, **options: Any) -> None:

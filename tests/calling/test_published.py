@@ -138,7 +138,13 @@ def test_a_published_file_is_known_by_the_id_that_git_gives_it(
     assert known.nucleotides
     assert known.nucleotides.encoder_sha256 == requirements.DNABERT_S
     frames = {"type": "contigs", "proteins": "frames", "short_chunks": [], "max_sequence_length": 1022}
-    config = frames | {"long_proteins": "windows", "layers": [36], "model": "esm2_t36_3B_UR50D", "chunk_size": 300}
+    config = frames | {
+        "prior": "auto",
+        "long_proteins": "windows",
+        "layers": [36],
+        "model": "esm2_t36_3B_UR50D",
+        "chunk_size": 300,
+    }
     known.check_config(config | {"nucleotide_model": "DNABERT-S"})
     for change, message in {
         "chunk_size": (500, "chunk_size is 500, but the classifier was trained with 300"),

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
 
 from tests.conftest import ROOT
 from tests.data.test_embeddings import DESCRIPTION
@@ -19,7 +20,7 @@ from virnucpro.calling.requirements import Requirements
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.provenance import write_provenance
+from virnucpro.data.provenance import read_provenance, write_provenance
 from virnucpro.errors import UserError
 from virnucpro.pipeline.call import call
 from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
@@ -40,7 +41,7 @@ def random_classifier(path: Path, embedding: EmbeddingDescription = EMBEDDING) -
             scale=np.ones(inputs, np.float32),
             hidden_weight=random_floats(size=(2, 3, inputs)).astype(np.float16),
             contig_scale=np.ones(2, np.float32),
-            requirements=Requirements(embedding, viral_from=1.5, cellular_to=0.5, fewest_residues=50),
+            requirements=Requirements(embedding, cellular_to=((400, 0.0),), fewest_residues=50, most_genes=40),
         ),
         path,
     )
@@ -112,33 +113,42 @@ def test_the_score_of_a_protein_is_that_of_its_log_odds(
     np.testing.assert_allclose(written["score"], 1 / (1 + np.exp(-expected)), atol=6e-5)
 
 
-def test_the_prior_moves_posteriors_and_calls_and_leaves_scores(
-    sample: Path, tmp_path: Path, rng: random.Random, write_fasta: Callable[..., Path]
+def test_the_prior_and_the_fdr_decide_and_leave_scores(
+    tmp_path: Path, rng: random.Random, write_fasta: Callable[..., Path]
 ) -> None:
-    contigs = {f"k{number}": "".join(rng.choices("ACG", k=300 + 40 * number)) for number in range(20)} | {"empty": ""}
+    contigs = {f"k{number}": "".join(rng.choices("ACG", k=300 + 10 * number)) for number in range(100)} | {"empty": ""}
     folder = tmp_path / "another"
     prepare_frames(write_fasta(contigs), folder / "prepared", 500)
     embed_at_random(folder, EMBEDDING)
     path = random_classifier(tmp_path / "c.safetensors")
-    call(write_fasta(contigs), folder, folder, path)
-    even = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig")
-    prior = 1 / (1 + np.exp(even["log_odds"].median() - 1.5))  # half of the contigs are viral by it
-    call(write_fasta(contigs), folder, folder, path, prior, min_length=600)
-    moved = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig")
+    model = load_classifier(path)  # its log-odds are made moderate, some of either sign
+    bias = np.full(1, 4.2, np.float32)
+    save_classifier(replace(model, contig_weight=model.contig_weight / 10, contig_bias=bias), path)
+
+    def called(*settings: float | None) -> tuple[pd.DataFrame, dict[str, object]]:
+        call(write_fasta(contigs), folder, folder, path, *settings, min_length=600)
+        record = read_provenance(folder / "call.json", "call")
+        return pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig"), record.details["share"]
+
+    even, share = called(None, 0.3)
+    assert share["source"] == "estimated"
+    moved, given = called(0.9, 0.1)
+    assert given == {"value": 0.9, "low": 0.9, "high": 0.9, "source": "given"}
     pd.testing.assert_series_equal(even["score"], moved["score"])
-    assert even["posterior"].equals(even["score"])
-    shifted = moved["log_odds"] + np.log(prior / (1 - prior))
-    np.testing.assert_allclose(moved["posterior"], 1 / (1 + np.exp(-shifted)), atol=6e-5)
-    short = moved.index[moved["length"].between(1, 599)]
+    short = moved.index[moved["length"].between(400, 599)]
     assert set(moved.loc[short, "reason"]) == {"shorter than 600 bases"}
-    judged = moved[moved["reason"].isna() | (moved["reason"] == "not clear enough")]
-    assert set(judged.index[shifted[judged.index] >= 1.5]) == set(judged.index[judged["call"] == "viral"])
-    assert set(judged.index[shifted[judged.index] <= 0.5]) == set(judged.index[judged["call"] == "cellular"])
-    assert 3 < (moved["call"] == "viral").sum() < len(judged) - 3
-    for name in judged.index:  # the definition, one contig after the other
-        no_less = shifted[judged.index][shifted[judged.index] >= shifted[name]]
-        assert judged.loc[name, "false_share"] == pytest.approx((1 / (1 + np.exp(no_less))).mean(), abs=2e-4)
-    assert moved["false_share"].isna().sum() == len(moved) - len(judged)
+    assert set(moved.loc[moved["length"].between(300, 390), "reason"]) == {"shorter than tested: 400 bases"}
+    for table, value, max_fdr in ((even, share["value"], 0.3), (moved, 0.9, 0.1)):
+        judged = table[table["length"] >= 600]
+        assert table["posterior"].isna().sum() == len(table) - len(judged)
+        posterior = expit(judged["log_odds"] + logit(value))
+        np.testing.assert_allclose(judged["posterior"], posterior, atol=6e-5)
+        fdr = pd.Series([(1 - posterior[posterior >= one]).mean() for one in posterior], judged.index)
+        np.testing.assert_allclose(judged["fdr"], fdr, atol=6e-5)
+        viral = (fdr <= max_fdr) & (posterior > 0.5)
+        assert (judged["call"] == "viral").tolist() == viral.tolist()
+        assert (judged["call"] == "cellular").tolist() == (~viral & (judged["log_odds"] <= 0)).tolist()
+        assert 3 < viral.sum() < len(judged) - 3
 
 
 def test_contigs_of_the_same_names_and_other_letters_are_refused(

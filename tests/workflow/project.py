@@ -111,7 +111,7 @@ class Project:
             contig_scale=np.ones(2, np.float32),
             contig_weight=rng.normal(size=2).astype(np.float32),
             contig_bias=np.zeros(1, np.float32),
-            requirements=Requirements(embedding, viral_from=-5.5, cellular_to=-5.5, fewest_residues=1),
+            requirements=Requirements(embedding, cellular_to=((0, -5.5),), fewest_residues=1, most_genes=40),
         )
         save_classifier(classifier, self.folder / f"{name}.safetensors")
         self.config |= {"call": True, "classifier": f"{name}.safetensors"}

@@ -2,6 +2,9 @@
 
 CALLS = ("viral", "cellular", "unresolved")
 
+# Highest false discovery rates of viral calls, by the names of geNomad's presets.
+SENSITIVITIES = {"conservative": 0.01, "default": 0.05, "relaxed": 0.1}
+
 # What a call leaves in a sample's folder.
 REGION_FILES = ("regions.tsv", "regions.gff3", "regions.bed", "viral.fasta.gz", "viral.gbk")
 CALL_FILES = ("contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", *REGION_FILES)

@@ -3,24 +3,30 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit, logit
 
-from virnucpro.calling.classifier import Classifier, false_shares, protein_inputs
+from virnucpro.calling import SENSITIVITIES
+from virnucpro.calling.classifier import Classifier, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
 from virnucpro.calling.features import Features
-from virnucpro.calling.published import CHUNK_COLUMNS, VirNucPro, chunk_scores, log_odds_of, score_contigs
-from virnucpro.calling.requirements import NOT_CLEAR, Requirements
+from virnucpro.calling.published import CHUNK_COLUMNS, TIERS, VirNucPro, chunk_scores, log_odds_of, score_contigs
+from virnucpro.calling.requirements import VIRAL_FROM, Requirements
+from virnucpro.calling.share import Share, false_discovery_rates, share_of_viruses
 from virnucpro.data.arrays import Floats, Rows
 from virnucpro.proteins.table import first_rows
 
 BLOCK = 10_000  # proteins scored at once, about
 
-CONTIG_COLUMNS = ["contig", "length", "call", "score", "log_odds", "posterior", "false_share", "genes", "genetic_code"]
+CONTIG_COLUMNS = ["contig", "length", "call", "score", "log_odds", "posterior", "fdr", "genes", "genetic_code"]
 
-_FORMS = {"score": "{:.4f}", "log_odds": "{:.3f}", "posterior": "{:.4f}", "false_share": "{:.4f}"}
+DEFAULT_FDR = SENSITIVITIES["default"]
+NOT_CLEAR = "between viral and cellular"
+
+_FORMS = {"score": "{:.4f}", "log_odds": "{:.3f}", "posterior": "{:.4f}", "fdr": "{:.4f}"}
 # Of a contig without proteins.
-_NOTHING: dict[str, Any] = {"log_odds": 0.0, "genes": 0, "residues": 0, "genetic_code": 1}
+_NOTHING: dict[str, Any] = {"genes": 0, "residues": 0}
 _NO_CHUNKS: dict[str, Any] = {"tier": "", "chunks": 0, "viral_chunks": 0, "other_chunks": 0, "unclear_chunks": 0}
 
 
@@ -50,36 +56,97 @@ def score_sample(model: Classifier | VirNucPro, proteins: pd.DataFrame, features
         scores = np.concatenate([model.scores(features.rows(rows)) for rows in blocks])
         log_odds = log_odds_of(scores)
         chunks = chunk_scores(proteins, scores)
-        counted = evidence_of_contigs(proteins, log_odds)[["genes", "residues", "genetic_code"]]
+        counted = evidence_of_contigs(proteins, log_odds, 1)[["genes", "residues", "genetic_code"]]
         return SampleScores(log_odds, counted.join(score_contigs(chunks)), scores, chunks)
     inputs = (protein_inputs(features.rows(rows), proteins.iloc[rows]) for rows in blocks)
     log_odds = np.concatenate([model.protein_log_odds(block) for block in inputs])
-    evidence = evidence_of_contigs(proteins, log_odds)
+    evidence = evidence_of_contigs(proteins, log_odds, model.requirements.most_genes)
     of_contigs = model.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64))
     return SampleScores(log_odds, evidence.assign(log_odds=of_contigs))
 
 
 def decide_contigs(
-    requirements: Requirements, lengths: "pd.Series[int]", found: pd.DataFrame, prior: float, min_length: int
-) -> pd.DataFrame:
-    """Return the table of calls, as text where it is written with fixed digits, a row a contig.
+    requirements: Requirements,
+    lengths: "pd.Series[int]",
+    scored: pd.DataFrame,
+    prior: float | None = None,
+    max_fdr: float = DEFAULT_FDR,
+    min_length: int = 0,
+) -> tuple[pd.DataFrame, Share]:
+    """Return the table of calls, a row a contig, and the share of viral contigs that the calls follow from.
 
-    The lengths in bases are those of all contigs, by their names, in the order of the rows; `found` is
-    `SampleScores.contigs`. The prior is the share of contigs that is expected to be viral.
+    Numbers of the table are text where they are written with a fixed number of digits, and empty where they are not
+    known. The share of viral contigs is that among the contigs long enough to be called.
+
+    Args:
+        lengths: of all contigs in bases, by their names, in the order of the rows.
+        scored: `SampleScores.contigs`.
+        prior: expected share of viral contigs; None estimates it.
+        max_fdr: highest expected false discovery rate of the contigs called viral.
+        min_length: bases of the shortest contig that is called.
     """
-    nothing = _NOTHING | (_NO_CHUNKS if "tier" in found else {})
+    nothing = _NOTHING | (_NO_CHUNKS if "tier" in scored else {})
     # Log-odds as they are written: calls follow from the table.
-    contigs = found.assign(log_odds=found["log_odds"].round(3)).reindex(lengths.index)[list(nothing)]
+    contigs = scored.assign(log_odds=scored["log_odds"].round(3)).reindex(lengths.index)
     whole = {name: int for name, value in nothing.items() if isinstance(value, int)}
-    contigs = contigs.fillna(nothing).astype(whole).assign(contig=lengths.index, length=lengths)
-    shifted = contigs["log_odds"] + logit(prior)  # by Bayes' theorem
-    rows = zip(shifted, contigs["residues"], contigs["length"], strict=True)
-    decided = [requirements.decide(*row, min_length) for row in rows]
-    contigs["call"], contigs["reason"] = zip(*decided, strict=True) if decided else ((), ())
-    contigs = contigs.assign(score=expit(contigs["log_odds"]), posterior=expit(shifted))
-    by_log_odds = contigs["reason"].isin(["", NOT_CLEAR])
-    contigs.loc[by_log_odds, "false_share"] = false_shares(contigs.loc[by_log_odds, "posterior"].to_numpy())
+    contigs = contigs.assign(contig=lengths.index, length=lengths).fillna(nothing).astype(whole)
+    contigs["reason"] = _reasons_against(requirements, contigs, min_length)
+    called = contigs["reason"] == ""
+    columns = ["log_odds", "length"]
+    labels, share = label_contigs(requirements, contigs.loc[called, columns], prior, max_fdr)
+    contigs = contigs.assign(score=expit(contigs["log_odds"]), call="unresolved", posterior=np.nan, fdr=np.nan)
+    contigs.loc[called, labels.columns] = labels
+    if "tier" in contigs:  # which speaks of the call
+        contigs.loc[(contigs["call"] == "unresolved") & (contigs["tier"] != ""), "tier"] = TIERS[0]
     for column, form in _FORMS.items():
-        there = by_log_odds if column == "false_share" else contigs["length"] > 0
-        contigs[column] = contigs[column].map(form.format).where(there, "")
-    return contigs[[*CONTIG_COLUMNS, *(CHUNK_COLUMNS if "tier" in contigs else []), "reason"]]
+        contigs[column] = contigs[column].map(form.format, na_action="ignore").fillna("").astype(str)
+    contigs["genetic_code"] = contigs["genetic_code"].astype("Int64")
+    return contigs[[*CONTIG_COLUMNS, *(CHUNK_COLUMNS if "tier" in contigs else []), "reason"]], share
+
+
+def label_contigs(
+    requirements: Requirements,
+    contigs: pd.DataFrame,
+    prior: float | None = None,
+    max_fdr: float = DEFAULT_FDR,
+    weights: Floats | None = None,
+) -> tuple[pd.DataFrame, Share]:
+    """Return `posterior`, `fdr`, `call` and `reason` of contigs of one sample, and their share of viral ones.
+
+    A contig is viral if its fdr is at most `max_fdr` and its posterior over 0.5. It is cellular if its log-odds are
+    below the limit of its length. Contigs between are unresolved. By a classifier of the original VirNucPro, whose
+    scores are no probabilities, a contig is viral from a fixed limit, and posterior and fdr are not known.
+
+    Args:
+        contigs: columns `log_odds` and `length`.
+        prior, max_fdr: as for `decide_contigs`.
+        weights: of contigs in the fdr, float64 [contigs]; each counts once without them.
+    """
+    log_odds = contigs["log_odds"].to_numpy(np.float64)
+    share = share_of_viruses(log_odds, 0.5 if requirements.is_published else prior)
+    posterior = expit(log_odds + logit(share.value))  # Bayes' theorem
+    rates = false_discovery_rates(posterior, weights)
+    viral = (rates <= max_fdr) & (posterior > 0.5)
+    doubt = np.where(log_odds > 0, f"fdr over {max_fdr:g}", NOT_CLEAR)
+    if requirements.is_published:
+        viral, doubt = log_odds >= VIRAL_FROM, np.full(len(contigs), NOT_CLEAR)
+        posterior = rates = np.full(len(contigs), np.nan)
+    starts, limits = map(np.array, zip(*requirements.cellular_to, strict=True))
+    limit = limits[np.searchsorted(starts[1:], contigs["length"], side="right")]
+    call = np.select([viral, log_odds <= limit], ["viral", "cellular"], "unresolved")
+    reason = np.where(call == "unresolved", doubt, "")
+    columns = {"posterior": posterior, "fdr": rates, "call": call, "reason": reason}
+    return pd.DataFrame(columns, index=contigs.index), share
+
+
+def _reasons_against(requirements: Requirements, contigs: pd.DataFrame, min_length: int) -> npt.NDArray[np.str_]:
+    """Return why contigs are not called, empty for those that are."""
+    length, residues = contigs["length"], contigs["residues"]
+    reasons = {
+        "nothing in the record": length == 0,
+        "no open reading frame": residues == 0,
+        f"fewer than {requirements.fewest_residues} residues": residues < requirements.fewest_residues,
+        f"shorter than tested: {requirements.tested_from} bases": length < requirements.tested_from,
+        f"shorter than {min_length} bases": length < min_length,
+    }
+    return np.select(list(reasons.values()), list(reasons), "")

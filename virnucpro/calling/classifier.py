@@ -75,17 +75,6 @@ class Classifier:
         return np.asarray(standard @ self.contig_weight + self.contig_bias, np.float64)
 
 
-def false_shares(posterior: Floats) -> Floats:
-    """Return the share of false calls to expect if a contig and all that are no less likely were called viral.
-
-    The posteriors, float64 [contigs], are their probabilities of being viral.
-    """
-    ordered = np.sort(posterior)[::-1]
-    shares = np.cumsum(1 - ordered) / np.arange(1, len(ordered) + 1)
-    last = np.searchsorted(-ordered, -posterior, side="right") - 1  # of those that are as likely
-    return np.asarray(shares[last])
-
-
 def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     """Return what the networks see of proteins, float32 [proteins, layers x embed_dim + 1].
 

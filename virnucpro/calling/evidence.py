@@ -37,11 +37,18 @@ def group_means(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     return np.asarray(total / proteins["group_residues"].to_numpy(np.float32)[:, None])
 
 
-def evidence_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
+def evidence_of_contigs(proteins: pd.DataFrame, log_odds: Floats, most_genes: int) -> pd.DataFrame:
     """Return a row a contig, in the order of the proteins of `describe_groups`, with the contig as index.
 
-    Columns: of the proteins that count, `sum_by_root`, the sum of their log-odds over the square root of their number,
-    and `mean`, weighted by their residues; of all, `genes`, their number, `residues` in them, and `genetic_code`.
+    Columns: of the proteins that count, `sum_by_root`, the mean of their log-odds times the square root of their
+    number, at most `most_genes`, and `mean`, weighted by their residues; of all, `genes`, their number, `residues` in
+    them, and `genetic_code`. So a contig with more genes than training saw is no surer than one with as many.
+
+    Examples:
+        >>> one = {"protein": "p", "contig": "c", "group": 0, "residues": 90, "chunk": 0, "genetic_code": 11}
+        >>> proteins = describe_groups(pd.DataFrame([one | {"group": number} for number in range(160)]))
+        >>> evidence_of_contigs(proteins, np.full(160, 0.2), 40)["sum_by_root"].round(3).tolist()  # 0.2 * sqrt(40)
+        [1.265]
     """
     residues = proteins["residues"]
     scored = proteins.assign(log_odds=log_odds, weighted=log_odds * residues)
@@ -49,7 +56,7 @@ def evidence_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFram
     by_contig = scored.groupby("contig", sort=False)
     return pd.DataFrame(
         {
-            "sum_by_root": of_counted["log_odds"].sum() / np.sqrt(of_counted.size()),
+            "sum_by_root": of_counted["log_odds"].mean() * np.sqrt(of_counted.size().clip(upper=most_genes)),
             "mean": of_counted["weighted"].sum() / of_counted["residues"].sum(),
             "genes": by_contig.size(),
             "residues": by_contig["residues"].sum(),

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import logit, softmax
 
 from virnucpro.calling.classifier import read_safetensors
-from virnucpro.calling.requirements import Requirements, describe_published
+from virnucpro.calling.requirements import VIRAL_FROM, Requirements, describe_published
 from virnucpro.data.arrays import Floats, Rows
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
@@ -134,14 +134,15 @@ def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
     mean = (contigs["weighted"] / contigs["weight"]).where(contigs["weight"] > 0, 0.0)
     confident = contigs["viral_chunks"].where(mean > 0, contigs["other_chunks"])
     share = confident / (contigs["chunks"] - contigs["unclear_chunks"]).clip(lower=1)
-    called = mean.abs() > OPPOSED
+    bounded = mean.clip(-1 + 1e-7, 1 - 1e-7)
+    log_odds = 2 * np.arctanh(bounded)
+    called = np.abs(log_odds.round(3)) >= VIRAL_FROM  # as the call, by the log-odds that are written
     tier = called.astype(int)
     tier += called & (confident >= 1) & (share >= LEAST_SHARE)
     tier += (tier == 2) & (mean.abs() > SURE)
     lower = (tier - 1).clip(0, 1).where(tier > 1, 0)  # high and moderate become low, low becomes review
     tier = tier.where(contigs["chunks"] >= FEW_CHUNKS, lower)
-    bounded = mean.clip(-1 + 1e-7, 1 - 1e-7)
-    contigs = contigs.assign(log_odds=2 * np.arctanh(bounded), tier=[TIERS[number] for number in tier])
+    contigs = contigs.assign(log_odds=log_odds, tier=[TIERS[number] for number in tier])
     return contigs[["log_odds", *CHUNK_COLUMNS]]
 
 

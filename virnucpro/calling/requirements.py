@@ -15,11 +15,8 @@ from virnucpro.errors import UserError
 
 DEFAULT = Path(__file__).with_name("classifier.safetensors")
 
-FORMAT = "virnucpro classifier 4"
+FORMAT = "virnucpro classifier 5"
 MOST_BYTES = 1_000_000  # of a header
-
-NOT_CLEAR = "not clear enough"  # the reason of contigs whose log-odds lie between the thresholds
-TOO_SHORT = "shorter than"  # how the reason of those begins that are shorter than the run asks for
 
 # The original VirNucPro's classifiers, by the ids that git gives their files: bases of the chunks they were trained on.
 PUBLISHED = {
@@ -30,24 +27,28 @@ ESM2_3B = "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500"  # 
 DNABERT_S = "67c4f318ad6c69a3a4e9b6479bf7fa9cf2d2f812f550e4ef3d1f38b069e293f5"
 VIRAL_FROM = 0.619  # log-odds of a weighted difference of 0.3, by the rule of `virnucpro.calling.published`
 
+CellularTo = tuple[tuple[int, float], ...]
+
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a classifier was trained on, and where its calls begin.
+    """The embeddings that a classifier was trained on, and the contigs that it may call.
 
     Attributes:
         embedding: the embeddings that it was trained on, and may be used with.
-        viral_from, cellular_to: log-odds from which a contig is called viral, and up to which cellular.
+        cellular_to: for each class of lengths, its shortest length in bases and the log-odds up to which a contig is
+            called cellular; from the shortest class to the longest. Contigs below the first length are not called.
         fewest_residues: in its proteins; a contig with fewer is not called.
+        most_genes: proteins beyond this number make a contig no surer; as many as long contigs of the training have.
         nucleotides: the embeddings of frames' nucleotides that it takes as well, before those of their residues; None
             for a classifier of proteins alone.
         is_published: whether it is one of the original VirNucPro's.
     """
 
     embedding: EmbeddingDescription
-    viral_from: float
-    cellular_to: float
+    cellular_to: CellularTo
     fewest_residues: int
+    most_genes: int
     nucleotides: EmbeddingDescription | None = None
     is_published: bool = False
 
@@ -57,22 +58,10 @@ class Requirements:
         known = f"the published one for chunks of {self.embedding.chunk_size} bp"
         return known if self.embedding.encoder_sha256 else "none of the published ones"
 
-    def decide(self, log_odds: float, residues: int, length: int, min_length: int = 0) -> tuple[str, str]:
-        """Return what to call a contig, `viral`, `cellular` or `unresolved`, and why it is unresolved.
-
-        Its log-odds are moved by the prior, the residues are those of its proteins, and lengths are in bases.
-        """
-        if not length:
-            return "unresolved", "nothing in the record"
-        if not residues:
-            return "unresolved", "no open reading frame"
-        if residues < self.fewest_residues:
-            return "unresolved", f"fewer than {self.fewest_residues} residues"
-        if length < min_length:
-            return "unresolved", f"{TOO_SHORT} {min_length} bases"
-        if log_odds >= self.viral_from:
-            return "viral", ""
-        return ("cellular", "") if log_odds <= self.cellular_to else ("unresolved", NOT_CLEAR)
+    @property
+    def tested_from(self) -> int:
+        """Bases of the shortest contigs that it was tested on."""
+        return self.cellular_to[0][0]
 
     def check_config(self, config: Mapping[str, Any], digest: Callable[[Path], str] = file_digest) -> None:
         """Raise a UserError if a run with this configuration makes other embeddings than the classifier takes.
@@ -82,6 +71,11 @@ class Requirements:
 
         The configuration is checked, with its layers settled; `digest` returns the SHA-256 of a file in hex.
         """
+        if self.is_published and config["prior"] not in ("auto", 0.5):
+            raise UserError(
+                f"config: prior is {config['prior']}, but scores of the original VirNucPro's classifiers are not "
+                "probabilities; remove prior"
+            )
         made = replace(
             self.embedding,
             **{name: config[name] for name in ("max_sequence_length", "long_proteins")},
@@ -153,7 +147,7 @@ def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
         max_sequence_length=0,
         long_proteins="whole",
     )
-    return Requirements(embedding, VIRAL_FROM, -VIRAL_FROM, 1, nucleotides, is_published=True)
+    return Requirements(embedding, ((0, -VIRAL_FROM),), 1, 1, nucleotides, is_published=True)
 
 
 def settle_layers(
@@ -204,7 +198,9 @@ def read_requirements(path: str | os.PathLike[str]) -> Requirements:
         if FORMAT in metadata:
             values = json.loads(metadata[FORMAT])
             described = {name: values[name] for name in ("embedding", "nucleotides") if name in values}
-            return Requirements(**values | {name: EmbeddingDescription.from_json(of) for name, of in described.items()})
+            values |= {name: EmbeddingDescription.from_json(of) for name, of in described.items()}
+            values["cellular_to"] = tuple((int(start), float(limit)) for start, limit in values["cellular_to"])
+            return Requirements(**values)
     except OSError as error:
         raise UserError(f"classifier {path}: {error.strerror}; give one that a training wrote") from None
     except (ValueError, KeyError, TypeError, AttributeError):

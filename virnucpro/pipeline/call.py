@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro.calling import CALL_FILES, PREDICTION_FILES
-from virnucpro.calling.calls import decide_contigs, score_sample
+from virnucpro.calling.calls import DEFAULT_FDR, decide_contigs, score_sample
 from virnucpro.calling.classifier import Classifier, load_classifier
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
@@ -24,12 +24,19 @@ from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
-_LIMITS = ("viral_from", "cellular_to", "fewest_residues", "is_published")  # of a classifier, as the page shows it
+_LIMITS = ("cellular_to", "fewest_residues", "is_published")  # of a classifier, as the page shows it
 _MEASURED = {"viral", "cellular", "found", "false", "auroc"}  # of each set of contigs, as the page shows it
 
 
 def call(
-    fasta: Path, work: Path, folder: Path, classifier: Path, prior: float = 0.5, min_length: int = 0, key: str = ""
+    fasta: Path,
+    work: Path,
+    folder: Path,
+    classifier: Path,
+    prior: float | None = None,
+    max_fdr: float = DEFAULT_FDR,
+    min_length: int = 0,
+    key: str = "",
 ) -> None:
     """Call the contigs of a sample.
 
@@ -41,7 +48,8 @@ def call(
     Args:
         work: folder of the sample below `work`, with what prepare wrote and the record of merge.
         folder: of the sample's results, with what merge wrote.
-        prior: share of contigs that is expected to be viral, between 0 and 1.
+        prior: expected share of viral contigs, between 0 and 1; None estimates it from the sample.
+        max_fdr: highest expected false discovery rate of the contigs called viral.
         min_length: bases of the shortest contig that is called.
         key: of the job, for its record.
 
@@ -66,7 +74,7 @@ def call(
     _check_trained_on(model, features)
     scores = score_sample(model, proteins, features)
     records = read_table(prepared / "records.tsv", "record").set_index("record")
-    contigs = decide_contigs(requirements, records["length"], scores.contigs, prior, min_length)
+    contigs, share = decide_contigs(requirements, records["length"], scores.contigs, prior, max_fdr, min_length)
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
     counts = [sum(region.kind == "provirus" for region in regions.get(name, ())) for name in contigs["contig"]]
@@ -76,14 +84,17 @@ def call(
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
         write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions)
     details = {name: getattr(requirements, name) for name in _LIMITS} | {
+        "share": share._asdict(),
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
         "measured": _measured(classifier.with_name("metrics.json")),
     }
-    write_provenance(record, "call", {"prior": prior, "min_length": min_length}, inputs, outputs, details, key)
+    settings = {"prior": prior, "max_fdr": max_fdr, "min_length": min_length}
+    write_provenance(record, "call", settings, inputs, outputs, details, key)
     calls = Counter(contigs["call"])
     logger.info(
-        "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses",
+        "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses; share of viral contigs %.3g (%s)",
         *(folder.name, calls["viral"], calls["cellular"], calls["unresolved"], contigs["proviruses"].sum()),
+        *(share.value, share.source),
     )
 
 

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from virnucpro.calling import CALL_FILES, PREDICTION_FILES
+from virnucpro.calling import CALL_FILES, PREDICTION_FILES, SENSITIVITIES
 from virnucpro.calling.requirements import DEFAULT, read_requirements, settle_layers
 from virnucpro.config import check_beginning, check_config, read_samples, read_training
 from virnucpro.data.description import NUCLEOTIDES, PROTEINS
@@ -119,7 +119,8 @@ class Plan:
         if stage == "embed":
             return "--per-residue" if config["per_residue"] and encoder == PROTEINS else ""
         if stage == "call":
-            return _spell(prior=config["prior"], min_length=config["min_length"])
+            max_fdr = config.get("max_fdr", SENSITIVITIES[config["sensitivity"]])
+            return _spell(prior=config["prior"], max_fdr=max_fdr, min_length=config["min_length"])
         if stage == "fragment":
             return _spell(bases=config["training_bases"], seed=config["seed"])
         if stage == "train":

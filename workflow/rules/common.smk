@@ -41,7 +41,7 @@ failed_before = cache(lambda sample: has_failed(PLAN, sample))
 # What the page reads of a sample.
 ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
 # What the record of embeddings names: settings that change none, such as paths, are left out.
-OF_NO_EMBEDDING = "samples outdir call classifier prior min_length report preset training training_bases seed container".split()
+OF_NO_EMBEDDING = "samples outdir call classifier prior sensitivity max_fdr min_length report preset training training_bases seed container".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
 # For the records; and what one job has warned of, no other repeats.

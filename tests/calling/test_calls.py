@@ -1,0 +1,93 @@
+"""Labels of contigs: what is viral, cellular or unresolved, and why."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+
+from tests.data.test_embeddings import DESCRIPTION
+from virnucpro.calling.calls import decide_contigs, label_contigs
+from virnucpro.calling.requirements import Requirements
+from virnucpro.calling.share import false_discovery_rates
+
+LIMITS = ((500, -3.0), (1500, -2.0), (3000, 0.0))
+REQUIREMENTS = Requirements(DESCRIPTION, cellular_to=LIMITS, fewest_residues=50, most_genes=40)
+PUBLISHED = replace(REQUIREMENTS, cellular_to=((0, -0.619),), fewest_residues=1, is_published=True)
+
+
+def table(log_odds: list[float], lengths: list[int]) -> pd.DataFrame:
+    return pd.DataFrame({"log_odds": log_odds, "length": lengths}, index=[f"c{n}" for n in range(len(log_odds))])
+
+
+@given(
+    st.lists(st.tuples(st.integers(-80, 80), st.sampled_from([500, 1499, 1500, 2999, 3000, 90_000])), min_size=1),
+    st.sampled_from([0.01, 0.1, 0.5, 0.9]),
+    st.sampled_from([0.01, 0.05, 0.3]),
+)
+def test_labels_by_their_definitions(rows: list[tuple[int, int]], prior: float, max_fdr: float) -> None:
+    contigs = table([row[0] / 10 for row in rows], [row[1] for row in rows])
+    labels, share = label_contigs(REQUIREMENTS, contigs, prior, max_fdr)
+    assert share.value == prior
+    posterior = expit(contigs["log_odds"].to_numpy() + logit(prior))
+    np.testing.assert_allclose(labels["posterior"], posterior)
+    np.testing.assert_allclose(labels["fdr"], false_discovery_rates(posterior))
+    for log_odds, length, _, fdr, call, reason in contigs.join(labels).itertuples(index=False):
+        likely = expit(log_odds + logit(prior)) > 0.5
+        limit = -3.0 if length < 1500 else -2.0 if length < 3000 else 0.0
+        expected = "viral" if fdr <= max_fdr and likely else "cellular" if log_odds <= limit else "unresolved"
+        assert call == expected
+        why = f"fdr over {max_fdr:g}" if log_odds > 0 else "between viral and cellular"
+        assert reason == (why if call == "unresolved" else "")
+        assert call != "cellular" or log_odds <= 0, "no score over 0.5 is cellular"
+
+
+def test_a_contig_that_is_likelier_cellular_is_not_viral_however_low_the_fdr() -> None:
+    labels, _ = label_contigs(REQUIREMENTS, table([9.0] * 99 + [-1.0], [5000] * 100), 0.5, 0.05)
+    assert labels["fdr"].iloc[-1] < 0.01
+    assert labels["call"].iloc[-1] == "cellular"
+
+
+def test_reasons_and_empty_cells_of_contigs_that_are_not_called() -> None:
+    lengths = pd.Series([0, 200, 499, 700, 900, 5000], index=["empty", "closed", "short", "few", "asked", "good"])
+    scored = pd.DataFrame(
+        {"log_odds": 6.0, "genes": 1, "residues": [120, 49, 250, 900], "genetic_code": [11, 4, 11, 11]},
+        index=["short", "few", "asked", "good"],
+    )
+    calls, share = decide_contigs(REQUIREMENTS, lengths, scored, None, 0.05, min_length=1000)
+    assert share.source == "default"
+    rows = calls.set_index("contig")
+    assert rows["reason"].to_dict() == {
+        "empty": "nothing in the record",
+        "closed": "no open reading frame",
+        "short": "shorter than tested: 500 bases",
+        "few": "fewer than 50 residues",
+        "asked": "shorter than 1000 bases",
+        "good": "",
+    }
+    assert rows["call"].tolist() == ["unresolved"] * 5 + ["viral"]
+    unknown = rows.loc[["empty", "closed"], ["score", "log_odds", "posterior", "fdr"]]
+    assert (unknown == "").all(axis=None)
+    assert rows["genetic_code"].isna().tolist() == [True, True, False, False, False, False]
+    assert (rows.loc[["short", "few", "asked"], ["posterior", "fdr"]] == "").all(axis=None)
+    assert rows.loc["short", "score"] == "0.9975"
+    assert rows.loc["good", ["score", "posterior", "fdr"]].tolist() == ["0.9975", "0.9782", "0.0218"]
+
+
+@pytest.mark.parametrize(("log_odds", "call"), [(0.619, "viral"), (0.618, "unresolved"), (-0.619, "cellular")])
+def test_scores_of_the_original_are_no_probabilities(log_odds: float, call: str) -> None:
+    labels, _ = label_contigs(PUBLISHED, table([log_odds] * 60, [300] * 60))
+    assert set(labels["call"]) == {call}
+    assert labels[["posterior", "fdr"]].isna().all(axis=None)
+
+
+def test_the_share_counts_contigs_that_are_called() -> None:
+    names = [f"c{n}" for n in range(300)]
+    lengths = pd.Series([5000] * 100 + [300] * 200, index=names)
+    log_odds = [8.0] * 50 + [-8.0] * 50 + [8.0] * 200  # short ones look viral
+    scored = pd.DataFrame({"log_odds": log_odds, "genes": 5, "residues": 500, "genetic_code": 11}, index=names)
+    _, share = decide_contigs(REQUIREMENTS, lengths, scored)
+    assert share.value == pytest.approx(0.5, abs=0.01)

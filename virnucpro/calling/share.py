@@ -1,0 +1,88 @@
+"""The share of viral contigs in a sample, and the false discovery rate that follows from it."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+
+from virnucpro.data.arrays import Floats
+
+DEFAULT_SHARE = 0.1  # of a sample that is too small to estimate it
+FEWEST = 50  # contigs from which a sample's share is estimated
+FLOOR = 0.001
+_DROP = 1.9207  # half of the 95 % quantile of chi-squared with one degree of freedom
+
+
+class Share(NamedTuple):
+    """The share of contigs that are viral.
+
+    Attributes:
+        value: the share.
+        low, high: its 95 % interval; the value itself if the share is not estimated.
+        source: `estimated`, `given`, or `default` for a sample with fewer than 50 contigs to estimate it from.
+    """
+
+    value: float
+    low: float
+    high: float
+    source: str
+
+
+def share_of_viruses(log_odds: Floats, prior: float | None = None) -> Share:
+    """Return the prior if it is given, else estimate the share of viral contigs in a sample.
+
+    The estimate is the share with the highest likelihood, the fixed point of the EM algorithm of Saerens, Latinne and
+    Decaestecker (2002, doi 10.1162/089976602753284446). Its interval holds all shares with a likelihood ratio below the
+    95 % quantile. Shares under 0.001 count as 0.001.
+
+    Args:
+        log_odds: of contigs, calibrated where both labels are equally frequent, float64 [contigs].
+        prior: a share that overrides the estimate.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)  # log-odds of 2,000 contigs, of which a tenth is viral
+        >>> log_odds = rng.normal(np.where(np.arange(2000) < 200, 8, -8), 4)
+        >>> [round(value, 2) for value in share_of_viruses(log_odds)[:3]]
+        [0.1, 0.09, 0.11]
+    """
+    if prior is not None:
+        return Share(prior, prior, prior, "given")
+    if len(log_odds) < FEWEST:
+        return Share(DEFAULT_SHARE, DEFAULT_SHARE, DEFAULT_SHARE, "default")
+
+    def slope(share: float) -> float:
+        return float((expit(log_odds + logit(share)) - share).sum())  # of the likelihood, times share * (1 - share)
+
+    def log_likelihood(share: float) -> float:
+        return float(np.logaddexp(math.log(share) + log_odds, math.log1p(-share)).sum())
+
+    least, most = FLOOR, 1 - FLOOR
+    value = least if slope(least) <= 0 else most
+    if slope(least) > 0 > slope(most):
+        value = float(brentq(slope, least, most))
+    lowest = log_likelihood(value) - _DROP
+
+    def end(limit: float) -> float:
+        outside = log_likelihood(limit) - lowest
+        return limit if outside >= 0 else float(brentq(lambda share: log_likelihood(share) - lowest, limit, value))
+
+    return Share(value, end(least), end(most), "estimated")
+
+
+def false_discovery_rates(posterior: Floats, weights: Floats | None = None) -> Floats:
+    """Return the expected false discovery rate if a contig and all with an equal or higher posterior are called viral.
+
+    The posteriors, float64 [contigs], are probabilities of being viral. Contigs with equal posteriors have equal rates.
+    Each contig counts as its weight, float64 [contigs], or once.
+
+    Examples:
+        >>> false_discovery_rates(np.array([0.5, 0.9, 0.7, 0.7])).round(3).tolist()
+        [0.3, 0.1, 0.233, 0.233]
+    """
+    weights = np.ones(len(posterior)) if weights is None else weights
+    order = np.argsort(-posterior, kind="stable")
+    rates = np.cumsum((weights * (1 - posterior))[order]) / np.cumsum(weights[order])
+    last = np.searchsorted(-posterior[order], -posterior, side="right") - 1  # of those with an equal posterior
+    return np.asarray(rates[last])
