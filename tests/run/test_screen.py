@@ -23,6 +23,7 @@ from virnucpro.run.screen import clock, printable, show_paths
 # A run of so many samples, which goes on when a line comes in.
 SHOW = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from tests.run.events import Events, make_progress
 from virnucpro.run.progress import Message
@@ -30,7 +31,7 @@ from virnucpro.run.screen import Screen
 samples = int(sys.argv[2])
 progress = make_progress(Path(sys.argv[1]), samples)
 events = Events(progress)
-with Screen(progress, "results") as screen:
+with closing(Screen(progress, "results")) as screen:
     screen.refresh()
     events.plan(prepare=samples, embed=3 * samples, merge=samples, summary=1)
     jobs = [events.start("prepare", sample=f"s{number}") for number in range(samples)]

@@ -19,10 +19,8 @@ def is_finished(plan: Plan, sample: str) -> bool:
     stage = plan.final(sample)
     encoders = [PROTEINS] if stage == "call" else plan.encoders
     with suppress(UserError):
-        records = [read_provenance(plan.work / sample / f"{stage}{encoder}.json", stage) for encoder in encoders]
-        return all(
-            record.key == plan.key(stage, sample, encoder) for record, encoder in zip(records, encoders, strict=True)
-        )
+        records = {name: read_provenance(plan.work / sample / f"{stage}{name}.json", stage) for name in encoders}
+        return all(record.key == plan.key(stage, sample, name) for name, record in records.items())
     return False
 
 
@@ -39,15 +37,13 @@ def write_failures(plan: Plan, finished: Iterable[str], since: float) -> Path:
 
     Logs from before `since`, the start of the run, are not read.
     """
-    rows = []
-    for sample in plan.samples.keys() - set(finished):
+    rows, done = [], set(finished)
+    for sample in (sample for sample in plan.samples if sample not in done):
         logs = sorted((plan.work / "logs" / sample).glob("*.log"))
         errors = {log.stem: _error(log) for log in logs if log.stat().st_mtime >= since}
         stage, reason = next(((stage, error) for stage, error in errors.items() if error), ("", "not finished"))
         rows.append((sample, stage.partition("_")[0], reason))
     path = plan.work / "failed.tsv"
-    order = {sample: number for number, sample in enumerate(plan.samples)}
-    rows.sort(key=lambda row: order[row[0]])
     write_table(pd.DataFrame(rows, columns=["sample", "stage", "reason"]), path)
     return path
 

@@ -33,11 +33,11 @@ def hold(folder: Path) -> int | None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.lock"
-    if os.environ.get(TOKEN) and _read(path).get("token") == os.environ[TOKEN]:
+    if os.environ.get(TOKEN) and read_object(path).get("token") == os.environ[TOKEN]:
         return None
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     _acquire(descriptor, path)
-    if killed := _read(path):
+    if killed := read_object(path):
         _end_processes(killed["token"])
     os.environ[TOKEN] = uuid4().hex
     holder = {"host": socket.gethostname(), "process": os.getpid(), "token": os.environ[TOKEN]}
@@ -60,10 +60,9 @@ def _acquire(descriptor: int, path: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            holder = _read(path)
-            stops_by_itself = (
-                holder.get("host") == socket.gethostname() and not Path(f"/proc/{holder['process']}").exists()
-            )
+            holder = read_object(path)
+            is_here = holder.get("host") == socket.gethostname()
+            stops_by_itself = is_here and not Path(f"/proc/{holder['process']}").exists()
             if not stops_by_itself or time.monotonic() > deadline:
                 os.close(descriptor)
                 who = "process {process} on {host}".format_map(holder) if holder else "starting"
@@ -73,10 +72,10 @@ def _acquire(descriptor: int, path: Path) -> None:
         time.sleep(0.2)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        holder: dict[str, Any] = json.loads(path.read_text())
-        return holder
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; nothing if it is missing or damaged."""
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     return {}
 
 

@@ -5,10 +5,9 @@ import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from virnucpro.data.files import write_text
-from virnucpro.run.lock import TOKEN
+from virnucpro.run.lock import TOKEN, read_object
 
 PATIENCE = 10  # seconds for the driver of the GPUs to answer
 
@@ -44,11 +43,11 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
     """
     if wanted != "auto":
         return wanted
-    decided = _read(memory)
+    decided = read_object(memory)
     name = os.path.relpath(budget, memory.parents[2]) if memory.is_absolute() else str(budget)
     before: str | None = decided.get(name)
     is_job = TOKEN in os.environ  # SLURM shows a job its GPU: what the run decided at its start stays
-    is_elsewhere = _read(budget).get("device") != "cpu"  # a cluster's GPU is not seen where the run starts
+    is_elsewhere = read_object(budget).get("device") != "cpu"  # a cluster's GPU is not seen where the run starts
     if before == "gpu" or (before and (is_job or is_elsewhere)):
         return before
     now = "gpu" if count_gpus() else "cpu"
@@ -56,10 +55,3 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
         with suppress(PermissionError):  # a dry run in the folder of another user
             write_text(memory, json.dumps(decided | {name: now}))
     return now
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file; nothing if it is missing or damaged."""
-    with suppress(OSError, ValueError, TypeError):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    return {}

@@ -16,14 +16,11 @@ from virnucpro.run.reasons import describe_reason, has_changed
 from virnucpro.run.snakemake import Event
 
 # The order in which a sample goes through the stages, which are Snakemake's rules.
-ORDER = [
-    *("fetch_model", "token_budget", "fragment", "prepare", "embed", "merge", "train", "call", "summary", "report"),
-]
+ORDER = ["fetch_model", "token_budget", "fragment", "prepare", "embed", "merge", "train", "call", "summary", "report"]
 
 # FLOP/s of a core and of a GPU, until jobs say how fast they are.
 CPU_FLOPS = 1e11
 GPU_FLOPS = 5e13
-
 
 Shard = tuple[str, str, str]  # sample, encoder, number
 
@@ -91,12 +88,7 @@ class Progress:
     @property
     def tokens(self) -> float:
         """How many tokens this run embeds; a guess while samples are not packed."""
-        return sum(self._tokens.values()) + self._unknown * self._tokens_per_shard
-
-    @property
-    def tokens_are_guessed(self) -> bool:
-        """Whether `tokens` may change."""
-        return self._unknown > 0
+        return sum(self._tokens.values()) + self.shards_to_pack * self._tokens_per_shard
 
     @property
     def tokens_done(self) -> float:
@@ -105,7 +97,7 @@ class Progress:
         return self._tokens_done + sum(job.share * self._tokens.get(_shard(job), 0) for job in jobs)
 
     @property
-    def _unknown(self) -> int:
+    def shards_to_pack(self) -> int:
         """How many shards are to be embedded whose tokens are not known."""
         return max(0, self.stages["embed"].jobs - len(self._tokens)) if "embed" in self.stages else 0
 
@@ -187,11 +179,10 @@ class Progress:
                 self._tokens.setdefault(_shard(job), shards.get(_shard(job), 0))
 
     def _finish(self, number: int) -> None:
-        job = self._jobs.get(number)
+        job = self._jobs.pop(number, None)
         if not job:
             return
         self._read_log(job)
-        del self._jobs[number]
         stage = self.stages[job.rule]
         stage.done += 1
         stage.seconds += time.monotonic() - job.started

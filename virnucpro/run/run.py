@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -75,35 +76,33 @@ def run(
     folder, shown_folder = Path(completed["outdir"]), str(Path(chosen.get("outdir", "results")))
     work = folder / "work"
     idle = "nothing to do" if snakemake else "nothing to do, all is there"  # these may ask for a part of the run
-    shared = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete", "--nolock"]
-    shared += ["--rerun-triggers", "mtime", "params"]
+    arguments = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete"]
+    arguments += ["--nolock", "--rerun-triggers", "mtime", "params"]
     if "container" in completed:
-        shared += ["--software-deployment-method", "apptainer"]
+        arguments += ["--software-deployment-method", "apptainer"]
     with tempfile.TemporaryDirectory(prefix="virnucpro-") as created:
         temporary = Path(created)
-        shared += _where(cores, gpus, slurm, workflow_profile, temporary)
+        arguments += _where(cores, gpus, slurm, workflow_profile, temporary)
+        directory, written, logs, lock = work, work, work / "logs", None
         if dry_run:
-            directory = place_dry_run(work, temporary)
-            if directory.parent != folder and directory != temporary:
+            directory, written, logs = place_dry_run(work, temporary), temporary, temporary
+            if directory not in (work, temporary):
                 completed["outdir"] = str(directory.parent)
-            inputs = write_inputs(completed, samples, temporary, directory)
-            plan = _plan(inputs, completed, directory)
-            progress = Progress(plan, temporary / "snakemake.log", cores or count_cores())
-            where = ["--configfile", str(inputs), "--directory", str(directory)]
-            if runs_no_job(snakemake):
-                return ask_snakemake([*shared, *where, "--dry-run", *snakemake])
-            return _look([*shared, *where, "--dry-run", *snakemake], progress, shown_folder, idle)
-        lock = hold(work)
+            arguments += ["--dry-run"]
+        else:
+            lock = hold(work)
         try:
-            inputs = write_inputs(completed, samples, work, work)
-            plan = _plan(inputs, completed, work)
-            if force:
+            inputs = write_inputs(completed, samples, written, directory)
+            plan = _plan(inputs, completed, directory)
+            if force and not dry_run:
                 claim(plan.results(work), work / MEMORY / "results.json", force=True)
-            progress = Progress(plan, work / "logs" / "snakemake.log", cores or count_cores())
-            where = ["--configfile", str(inputs), "--directory", str(work)]
+            arguments += ["--configfile", str(inputs), "--directory", str(directory), *snakemake]
             if runs_no_job(snakemake):
-                return ask_snakemake([*shared, *where, *snakemake])
-            return _follow([*shared, *where, *snakemake], lock, progress, shown_folder, idle)
+                return ask_snakemake(arguments)
+            progress = Progress(plan, logs / "snakemake.log", cores or count_cores())
+            if dry_run:
+                return _look(arguments, progress, shown_folder, idle)
+            return _follow(arguments, lock, progress, shown_folder, idle)
         finally:
             if lock is not None:
                 release(lock)
@@ -121,22 +120,16 @@ def _plan(inputs: Path, completed: dict[str, Any], directory: Path) -> Plan:
 
 
 def _where(
-    cores: int | None,
-    gpus: int | None,
-    slurm: str | None,
-    workflow_profile: Path | None,
-    temporary: Path,
+    cores: int | None, gpus: int | None, slurm: str | None, workflow_profile: Path | None, temporary: Path
 ) -> list[str]:
     """Return Snakemake's arguments on where jobs run."""
     if slurm is not None and workflow_profile:
         raise UserError("--slurm comes with a profile of its own; give it or --workflow-profile")
     resources = [] if gpus is None else ["--resources", f"gpu={max(gpus, 1)}"]
-    if slurm is not None:
-        profile = _slurm_profile(slurm, temporary)
-        return ["--workflow-profile", str(profile), *resources, *(["--local-cores", str(cores)] if cores else [])]
-    if workflow_profile:
-        profile = workflow_profile.absolute()
-        return ["--workflow-profile", str(profile), *resources, *(["--cores", str(cores)] if cores else [])]
+    if slurm is not None or workflow_profile:
+        option = "--cores" if workflow_profile else "--local-cores"
+        profile = workflow_profile.absolute() if workflow_profile else _slurm_profile(slurm or "", temporary)
+        return ["--workflow-profile", str(profile), *resources, *([option, str(cores)] if cores else [])]
     # Without a GPU the one is the CPU, which does one job at a time.
     resources = resources or ["--resources", f"gpu={max(count_gpus(), 1)}"]
     scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "20"]  # as in profiles/default
@@ -163,7 +156,7 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
     samples, folder = list(plan.samples), Path(plan.config["outdir"])
     count = f"{len(samples):,} sample{'s' * (len(samples) != 1)}"
     _say(f"{count} into {shown_folder}; Snakemake's log is {shown_folder}/work/logs/snakemake.log")
-    with Screen(progress, shown_folder) as screen:
+    with closing(Screen(progress, shown_folder)) as screen:
         status = _listen(arguments, lock, progress, screen)
     if status < 0:
         raise UserError(f"Snakemake was killed ({signal.Signals(-status).name}); run the same command again to resume")

@@ -6,8 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -39,19 +37,8 @@ class Screen:
         self._live = None
         if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-        self._reported: dict[str, float] = {}  # stages, and when a line said how far they are
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        if self._live:
             self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End."""
-        self.close()
+        self._reported: dict[str, float] = {}  # stages, and when a line said how far they are
 
     def close(self) -> None:
         """Leave the display as it is, and give the cursor back."""
@@ -89,7 +76,7 @@ class Screen:
             yield "starting"
             return
         if tokens := progress.tokens:
-            about = "about " if progress.tokens_are_guessed else ""
+            about = "about " if progress.shards_to_pack else ""
             rate = f", {progress.rate:,.0f} tokens/s" if progress.tokens_done else ""
             yield f"{progress.tokens_done:,.0f} of {about}{tokens:,.0f} tokens{rate}"
         yield f"{clock(time.monotonic() - progress.started)} so far, {self._time_left()}"
