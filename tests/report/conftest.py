@@ -7,6 +7,9 @@ import pytest
 from selenium import webdriver
 
 from tests.report.browser import Page, running_browser
+from tests.report.made_run import SAMPLES, write
+
+Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +24,17 @@ def browser(_folder: Path) -> Iterator[webdriver.Chrome]:
 
 
 @pytest.fixture
-def open_page(browser: webdriver.Chrome, _folder: Path) -> Callable[..., Page]:
+def open_page(browser: webdriver.Chrome, _folder: Path) -> Open:
     """Return what opens a page from disk and waits until it is ready."""
     return lambda path, width=1400: Page(browser, path, _folder / "downloads", width)
+
+
+@pytest.fixture(scope="session")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of a run of two samples."""
+    return write(tmp_path_factory.mktemp("run"), SAMPLES)
+
+
+@pytest.fixture
+def page(path: Path, open_page: Open) -> Page:
+    return open_page(path)

@@ -1,5 +1,6 @@
 """A run of any size as its stages would leave it, with invented scores: tables and records as the stages write them."""
 
+import csv
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -11,28 +12,30 @@ import pandas as pd
 
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling import CALL_FILES
+from virnucpro.calling.calls import decide_contigs
+from virnucpro.calling.published import CHUNK_COLUMNS, TIERS
+from virnucpro.calling.requirements import Requirements
 from virnucpro.calling.result_files import GeneWriter, encode
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.files import file_digest
 from virnucpro.data.provenance import write_provenance
 from virnucpro.data.records import Record
 from virnucpro.data.tables import write_table
+from virnucpro.pipeline.report import report
 
-CONTIGS = [
-    "contig",
-    "length",
-    "call",
-    "score",
-    "log_odds",
-    "posterior",
-    "false_share",
-    "genes",
-    "genetic_code",
-    "proviruses",
-    "reason",
-]
-LIMITS = {"viral_from": 1.5, "cellular_to": 0.5, "fewest_residues": 50}
-DETAILS = LIMITS | {"nucleotides": None, "is_published": False}
+REQUIREMENTS = Requirements(
+    DESCRIPTION, cellular_to=((500, -1.0), (1500, 0.0), (3000, 0.5)), fewest_residues=100, most_genes=40
+)
+MAX_FDR = 0.05
+VIRAL = 0.3  # of the contigs
+SCORED = ["log_odds", "genes", "residues", "genetic_code"]
+_RATES = {"found": 0.8, "false": 0.02, "lost": 0.06, "unresolved": 0.1, "auroc": 0.97}
+_OF_SET = {name: {"value": value, "low": value - 0.01, "high": value + 0.01} for name, value in _RATES.items()}
+MEASURED = {
+    **dict.fromkeys(("cross-validation", "test", "test, 0.5 to 1.5 kb"), _OF_SET | {"viral": 300, "cellular": 200}),
+    "kinds": [{"kind": "phage", "contigs": 300, "viral": 240, "cellular": 18, "unresolved": 42}],
+    "shares": [{"share": 0.05, "estimated": 0.06, "stated": 0.05, "true": 0.04, "found": 0.7}],
+}
 HOSTILE = [
     "<img/src=x/onerror=window.hacked=1>",
     "</script><script>window.hacked=1</script>",
@@ -47,12 +50,34 @@ def names(count: int) -> list[str]:
     return [f"NODE_{number}_length_x_cov_{(7919 * number) % 1000 / 10}" for number in range(1, count + 1)]
 
 
-def make_run(folder: Path, samples: Mapping[str, Sequence[str]], longest: int = 6000) -> dict[str, Path]:
+SAMPLES = {"soil": names(90), "gut": [*HOSTILE, *(f"k{number}" for number in range(40))]}  # gut has the default share
+
+
+def write(folder: Path, samples: dict[str, list[str]], longest: int = 6000, **settings: Any) -> Path:
+    fastas = make_run(folder, samples, longest, **settings)
+    report(folder, list(fastas), list(fastas.values()))
+    return folder / "report.html"
+
+
+def calls(folder: Path) -> pd.DataFrame:
+    """Return all contigs of a run, read without the code under test."""
+    options = {"sep": "\t", "keep_default_na": False, "quoting": csv.QUOTE_NONE}
+    tables = [pd.read_csv(found, **options).assign(sample=found.parent.name) for found in folder.glob("*/contigs.tsv")]
+    return pd.concat(tables, ignore_index=True)
+
+
+def make_run(
+    folder: Path,
+    samples: Mapping[str, Sequence[str]],
+    longest: int = 6000,
+    requirements: Requirements = REQUIREMENTS,
+    prior: float | None = None,
+) -> dict[str, Path]:
     """Write the results of samples with contigs of these names; return the samples' FASTA files."""
     fastas = {}
     for sample, contigs in samples.items():
         fastas[sample] = folder / f"{sample}.fa"
-        _make_sample(folder, sample, fastas[sample], contigs, longest)
+        _make_sample(folder, sample, fastas[sample], contigs, longest, requirements, prior)
     rows = [
         {"sample": sample, "records": len(contigs), "proteins": 5, "duplicates": 0}
         for sample, contigs in samples.items()
@@ -69,7 +94,15 @@ def make_run(folder: Path, samples: Mapping[str, Sequence[str]], longest: int = 
     return fastas
 
 
-def _make_sample(run: Path, sample: str, fasta: Path, contigs: Sequence[str], longest: int) -> None:
+def _make_sample(
+    run: Path,
+    sample: str,
+    fasta: Path,
+    contigs: Sequence[str],
+    longest: int,
+    requirements: Requirements,
+    prior: float | None,
+) -> None:
     folder = run / sample
     folder.mkdir(parents=True)
     rng, letters = np.random.default_rng(len(contigs)), random.Random(1)
@@ -81,10 +114,10 @@ def _make_sample(run: Path, sample: str, fasta: Path, contigs: Sequence[str], lo
             if number % 10 == 3:
                 sequence = sequence[:100] + "N" * 50 + sequence[150:]
             file.write(f">{name}\n{sequence}\n")
-    genes, calls = [], []
+    genes, scored = [], {}
     for number, (name, length) in enumerate(zip(contigs, lengths.tolist(), strict=True)):
         count = 0 if number and number == len(contigs) - 1 else 1 + length // 900
-        centre = rng.normal(-3, 3)
+        centre = rng.normal(*rng.choice([(-5, 3), (5, 3)], p=[1 - VIRAL, VIRAL]))
         for gene in range(count):
             log_odds = round(float(rng.normal(centre, 1.5)), 3)
             begin = gene * 900
@@ -102,35 +135,39 @@ def _make_sample(run: Path, sample: str, fasta: Path, contigs: Sequence[str], lo
                     log_odds,
                 )
             )
-        log_odds = round(centre, 3)
-        reason = "" if count else "no open reading frame"
-        call = "viral" if log_odds >= LIMITS["viral_from"] else "cellular"
-        if not count or LIMITS["cellular_to"] < log_odds < LIMITS["viral_from"]:
-            call, reason = "unresolved", reason or "not clear enough"
-        score = f"{1 / (1 + math.exp(-log_odds)):.4f}"
-        proviruses = int(call == "cellular" and number % 7 == 2)
-        calls.append((name, length, call, score, log_odds, score, "", count, 11, proviruses, reason))
+        if count:
+            scored[name] = {"log_odds": centre, "genes": count, "residues": length // 4, "genetic_code": 11}
+            if requirements.is_published:
+                scored[name] |= {"tier": TIERS[2]} | dict.fromkeys(CHUNK_COLUMNS[1:], 1)
     columns = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"]
     table = pd.DataFrame(genes, columns=columns)
     write_table(table, folder / "genes.tsv")
-    write_table(pd.DataFrame(calls, columns=CONTIGS), folder / "contigs.tsv")
+    extra = CHUNK_COLUMNS if requirements.is_published else []
+    of_contigs = pd.DataFrame.from_dict(scored, orient="index", columns=[*SCORED, *extra]).astype({"log_odds": float})
+    calls, share = decide_contigs(
+        requirements, pd.Series(lengths, list(contigs), dtype=int), of_contigs, prior, MAX_FDR
+    )
+    holding = (calls["call"] == "cellular").to_numpy() & (np.arange(len(calls)) % 7 == 2)
+    calls.insert(len(calls.columns) - 1, "proviruses", holding.astype(int))
+    write_table(calls, folder / "contigs.tsv")
     _write_features(folder, table, contigs, lengths.tolist())
     _write_regions(folder, calls)
     with new_embedding_file(folder / "embeddings.h5", table["protein"].tolist(), DESCRIPTION) as file:
         file["embedding"][...] = rng.normal(
             table["log_odds"].to_numpy(np.float64)[:, None], 1, (len(table), *DESCRIPTION.row_shape)
         )
-    _write_records(folder, run / "work" / sample, fasta)
+    details: dict[str, Any] = {"share": share._asdict(), "cellular_to": requirements.cellular_to}
+    details |= {"fewest_residues": requirements.fewest_residues, "is_published": requirements.is_published}
+    _write_records(folder, run / "work" / sample, fasta, details, prior)
 
 
-def _write_regions(folder: Path, calls: Sequence[tuple[Any, ...]]) -> None:
+def _write_regions(folder: Path, calls: pd.DataFrame) -> None:
     """Have contigs that hold a provirus hold it from base 101 to 200."""
     tsv, gff3 = "contig\tstart\tend\tgenes\tscore\tkind\n", "##gff-version 3\n"
-    for name, length, *_, proviruses, _reason in calls:
-        if proviruses:
-            tsv += f"{name}\t101\t200\t1\t0.9000\tprovirus\n"
-            gff3 += f"##sequence-region {encode(name)} 1 {length}\n"
-            gff3 += f"{encode(name)}\tvirnucpro\tproviral_region\t101\t200\t0.9000\t.\t.\tID=x;genes=1\n"
+    for name, length in calls.loc[calls["proviruses"] > 0, ["contig", "length"]].itertuples(index=False):
+        tsv += f"{name}\t101\t200\t1\t0.9000\tprovirus\n"
+        gff3 += f"##sequence-region {encode(name)} 1 {length}\n"
+        gff3 += f"{encode(name)}\tvirnucpro\tproviral_region\t101\t200\t0.9000\t.\t.\tID=x;genes=1\n"
     (folder / "regions.tsv").write_text(tsv)
     (folder / "regions.gff3").write_text(gff3)
 
@@ -149,7 +186,7 @@ def _write_features(folder: Path, genes: pd.DataFrame, contigs: Sequence[str], l
             writer.write(Record(name.encode(), b"A" * length), [next(rows) for _ in range(counts.get(name, 0))])
 
 
-def _write_records(folder: Path, work: Path, fasta: Path) -> None:
+def _write_records(folder: Path, work: Path, fasta: Path, details: dict[str, Any], prior: float | None) -> None:
     digest = file_digest(fasta)
     work.mkdir(parents=True)
     made = {
@@ -166,8 +203,7 @@ def _write_records(folder: Path, work: Path, fasta: Path) -> None:
     merged = folder / "embeddings.h5"
     write_provenance(work / "merge.json", "merge", {}, {}, [merged], made)
     outputs = [folder / name for name in CALL_FILES if (folder / name).exists()]
-    measured = {"found": 0.8, "false": 0.02, "auroc": 0.97}
-    metrics = {name: {"value": value, "low": value - 0.01, "high": value + 0.01} for name, value in measured.items()}
-    details = DETAILS | {"measured": {"test": metrics | {"viral": 300, "cellular": 200}}}
+    details |= {"nucleotides": None, "measured": MEASURED}
     inputs = {"classifier": digest, "fasta": digest, "embeddings.h5": file_digest(merged)}
-    write_provenance(work / "call.json", "call", {"prior": 0.5, "min_length": 0}, inputs, outputs, details)
+    settings = {"prior": prior, "max_fdr": MAX_FDR, "min_length": 0}
+    write_provenance(work / "call.json", "call", settings, inputs, outputs, details)

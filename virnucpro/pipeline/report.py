@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from virnucpro import __version__
-from virnucpro.calling import CALLS
+from virnucpro.calling import CALLS, SENSITIVITIES
+from virnucpro.calling.calls import NOT_CLEAR
+from virnucpro.calling.requirements import VIRAL_FROM
+from virnucpro.calling.share import DEFAULT_SHARE, FEWEST, FLOOR
 from virnucpro.data.files import write_text
-from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import spans_of
 from virnucpro.report import contigs as table
@@ -65,14 +68,16 @@ def report(
 
 def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], failed: Path | None) -> str:
     work = output_dir / "work"
-    called = read_provenance(work / next(iter(fastas)) / "call.json", "call")
+    called = {sample: read_provenance(work / sample / "call.json", "call") for sample in fastas}
     merged = {sample: read_provenance(work / sample / "merge.json", "merge") for sample in fastas}
-    prior, limits = called.settings["prior"], called.details
+    rules = {sample: _rule(record) for sample, record in called.items()}
     counts: dict[str, dict[str, Any]] = {}
+    judged: dict[str, int] = {}
     shown, viral = pd.DataFrame(), pd.DataFrame()
     for sample in fastas:  # of large runs no more is kept in memory than the page can show
-        contigs = table.read_contigs(output_dir / sample / "contigs.tsv", prior).assign(sample=sample)
+        contigs = table.read_contigs(output_dir / sample / "contigs.tsv").assign(sample=sample)
         counts[sample] = table.count_calls(contigs)
+        judged[sample] = int(contigs["judged"].sum())
         viral = pd.concat([viral, contigs.loc[contigs["call"] == "viral", ["length"]]])
         shown = table.likeliest(pd.concat([shown, contigs], ignore_index=True), table.MOST_ROWS)
     sums = {str(name): column.to_numpy().sum().item() for name, column in pd.DataFrame(counts.values()).items()}
@@ -81,30 +86,34 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
     drawn = _draw(output_dir, fastas, _choose_drawn(now))
     places = _place(output_dir, now)
     unjudged = pd.Categorical(shown["reason"].where(~shown["judged"]))
+    judged_here = shown.loc[shown["judged"], "sample"].value_counts()
     data = {
-        "samples": list(fastas),
-        "viralFrom": limits["viral_from"],
-        "cellularTo": limits["cellular_to"],
+        "samples": [
+            {"name": sample, "isWhole": bool(judged[sample] == judged_here.get(sample, 0))} | rule
+            for sample, rule in rules.items()
+        ],
+        "estimation": {"floor": FLOOR, "fewest": FEWEST, "defaultShare": DEFAULT_SHARE},
+        "notClear": NOT_CLEAR,
         "rows": _columns(output_dir, shown.assign(unjudged=unjudged.codes), list(fastas)),
         "reasons": unjudged.categories.tolist(),
         "drawn": drawn,
         "map": places,
     }
+    first, shares = next(iter(called.values())), [rule["share"] for rule in rules.values() if rule["share"]]
+    measured = first.details["measured"]
     return render(
         data,
         version=__version__,
         calls=CALLS,
-        samples=[{"sample": sample} | row for sample, row in counts.items()],
+        samples=[{"sample": sample, "share": rules[sample]["share"]} | row for sample, row in counts.items()],
         total=total,
         shown=len(shown),
         drawn=len(drawn),
         rows=shown.head(MOST_PLAIN).to_dict("records"),
-        prior=prior,
-        min_length=called.settings["min_length"],
-        viral_from=limits["viral_from"],
-        cellular_to=limits["cellular_to"],
-        measured={name: one for name, one in limits["measured"].items() if name != "kinds"},
-        kinds=limits["measured"].get("kinds", []),
+        shares=shares,
+        sensitivities=SENSITIVITIES,
+        limits=first.settings,
+        measured=measured if measured.keys() >= {"kinds", "shares"} else {},
         places=places,
         left_out=_left_out(output_dir / "left_out.tsv"),
         summary=read_table(output_dir / "summary.tsv", "sample").to_dict("records"),
@@ -112,10 +121,21 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
         earlier=list(earlier),
         failed=read_table(failed, "sample", "stage", "reason").to_dict("records") if failed else [],
         finished=max(record.details["finished"] for record in merged.values())[:10],
-        methods=describe_methods(next(iter(merged.values())), called, total),
-        facts=describe_versions(merged, called),
-        settings=describe_settings(next(iter(merged.values()))),
+        methods=describe_methods(next(iter(merged.values())), first, shares, total),
+        facts=describe_versions(merged, first),
+        settings=describe_settings(next(iter(merged.values())), first),
     )
+
+
+def _rule(called: Provenance) -> dict[str, Any]:
+    """Return by what the contigs of a sample were called, from the record of its calls."""
+    published = called.details["is_published"]
+    return {
+        "share": None if published else called.details["share"],
+        "maxFdr": called.settings["max_fdr"],
+        "viralFrom": VIRAL_FROM if published else None,
+        "cellularTo": called.details["cellular_to"],
+    }
 
 
 def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:

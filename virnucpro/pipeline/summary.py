@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,13 @@ from virnucpro.data.provenance import Provenance, begin_writing, checked_input, 
 from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.report.multiqc import describe_for_multiqc
 from virnucpro.report.packing import draw_packing
+from virnucpro.report.shares import describe_shares
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 10  # samples named on the terminal
 SHOWN_CONTIGS = 25  # a run with no more is small enough to show every call
+SHARES = {"viral_share": "value", "viral_share_low": "low", "viral_share_high": "high"}  # columns, by fields of a share
 REASONS = ["nothing in the record", "less than a codon", "no open reading frame"]  # of 0, of 1 or 2, of more bases
 
 
@@ -41,7 +44,8 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         for file, stage in read:
             inputs[f"{sample}/{file.name}"] = checked_input(file, work / sample / f"{stage}.json", stage)
     begin_writing(record, [*outputs, *for_multiqc])
-    rows, manifests, sequences, calls = [], [], 0, []
+    rows: list[dict[str, Any]] = []
+    manifests, sequences, calls, shares = [], 0, [], []
     reasons: Counter[str] = Counter()
     with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
         for sample in samples:
@@ -59,6 +63,10 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
                 contigs = read_table(output_dir / sample / "contigs.tsv", "contig", "call")
                 rows[-1] |= {call: int((contigs["call"] == call).sum()) for call in CALLS}
                 rows[-1]["proviruses"] = int(contigs["proviruses"].sum())
+                details = read_provenance(folder / "call.json", "call").details
+                share = {} if details["is_published"] else details["share"]  # calls by the original's do without it
+                shares += [share] if share else []
+                rows[-1] |= {column: round(share[end], 4) if share else None for column, end in SHARES.items()}
                 calls.append(contigs.head(SHOWN_CONTIGS + 1).assign(sample=sample))
     table = pd.DataFrame(rows)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
@@ -67,7 +75,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         table[count] = table[count].astype("Int64")  # empty for samples that were not called
     draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
-    text = (_show_calls(pd.concat(calls)) if calls else "") + _describe(table, reasons, output_dir)
+    text = (_show_calls(pd.concat(calls)) if calls else "") + _describe(table, shares, reasons, output_dir)
     if failed:
         for sample, *stage_and_reason in read_table(failed, "sample", "stage", "reason").to_numpy().tolist():
             text += f"{'failed:':13} {sample}: {': '.join(filter(None, stage_and_reason))}\n"
@@ -105,7 +113,7 @@ def _count(records: pd.DataFrame, packed: Provenance, merged: Provenance) -> dic
     }
 
 
-def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> str:
+def _describe(table: pd.DataFrame, shares: Sequence[Mapping[str, Any]], reasons: Counter[str], output_dir: Path) -> str:
     total = table.sum(numeric_only=True)
     packed = "{tokens:,.0f} tokens in {bins:,.0f} bins".format_map(total)
     if total["tokens"]:
@@ -126,7 +134,8 @@ def _describe(table: pd.DataFrame, reasons: Counter[str], output_dir: Path) -> s
     if "viral" in table:
         counts = ", ".join(f"{total[call]:,.0f} {call}" for call in CALLS)
         counts += f", {total['proviruses']:,.0f} proviruses"
-        lines = {"calls": f"{counts}; contigs.tsv, regions.tsv and viral.fasta.gz of each sample"} | lines
+        calls = {"calls": f"{counts}; contigs.tsv, regions.tsv and viral.fasta.gz of each sample"}
+        lines = calls | ({"viral share": describe_shares(shares)} if shares else {}) | lines
     return "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
 
 

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit as probability
-from scipy.special import logit as shift_by_prior
 
 from virnucpro.calling import CALLS
-from virnucpro.calling.requirements import NOT_CLEAR, TOO_SHORT
+from virnucpro.calling.calls import NOT_CLEAR
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import spans_of
 
@@ -18,19 +16,19 @@ MOST_ROWS = 50_000  # of the page's table
 MOST_BARS = 24  # of the small picture of a contig's genes
 
 
-def read_contigs(path: Path, prior: float) -> pd.DataFrame:
-    """Return the rows of a contigs.tsv, with `judged`, whether log-odds and length decide the call."""
-    contigs = read_table(path, "contig", "call", "reason", "log_odds")
-    contigs["log_odds"] = pd.to_numeric(contigs["log_odds"], errors="coerce")  # empty for an empty record
-    by_log_odds = contigs["reason"].isin(["", NOT_CLEAR]) | contigs["reason"].str.startswith(TOO_SHORT)
-    return contigs.assign(judged=by_log_odds, posterior=probability(contigs["log_odds"] + shift_by_prior(prior)))
+def read_contigs(path: Path) -> pd.DataFrame:
+    """Return the rows of a contigs.tsv, with `judged`, whether the log-odds of the contig decide its call."""
+    numbers = ["log_odds", "posterior", "fdr"]  # empty where they are not known, as the score and the genetic code
+    contigs = read_table(path, "contig", "call", "reason", "score", "genetic_code", *numbers)
+    contigs = contigs.replace(dict.fromkeys(numbers, ""), np.nan).astype(dict.fromkeys(numbers, np.float64))
+    return contigs.assign(judged=contigs["fdr"].notna() | contigs["reason"].isin(["", NOT_CLEAR]))
 
 
 def count_calls(contigs: pd.DataFrame) -> dict[str, Any]:
     """Return counts of the rows of `read_contigs`.
 
     Keys: `contigs` and `bases`, of all and of each call; `n50` and `longest` of the viral ones; `proviruses`;
-    `expected_false`, how many viral calls may be false.
+    `expected_false`, the expected number of false viral calls.
     """
     counts: dict[str, Any] = {"contigs": len(contigs), "bases": int(contigs["length"].sum())}
     for call in CALLS:
@@ -51,8 +49,11 @@ def describe_lengths(lengths: "pd.Series[int]") -> dict[str, int]:
 
 
 def likeliest(contigs: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return the rows of the likeliest viruses, the likeliest first; those that were not judged come last."""
-    ordered = contigs.sort_values(["judged", "log_odds"], ascending=False, kind="stable")
+    """Return the rows of the likeliest viruses, the likeliest first; those that were not judged come last.
+
+    Those of a sample come in the order of their log-odds.
+    """
+    ordered = contigs.sort_values(["judged", "posterior", "log_odds"], ascending=False, kind="stable")
     return ordered.head(count).reset_index(drop=True)
 
 

@@ -9,6 +9,12 @@ import pandas as pd
 CALLS = {"viral": "#d55e00", "cellular": "#0072b2", "unresolved": "#999999"}
 _COLUMNS = {
     "viral": {"title": "viral", "description": "contigs called viral", "format": "{:,.0f}", "scale": "Oranges"},
+    "viral_share": {
+        "title": "viral share",
+        "description": "share of viral contigs, from which the calls follow",
+        "format": "{:.1%}",
+        "max": 1,
+    },
     "records": {"title": "records", "description": "contigs or proteins of the file", "format": "{:,.0f}"},
     "proteins": {"title": "proteins", "description": "that were embedded", "format": "{:,.0f}", "hidden": True},
     "packing_efficiency": {

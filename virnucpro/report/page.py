@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def render(data: Mapping[str, Any], **context: Any) -> str:
     """Return the page: `data` is what its scripts read, as JSON has it; of `context` every text is escaped."""
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"thousands": "{:,}".format, "interval": "{value:.1%} ({low:.1%} to {high:.1%})".format_map}
+    environment.filters |= {"thousands": "{:,}".format, "percent": _percent, "interval": _interval, "fixed": _fixed}
     scripts = [*map(_read, LIBRARIES), "\n".join(map(_read, SCRIPTS))]
     return environment.get_template("report.html.j2").render(
         data=_pack(data),
@@ -29,6 +30,19 @@ def render(data: Mapping[str, Any], **context: Any) -> str:
         style=Markup("\n".join(map(_read, STYLES))),  # noqa: S704
         **context,
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _fixed(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _interval(measured: Mapping[str, float]) -> str:
+    value, low, high = (100 * measured[end] for end in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f} %)"
 
 
 def _pack(data: Mapping[str, Any]) -> str:

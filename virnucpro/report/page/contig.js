@@ -73,8 +73,6 @@ function contigOption(row, drawn) {
   const end = Math.max(row.length, ...features.map(gene => gene.end));
   const lanes = 20 * (highest - lowest + 1);
   const tops = [20, 20 + lanes + 36, 20 + lanes + 36 + 150 + 36], heights = [lanes, 150, 70];
-  const { viralFrom, cellularTo } = page.data;
-  const shift = Math.log(page.settings.prior / (1 - page.settings.prior));
   // A point in the middle of each window, and the ends: of steps, ECharts leaves out those of less than two pixels.
   const middle = at => (at * drawn.window + Math.min((at + 1) * drawn.window, row.length)) / 2;
   const gc = [[0, drawn.gc[0]], ...drawn.gc.map((value, at) => [middle(at), value]), [row.length, drawn.gc.at(-1)]];
@@ -82,7 +80,6 @@ function contigOption(row, drawn) {
     silent: true, itemStyle: { color: colour(name), opacity: 0.35 }, data: spans.map(([from, to]) => [{ xAxis: from }, { xAxis: to }]),
   });
   const value = (grid, name, more) => ({ ...axis(name), gridIndex: grid, nameGap: 38, scale: true, splitNumber: 3, ...more });
-  const limits = [[viralFrom - shift, "viral"], [cellularTo - shift, "cellular"]];
   return {
     height: tops[2] + heights[2] + 66,
     option: {
@@ -119,13 +116,6 @@ function contigOption(row, drawn) {
           type: "line", xAxisIndex: 1, yAxisIndex: 1, showSymbol: false, data: smooth(features, end),
           lineStyle: { color: colour("ink"), width: 1.5 },
           markArea: shade(drawn.regions, "viral"),
-          markLine: {
-            silent: true, symbol: "none",
-            data: limits.map(([yAxis, name], at) => ({
-              yAxis, lineStyle: { color: colour(name), type: "dashed" },
-              label: { formatter: at ? "cellular up to" : "viral from", color: colour("muted"), position: at ? "insideStartBottom" : "insideEndTop" },
-            })),
-          },
         },
         {
           type: "line", xAxisIndex: 2, yAxisIndex: 2, showSymbol: false, data: gc, lineStyle: { color: colour("accent"), width: 1 },
@@ -141,7 +131,8 @@ function openContig(index) {
   page.open = index;
   byId("contig-name").textContent = row.id;
   const facts = [row.sample, `${number(row.length)} bp`, CALLS[row.call] + (row.reason && ` (${row.reason})`),
-    row.posterior === null ? "" : `posterior ${row.posterior.toFixed(4)}`, `${number(row.genes)} genes`, `genetic code ${row.code}`];
+    row.posterior === null ? "" : `posterior ${row.posterior.toFixed(4)}`, row.fdr === null ? "" : `fdr ${row.fdr.toFixed(4)}`,
+    `${number(row.genes)} genes`, row.code && `genetic code ${row.code}`];
   if (row.proviruses) facts.push(`${number(row.proviruses)} provirus${row.proviruses > 1 ? "es" : ""}`);
   if (drawn?.n.length) facts.push(`${drawn.n.length} runs of N`);
   byId("contig-facts").textContent = facts.filter(Boolean).join(" · ");

@@ -1,8 +1,7 @@
-// What the page knows, and what follows from the prior. Rows come sorted: the likeliest virus first, and last those that
-// the classifier does not judge; no prior changes their order.
+// What the page knows, and what follows from the settings. The rows of a sample come sorted: the likeliest virus first,
+// and last those that the classifier does not judge; no setting changes their order.
 
 const CALLS = ["viral", "cellular", "unresolved"];
-const NOT_CLEAR = "not clear enough";
 const byId = id => document.getElementById(id);
 const number = value => value.toLocaleString("en-US");
 const percent = value => (value < 0.0995 ? (100 * value).toPrecision(2) : (100 * value).toFixed(1)) + " %";
@@ -17,44 +16,86 @@ async function unpack(element) {
 
 function makeRows(data) {
   const table = data.rows;
-  return table.id.map((id, index) => ({
-    index,
-    id,
-    sample: data.samples[table.sample[index]],
-    length: table.length[index],
-    logOdds: table.logOdds[index],
-    genes: table.genes[index],
-    proviruses: table.proviruses[index],
-    code: table.code[index],
-    bars: table.bars[index],
-    unjudged: table.unjudged[index] < 0 ? "" : data.reasons[table.unjudged[index]],
-  }));
+  for (const sample of data.samples) sample.rows = [];
+  return table.id.map((id, index) => {
+    const sample = data.samples[table.sample[index]];
+    const row = {
+      index,
+      id,
+      sample: sample.name,
+      length: table.length[index],
+      logOdds: table.logOdds[index],
+      genes: table.genes[index],
+      proviruses: table.proviruses[index],
+      code: table.code[index],
+      bars: table.bars[index],
+      unjudged: table.unjudged[index] < 0 ? "" : data.reasons[table.unjudged[index]],
+    };
+    sample.rows.push(row);
+    return row;
+  });
 }
 
-// As `decide` and `false_shares` of virnucpro.calling do.
-function judge(rows, settings, thresholds) {
-  const shift = Math.log(settings.prior / (1 - settings.prior));
-  let falseCalls = 0, count = 0;
+const logit = share => Math.log(share / (1 - share));
+const expit = logOdds => 1 / (1 + Math.exp(-logOdds));
+
+// As `share_of_viruses` of virnucpro.calling: the root of the likelihood's slope, by bisection.
+function estimateShare(rows, { floor, fewest, defaultShare }) {
+  if (rows.length < fewest) return defaultShare;
+  const slope = share => rows.reduce((sum, row) => sum + expit(row.logOdds + logit(share)) - share, 0);
+  let low = floor, high = 1 - floor;
+  if (slope(low) <= 0) return low;
+  if (slope(high) >= 0) return high;
+  for (let step = 0; step < 60; step++) {
+    const middle = (low + high) / 2;
+    if (slope(middle) > 0) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+// The share changes with the shortest length, unless the page lacks some of the sample's contigs.
+function shareOf(sample, rows, settings, estimation) {
+  if (settings.prior !== null) return settings.prior;
+  const again = settings.minLength !== null && sample.share.source === "estimated" && sample.isWhole;
+  return again ? estimateShare(rows, estimation) : sample.share.value;
+}
+
+function cellularLimit(sample, length) {
+  const later = sample.cellularTo.findIndex(([start]) => start > length);
+  return sample.cellularTo.at(later < 0 ? -1 : Math.max(later - 1, 0))[1];
+}
+
+// As `label_contigs` of virnucpro.calling. A setting that is null is that of the run.
+function judge(data, settings) {
+  for (const sample of data.samples) {
+    const shortest = settings.minLength ?? 0;
+    for (const row of sample.rows) {
+      row.reason = row.unjudged || (row.length < shortest ? `shorter than ${shortest} bases` : "");
+      row.posterior = row.fdr = null;
+      row.call = 2;
+    }
+    const rows = sample.rows.filter(row => !row.reason);
+    if (sample.viralFrom === null) rateRows(sample, rows, shareOf(sample, rows, settings, data.estimation));
+    const maxFdr = settings.maxFdr ?? sample.maxFdr;
+    for (const row of rows) {
+      const viral = sample.viralFrom === null ? row.fdr <= maxFdr && row.posterior > 0.5 : row.logOdds >= sample.viralFrom;
+      row.call = viral ? 0 : row.logOdds <= cellularLimit(sample, row.length) ? 1 : 2;
+      const doubt = row.posterior !== null && row.logOdds > 0 ? `fdr over ${+maxFdr.toPrecision(6)}` : data.notClear;
+      if (row.call === 2) row.reason = doubt;
+    }
+  }
+}
+
+function rateRows(sample, rows, share) {
+  sample.shareNow = share;
+  let falseCalls = 0;
   for (let first = 0, end; first < rows.length; first = end) {
-    end = first + 1; // of the rows that are equally likely
-    while (end < rows.length && rows[end].logOdds === rows[first].logOdds) end++;
-    const tied = rows.slice(first, end);
-    for (const row of tied) {
-      const short = row.length < settings.minLength ? `shorter than ${settings.minLength} bases` : "";
-      row.reason = row.unjudged || short;
-      row.posterior = row.logOdds === null ? null : 1 / (1 + Math.exp(-(row.logOdds + shift)));
-      if (!row.reason) {
-        falseCalls += 1 - row.posterior;
-        count++;
-      }
+    for (end = first; end < rows.length && rows[end].logOdds === rows[first].logOdds; end++) {
+      rows[end].posterior = expit(rows[end].logOdds + logit(share));
+      falseCalls += 1 - rows[end].posterior;
     }
-    for (const row of tied) {
-      row.falseShare = row.reason ? null : falseCalls / count;
-      const logOdds = row.logOdds + shift;
-      const viral = settings.line === "share" ? row.falseShare <= settings.share : logOdds >= thresholds.viralFrom;
-      row.call = row.reason ? 2 : viral ? 0 : logOdds <= thresholds.cellularTo ? 1 : 2;
-      if (row.call === 2) row.reason ||= NOT_CLEAR;
-    }
+    for (const row of rows.slice(first, end)) row.fdr = falseCalls / end;
   }
 }
 
@@ -63,7 +104,7 @@ function count(rows) {
   for (const row of rows) {
     counts.contigs[row.call]++;
     counts.bases[row.call] += row.length;
-    if (row.call === 0) counts.expectedFalse += 1 - row.posterior;
+    if (row.call === 0 && row.posterior !== null) counts.expectedFalse += 1 - row.posterior;
   }
   return counts;
 }

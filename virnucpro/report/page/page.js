@@ -1,17 +1,34 @@
 // What happens when: the page as it opens, and all that can be moved, chosen and saved.
 
+const SHOWN_SHARES = 12; // samples
 const page = {};
 
 function recount() {
-  judge(page.rows, page.settings, page.data);
+  judge(page.data, page.settings);
   const { contigs, bases: sums, expectedFalse } = count(page.rows);
   CALLS.forEach((call, at) => {
     byId(`count-${call}`).textContent = number(contigs[at]);
     byId(`bases-${call}`).textContent = bases(sums[at]);
   });
+  byId("save-ids").disabled = !contigs[0];
+  if (!page.isRated) return;
   byId("expected-false").textContent = expectedFalse.toFixed(1);
   byId("expected-share").textContent = contigs[0] ? percent(expectedFalse / contigs[0]) : "none";
-  byId("save-ids").disabled = !contigs[0];
+  byId("shares").textContent = describeShares();
+  for (const button of document.querySelectorAll("[data-fdr]")) button.ariaPressed = button.dataset.fdr === byId("max-fdr").value;
+}
+
+// The share of each sample that the calls follow from; its interval is that of the run's estimate.
+function describeShares() {
+  if (page.settings.prior !== null) return percent(page.settings.prior);
+  const rated = page.data.samples.filter(sample => sample.share);
+  const texts = rated.slice(0, SHOWN_SHARES).map(({ name, share, shareNow }) => {
+    const interval = `${percent(share.low)} to ${percent(share.high)}, estimated`;
+    const source = share.source === "estimated" && shareNow === share.value ? interval : share.source;
+    return `${rated.length > 1 ? `${name} ` : ""}${percent(shareNow)} (${source})`;
+  });
+  if (rated.length > SHOWN_SHARES) texts.push(`${number(rated.length - SHOWN_SHARES)} more in the table above`);
+  return texts.join(", ");
 }
 
 // Also the filters of the headers look again.
@@ -33,18 +50,27 @@ function settle() {
   redraw();
 }
 
-function readSettings(event) {
-  const logOdds = value => Math.log(value / (1 - value));
-  if (event?.target.id === "prior-slider") byId("prior").value = +(1 / (1 + Math.exp(-byId("prior-slider").value))).toPrecision(3);
+// The value of a field; null if it is as in the run.
+function changed(id) {
+  const field = byId(id);
+  return !field || field.value === field.defaultValue ? null : +field.value;
+}
+
+function readPrior(event) {
+  const one = document.querySelector("[name=share][value=one]");
+  if (event?.target.id === "prior-slider") byId("prior").value = +expit(+byId("prior-slider").value).toPrecision(3);
+  if (event && ["prior", "prior-slider"].includes(event.target.id)) one.checked = true;
   const prior = +byId("prior").value;
-  if (!(prior > 0 && prior < 1)) return false;
-  byId("prior-slider").value = logOdds(prior);
-  page.settings = {
-    prior,
-    line: document.querySelector("[name=line]:checked").value,
-    share: +byId("share").value / 100,
-    minLength: +byId("min-length").value,
-  };
+  if (!(prior > 0 && prior < 1)) return NaN;
+  if (event?.target.id !== "prior-slider") byId("prior-slider").value = logit(prior);
+  return one.checked ? prior : null;
+}
+
+function readSettings(event) {
+  const settings = { prior: page.isRated ? readPrior(event) : null, maxFdr: changed("max-fdr"), minLength: changed("min-length") };
+  if (Number.isNaN(settings.prior)) return false;
+  if (settings.maxFdr !== null) settings.maxFdr /= 100;
+  page.settings = settings;
   return true;
 }
 
@@ -53,6 +79,11 @@ function controls() {
   form.addEventListener("submit", event => event.preventDefault());
   form.addEventListener("input", event => readSettings(event) && recount());
   form.addEventListener("change", event => readSettings(event) && settle());
+  for (const button of document.querySelectorAll("[data-fdr]")) button.onclick = () => {
+    byId("max-fdr").value = button.dataset.fdr;
+    readSettings();
+    settle();
+  };
   byId("save-ids").onclick = () => {
     const viral = page.rows.filter(row => row.call === 0);
     const line = row => (page.data.samples.length > 1 ? `${row.sample}\t${row.id}` : row.id);
@@ -123,10 +154,11 @@ async function copy(button) {
 async function start() {
   page.data = await unpack(byId("data"));
   page.rows = makeRows(page.data);
+  page.isRated = page.data.samples.some(sample => sample.share);
   document.body.classList.add("scripted");
   readSettings();
   recount();
-  page.table = makeTable(page.rows, page.data.samples);
+  page.table = makeTable(page.rows, page.data.samples.map(sample => sample.name), page.isRated);
   await new Promise(done => page.table.on("tableBuilt", done));
   controls();
   dialog();

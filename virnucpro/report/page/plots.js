@@ -54,22 +54,39 @@ function bySeries(rows, point, large = true) {
   }));
 }
 
+// For each class of lengths the log-odds up to which a contig is cellular. Those from which it is viral differ between
+// samples, unless a fixed limit decides: there is a line only if there is one.
+function limitLines(rows) {
+  const samples = page.data.samples, lengths = rows.map(row => row.length);
+  const [shortest, longest] = [Math.min, Math.max].map(choose => lengths.reduce((one, other) => choose(one, other)));
+  const line = (name, call, from, to, logOdds) => [
+    { name, coord: [from, logOdds], lineStyle: { color: colour(call) }, label: { formatter: name, position: "end" } },
+    { coord: [to, logOdds] },
+  ];
+  const rules = new Map(samples.map(sample => [JSON.stringify(sample.cellularTo), sample.cellularTo])).values();
+  const lines = [...rules].flatMap(classes => classes.flatMap(([start, limit], at) => {
+    const [from, to] = [Math.max(start, shortest), Math.min(classes[at + 1]?.[0] ?? longest, longest)];
+    return from < to ? [line(to < longest ? "" : "cellular up to", "cellular", from, to, limit)] : [];
+  }));
+  const { viralFrom } = samples[0];
+  const isOne = samples.length === 1 || samples.every(sample => sample.viralFrom !== null);
+  const limit = isOne ? viralFrom ?? rows.findLast(row => row.call === 0)?.logOdds : undefined;
+  return limit === undefined ? lines : [...lines, line("viral from", "viral", shortest, longest, limit)];
+}
+
 function drawByLength() {
-  const { viralFrom, cellularTo } = page.data;
-  const shift = Math.log(page.settings.prior / (1 - page.settings.prior));
-  const series = bySeries(page.rows.filter(row => row.length && !row.unjudged), row => [row.length, row.logOdds, row.index]);
-  const line = (name, logOdds) => ({ name, yAxis: logOdds - shift, label: { formatter: name, position: "insideEndTop" } });
+  const rows = page.rows.filter(row => row.length && !row.unjudged);
+  const series = bySeries(rows, row => [row.length, row.logOdds, row.index]);
   series[0].markLine = {
     silent: true,
     symbol: "none",
-    lineStyle: { color: colour("ink"), type: "dashed" },
+    lineStyle: { type: "dashed", width: 1.5 },
     label: { color: colour("ink") },
-    data: page.settings.line === "share" ? [] : [line("viral from", viralFrom), line("cellular up to", cellularTo)],
+    data: rows.length ? limitLines(rows) : [],
   };
-  if (viralFrom - cellularTo < 1 && series[0].markLine.data.length) series[0].markLine.data[1].label.position = "insideEndBottom";
   const label = { ...axis("length"), type: "log" };
   label.axisLabel = { ...label.axisLabel, formatter: bases };
-  draw("by-length", { ...plain(), xAxis: label, yAxis: { ...axis("log-odds"), nameGap: 34 }, series }, openContig);
+  draw("by-length", { ...plain(), grid: { ...plain().grid, right: 100 }, xAxis: label, yAxis: { ...axis("log-odds"), nameGap: 34 }, series }, openContig);
 }
 
 // What is drawn a box or an outline around on the map is what the table shows.

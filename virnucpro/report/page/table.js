@@ -40,7 +40,7 @@ const choices = values => ({
   headerFilterFunc: (wanted, value) => !wanted || value === wanted,
 });
 
-function makeTable(rows, samples) {
+function makeTable(rows, samples, isRated) {
   const right = { hozAlign: "right", headerHozAlign: "right" };
   const reasons = () => ["", ...new Set(rows.map(row => row.reason))].filter((value, at) => !at || value);
   return new Tabulator("#table", {
@@ -53,21 +53,21 @@ function makeTable(rows, samples) {
     placeholder: "no contig",
     columnDefaults: { minWidth: 90, headerSortStartingDir: "desc", headerTooltip: true },
     columns: [
-      { title: "contig", field: "id", widthGrow: 3, minWidth: 150, formatter: contigButton, headerFilter: "input",
+      { title: "contig", field: "id", widthGrow: 3, minWidth: 230, formatter: contigButton, headerFilter: "input",
         headerFilterPlaceholder: "search", headerSortStartingDir: "asc", responsive: 0 },
       { title: "sample", field: "sample", responsive: 6, visible: samples.length > 1, ...choices(samples) },
       { title: "call", field: "call", responsive: 1, minWidth: 115, formatter: callMark, headerSortStartingDir: "asc",
         ...choices(CALLS), headerFilterFunc: (wanted, value) => !wanted || CALLS[value] === wanted },
-      { title: "posterior", field: "posterior", responsive: 0, minWidth: 118, formatter: fixed(4), ...right, ...minimum },
+      { title: "posterior", field: "posterior", responsive: 0, minWidth: 118, visible: isRated, formatter: fixed(4), ...right, ...minimum },
+      { title: "fdr", field: "fdr", responsive: 1, minWidth: 90, visible: isRated, formatter: fixed(4), ...right,
+        headerFilter: "number", headerFilterPlaceholder: "≤",
+        headerFilterFunc: (wanted, value) => wanted === "" || (value !== null && value <= +wanted) },
       { title: "length", field: "length", responsive: 2, formatter: cell => number(cell.getValue()), ...right, ...minimum },
       { title: "genes by score", field: "bars", responsive: 3, minWidth: 145, headerSort: false, print: false,
         formatter: cell => geneBars(cell.getValue()) },
       { title: "genes", field: "genes", responsive: 4, minWidth: 85, ...right, ...minimum },
       { title: "proviruses", field: "proviruses", responsive: 4, minWidth: 115, ...right, ...minimum },
       { title: "log-odds", field: "logOdds", responsive: 5, minWidth: 112, formatter: fixed(2), ...right, ...minimum },
-      { title: "false share", field: "falseShare", responsive: 7, minWidth: 125, formatter: fixed(4), ...right,
-        headerFilter: "number", headerFilterPlaceholder: "≤",
-        headerFilterFunc: (wanted, value) => wanted === "" || (value !== null && value <= +wanted) },
       { title: "code", field: "code", responsive: 9, minWidth: 70, ...right },
       { title: "reason", field: "reason", responsive: 8, minWidth: 130, headerFilter: "list",
         headerFilterParams: { valuesLookup: reasons, clearable: true },
