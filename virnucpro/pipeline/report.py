@@ -185,11 +185,20 @@ def _draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> d
         features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
         regions = read_table(folder / "regions.tsv", "contig", "kind")
         proviruses = regions[regions["kind"] == "provirus"].groupby("contig")[["start", "end"]]
-        spans = {name: (found - [1, 0]).to_numpy().tolist() for name, found in proviruses}
+        spans = {
+            name: [span for start, end in found.to_numpy().tolist() for span in _parts(start - 1, end, lengths[name])]
+            for name, found in proviruses
+            if name in lengths
+        }
         composed = read_composition(fastas[str(sample)], lengths)
         for number, name in of_sample["contig"].items():
             drawn[number] = {"gff3": features[name], "regions": spans.get(name, [])} | composed[name]
     return {number: drawn[number] for number in rows.index.tolist()}
+
+
+def _parts(start: int, end: int, length: int) -> list[tuple[int, int]]:
+    """Return the span of a region, or both parts of one across the origin of a circular contig."""
+    return [(start, end)] if end <= length else [(start, length), (0, end - length)]
 
 
 def _place(output_dir: Path, shown: pd.DataFrame) -> dict[str, Any] | None:

@@ -23,9 +23,8 @@ def read_features(files: Iterable[Path], names: Collection[str]) -> dict[str, st
     for path in files:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                directive = line.startswith("##sequence-region ")
-                name = line.split(" ", 2)[1] if directive else line.partition("\t")[0]
-                if name in encoded and (not directive or line not in lines[encoded[name]]):
+                name = line.split(" ", 2)[1] if line.startswith("##sequence-region ") else line.partition("\t")[0]
+                if name in encoded and line not in lines[encoded[name]][:2]:  # both files say how long, and if circular
                     lines[encoded[name]].append(line)
     return {name: "".join(["##gff-version 3\n", *lines[name]]) for name in names}
 
