@@ -11,6 +11,7 @@ from scipy.special import expit, logit
 
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling.calls import decide_contigs, label_contigs
+from virnucpro.calling.published import CHUNK_COLUMNS, score_contigs
 from virnucpro.calling.requirements import Requirements
 from virnucpro.calling.share import false_discovery_rates
 
@@ -45,10 +46,24 @@ def test_labels_by_their_definitions(rows: list[tuple[int, int]], prior: float, 
         assert call != "cellular" or log_odds <= 0, "no score over 0.5 is cellular"
 
 
-def test_a_contig_that_is_likelier_cellular_is_not_viral_however_low_the_fdr() -> None:
-    labels, _ = label_contigs(REQUIREMENTS, table([9.0] * 99 + [-1.0], [5000] * 100), 0.5, 0.05)
+@pytest.mark.parametrize("log_odds", [-1.0, 0.0])
+def test_a_contig_that_is_no_likelier_viral_is_not_viral_however_low_the_fdr(log_odds: float) -> None:
+    labels, _ = label_contigs(REQUIREMENTS, table([9.0] * 99 + [log_odds], [5000] * 100), 0.5, 0.05)
     assert labels["fdr"].iloc[-1] < 0.01
     assert labels["call"].iloc[-1] == "cellular"
+
+
+def test_an_fdr_at_the_limit_is_viral() -> None:
+    contigs = table([2.5, 1.5], [5000, 5000])
+    limit = label_contigs(REQUIREMENTS, contigs, 0.5)[0]["fdr"].iloc[1]
+    labels, _ = label_contigs(REQUIREMENTS, contigs, 0.5, limit)
+    assert labels["call"].tolist() == ["viral", "viral"]
+
+
+def test_a_contig_at_the_least_length_and_residues_is_called() -> None:
+    scored = pd.DataFrame({"log_odds": 6.0, "genes": 1, "residues": 50, "genetic_code": 11}, index=["least"])
+    calls, _ = decide_contigs(REQUIREMENTS, pd.Series([500], index=["least"]), scored, min_length=500)
+    assert calls[["call", "reason"]].to_numpy().tolist() == [["viral", ""]]
 
 
 def test_reasons_and_empty_cells_of_contigs_that_are_not_called() -> None:
@@ -79,9 +94,36 @@ def test_reasons_and_empty_cells_of_contigs_that_are_not_called() -> None:
 
 @pytest.mark.parametrize(("log_odds", "call"), [(0.619, "viral"), (0.618, "unresolved"), (-0.619, "cellular")])
 def test_scores_of_the_original_are_no_probabilities(log_odds: float, call: str) -> None:
-    labels, _ = label_contigs(PUBLISHED, table([log_odds] * 60, [300] * 60))
+    labels, share = label_contigs(PUBLISHED, table([log_odds] * 60, [300] * 60))
     assert set(labels["call"]) == {call}
+    assert share == (0.5, 0.5, 0.5, "given"), "no share is estimated from them"
     assert labels[["posterior", "fdr"]].isna().all(axis=None)
+
+
+def test_the_tier_and_the_call_follow_from_the_log_odds_that_are_written() -> None:
+    differences = np.concatenate([sign * np.arange(0.29, 0.31, 0.0001) for sign in (-1, 1)])
+    names = [f"{difference:.4f}" for difference in differences]
+    others, virus = (1 - differences) / 2, (1 + differences) / 2
+    chunks = pd.DataFrame({"contig": names, "max_score_0": others, "max_score_1": virus}).loc[
+        np.arange(len(names)).repeat(6)
+    ]
+    scored = score_contigs(chunks).assign(genes=6, residues=600, genetic_code=11)
+    calls, _ = decide_contigs(PUBLISHED, pd.Series(5000, index=names), scored)
+    written = calls["log_odds"].astype(float)
+    expected = np.select([written >= 0.619, written <= -0.619], ["viral", "cellular"], "unresolved")
+    assert calls["call"].tolist() == expected.tolist()
+    assert calls["tier"].tolist() == np.where(expected == "unresolved", "review", "low_confidence").tolist()
+    assert len(set(expected)) == 3
+
+
+def test_contigs_that_are_not_called_are_for_review_if_they_have_a_tier() -> None:
+    chunks = pd.DataFrame({"contig": ["long"] * 6 + ["short"] * 6, "max_score_0": 0.05, "max_score_1": 0.95})
+    scored = score_contigs(chunks).assign(genes=6, residues=600, genetic_code=11)
+    assert set(scored["tier"]) == {"high_confidence"}
+    lengths = pd.Series([5000, 900, 5000], index=["long", "short", "closed"])
+    calls, _ = decide_contigs(PUBLISHED, lengths, scored, min_length=1000)
+    assert calls["tier"].tolist() == ["high_confidence", "review", ""]
+    assert calls[CHUNK_COLUMNS[1:]].to_numpy().tolist() == [[6, 6, 0, 0], [6, 6, 0, 0], [0, 0, 0, 0]]
 
 
 def test_the_share_counts_contigs_that_are_called() -> None:

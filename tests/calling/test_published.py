@@ -19,6 +19,7 @@ from virnucpro.calling.classifier import save_classifier
 from virnucpro.calling.published import (
     chunk_scores,
     load_published,
+    log_odds_of,
     read_pth,
     score_contigs,
     write_chunks,
@@ -41,6 +42,11 @@ def test_scores_are_those_of_the_torch_module(path: Path) -> None:
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     assert 0.1 < (found[:, 1] > 0.5).mean() < 0.9
+
+
+def test_log_odds_of_certain_scores_are_numbers() -> None:
+    log_odds = log_odds_of(np.array([[1, 0], [0.5, 0.5], [0, 1]], np.float32))
+    np.testing.assert_allclose(log_odds, [-np.log(1e7), 0, np.log(1e7)], rtol=1e-6)
 
 
 def test_tensors_alone_are_read_too(path: Path, tmp_path: Path) -> None:
@@ -223,7 +229,9 @@ def contig(*scores: tuple[float, float]) -> pd.Series:
         ([(0.05, 0.95)] * 4, 0.9, "low_confidence", (4, 0, 0)),  # too few chunks
         ([(0.28, 0.75)] * 6, 0.47, "low_confidence", (0, 0, 0)),  # none is confident
         ([(0.28, 0.75)] * 4, 0.47, "review", (0, 0, 0)),
+        ([(0.05, 0.95)] * 5, 0.9, "high_confidence", (5, 0, 0)),
         ([(0.5, 0.5)] * 6, 0, "review", (0, 0, 0)),
+        ([(0.5, 0.5)] * 4, 0, "review", (0, 0, 0)),
         ([(0.8, 0.9)] * 6, 0.1, "review", (0, 0, 6)),
         (
             [(0.1, 0.9)] * 3 + [(0.3, 0.7)] * 3,
@@ -233,6 +241,10 @@ def contig(*scores: tuple[float, float]) -> pd.Series:
         ),
         ([(0.1, 0.9)] + [(0.3, 0.7)] * 10, None, "low_confidence", (1, 0, 0)),  # fewer than a tenth are confident
         ([(0.1, 0.9)] + [(0.3, 0.7)] * 9, None, "moderate_confidence", (1, 0, 0)),
+        ([(0.1, 0.9)] + [(0.3, 0.7)] * 3, None, "low_confidence", (1, 0, 0)),  # moderate with more chunks
+        ([(0.1, 0.9)] + [(0.2, 0.75)] * 6, None, "moderate_confidence", (1, 0, 0)),  # d = 0.595
+        ([(0.1, 0.9)] + [(0.3, 0.7)] * 9 + [(0.75, 0.75)] * 2, None, "moderate_confidence", (1, 0, 2)),  # of 10 clear
+        ([(0.95, 0.05)] + [(0.29, 0.79)] * 9, None, "low_confidence", (0, 1, 0)),  # confident of the other
     ],
 )
 def test_the_rule_for_contigs(
@@ -245,3 +257,23 @@ def test_the_rule_for_contigs(
     assert found["chunks"] == len(scores)
     if difference is not None:
         assert np.tanh(found["log_odds"] / 2) == pytest.approx(difference, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("less", "more", "confident", "unclear"),
+    [
+        (0.1, 0.8, False, False),
+        (0.1, 0.81, True, False),
+        (0.3, 0.9, False, False),
+        (0.29, 0.9, True, False),
+        (0.7, 0.9, False, False),
+        (0.71, 0.9, False, True),
+        (0.71, 0.71, False, True),
+    ],
+)
+def test_chunks_are_confident_or_unclear_beyond_limits(
+    less: float, more: float, confident: bool, unclear: bool
+) -> None:
+    counts = ["viral_chunks", "other_chunks", "unclear_chunks"]
+    assert contig((less, more))[counts].tolist() == [confident, 0, unclear]
+    assert contig((more, less))[counts].tolist() == [0, confident, unclear]

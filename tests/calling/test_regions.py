@@ -17,12 +17,16 @@ import pytest
 from Bio import SeqIO
 from Bio.Seq import Seq
 
+from tests.conftest import ROOT
 from virnucpro.calling import REGION_FILES
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.regions import (
     BOUND,
     CHAIN,
     LEAST_BASES,
+    LEAST_SCORE,
+    SCORE_BIAS,
+    SCORE_WEIGHT,
     Region,
     evidence_of_genes,
     find_regions,
@@ -65,7 +69,10 @@ def contig(name: str, *parts: tuple[int, float], gene: int = 900) -> tuple[pd.Da
 
 
 def regions(call: str, *parts: tuple[int, float]) -> list[Region]:
-    genes, length = contig("c", *parts)
+    return regions_of(call, *contig("c", *parts))
+
+
+def regions_of(call: str, genes: pd.DataFrame, length: int) -> list[Region]:
     calls = pd.DataFrame(
         {"contig": ["c"], "length": [length], "call": [call], "genes": [len(genes)], "score": ["0.9876"]}
     )
@@ -78,6 +85,28 @@ def test_a_provirus_is_cut_out_from_gene_to_gene() -> None:
     assert found.kind == "provirus"
     assert found.name == "c|provirus_45001_81000"
     assert 0.5 < found.score < 1
+
+
+def test_the_score_follows_from_the_evidence_of_the_genes() -> None:
+    (found,) = regions("cellular", (50, -4), (16, 2.5), (60, -4))
+    evidence = 16 * (0.281 * 2.5 + 0.105)
+    assert found.score == pytest.approx(1 / (1 + math.exp(3.81 - 0.519 * evidence)))
+
+
+def test_the_fitted_numbers_are_those_of_the_docs() -> None:
+    text = " ".join((ROOT / "docs" / "regions.md").read_text().split())
+    assert f"{CHAIN.weight} times its log-odds, clipped to {-BOUND:g} and {BOUND:g}, plus {CHAIN.bias}." in text
+    assert f"exp({math.log(CHAIN.enter):.3f}), a change back exp({math.log(CHAIN.leave):.4g})," in text
+    assert f"1 / (1 + exp({-SCORE_BIAS} - {SCORE_WEIGHT} s))" in text
+    assert f"{LEAST_BASES:,} bases" in text
+    assert f"Runs with a score below {LEAST_SCORE} are left out." in text
+
+
+def test_a_provirus_ends_where_the_farthest_of_its_genes_ends() -> None:
+    genes, length = contig("c", (50, -4), (40, 2.5), (60, -4))
+    genes.loc[88, "end"] = 90 * 900 + 300  # beyond the last gene of the provirus
+    (found,) = regions_of("cellular", genes, length)
+    assert (found.start, found.end) == (50 * 900, 90 * 900 + 300)
 
 
 def test_more_genes_are_better_evidence() -> None:
@@ -103,6 +132,12 @@ def test_what_is_no_provirus() -> None:
     assert regions("cellular", (100, -4)) == []
     assert LEAST_BASES > 4 * 900
     assert regions("cellular", (50, -4), (4, 4), (60, -4)) == []
+
+
+@pytest.mark.parametrize(("gene", "found"), [(499, 0), (500, 1)])
+def test_a_provirus_has_5000_bases(gene: int, found: int) -> None:
+    genes, length = contig("c", (50, -4), (10, 4), (60, -4), gene=gene)
+    assert len(regions_of("cellular", genes, length)) == found
 
 
 def test_a_viral_contig_is_one_region() -> None:
@@ -203,6 +238,15 @@ def test_bedtools_cuts_out_what_the_fasta_holds(written: Path) -> None:
         found = {record.id: str(record.seq) for record in SeqIO.parse(file, "fasta")}
     assert found == expected
     assert list(found) == [f"{HOSTILE}|provirus_5001_11900", f"{HOSTILE}|provirus_14001_19900", "circle"]
+
+
+def test_a_viral_contig_that_is_no_circle_is_linear_in_the_genbank_file(tmp_path: Path) -> None:
+    (tmp_path / "proteins.faa").touch()
+    with ExitStack() as stack:
+        faa = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
+        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa)
+        writer.write(Record(b"line", b"ACGT" * 500), [Region("line", 0, 2000, 3, 1.0, "whole")], [])
+    assert SeqIO.read(tmp_path / "viral.gbk", "genbank").annotations["topology"] == "linear"
 
 
 def test_biopython_reads_the_genbank_file(written: Path) -> None:

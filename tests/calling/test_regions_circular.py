@@ -8,6 +8,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 from zlib import crc32
 
 import numpy as np
@@ -59,8 +60,9 @@ def test_the_posterior_of_a_circle_is_that_over_all_ways_around(evidence: list[f
     np.testing.assert_allclose(circular_posterior(evidence), viral / weights, rtol=1e-9)
 
 
-def test_the_posterior_of_a_circle_of_many_genes_is_a_number() -> None:
-    evidence = np.repeat([-1.0, 1.2, -1.0], [6000, 50, 5500])
+@pytest.mark.parametrize("parts", [[-1.0, 1.2, -1.0], [1.2, -1.0, 1.2]])
+def test_the_posterior_of_a_circle_of_many_genes_is_a_number(parts: list[float]) -> None:
+    evidence = np.repeat(parts, [6000, 50, 5500])
     assert ((circular_posterior(evidence.tolist()) > 0.5) == (evidence > 0)).all()
 
 
@@ -68,13 +70,11 @@ def regions_of(log_odds: Floats, gene: int = 900) -> list[Region]:
     """Return the proviruses of a circle of genes of 900 bases, end to end."""
     starts = np.arange(len(log_odds)) * gene
     genes = pd.DataFrame({"contig": "c", "start": starts, "end": starts + gene, "log_odds": log_odds})
-    calls = {
-        "contig": ["c"],
-        "length": [len(genes) * gene],
-        "call": ["cellular"],
-        "genes": [len(genes)],
-        "score": ["0"],
-    }
+    return regions_of_genes(genes, len(genes) * gene)
+
+
+def regions_of_genes(genes: pd.DataFrame, length: int) -> list[Region]:
+    calls = {"contig": ["c"], "length": [length], "call": ["cellular"], "genes": [len(genes)], "score": ["0"]}
     return find_regions(pd.DataFrame(calls), genes, circles={"c"}).get("c", [])
 
 
@@ -98,6 +98,21 @@ def test_a_provirus_across_the_origin_is_one_region() -> None:
     assert found.name == "c|provirus_63001_85500"
     assert regions_of(np.repeat([2.5, -4.0], [3, 60])) == []  # too few genes
     assert regions_of(np.full(30, 2.5)) == []  # the whole circle, which its call covers
+
+
+def test_proviruses_of_a_circle_are_in_the_order_of_their_starts() -> None:
+    found = regions_of(np.repeat([2.5, -4.0, 2.5, -4.0], [15, 30, 20, 30]))
+    assert [(region.start, region.end) for region in found] == [(0, 15 * 900), (45 * 900, 65 * 900)]
+
+
+def test_a_provirus_is_no_longer_than_its_circle() -> None:
+    """Its last gene spans the origin, and holds all genes of the host."""
+    starts = np.concatenate([np.arange(30) * 900, 26_200 + 60 * np.arange(12)])
+    ends = np.concatenate([starts[:29] + 900, [28_000], starts[30:] + 60])
+    log_odds = np.repeat([2.5, -4.0], [30, 12])
+    genes = pd.DataFrame({"contig": "c", "start": starts, "end": ends, "log_odds": log_odds})
+    (found,) = regions_of_genes(genes, 27_000)
+    assert (found.start, found.end, found.genes) == (0, 27_000, 30)
 
 
 class Called(NamedTuple):
@@ -202,6 +217,13 @@ def test_files_hold_a_provirus_across_the_origin_once_and_whole(across: Called, 
     letters = (across.letters * 2)[region.start : region.end]
     table = pd.read_csv(across.folder / "regions.tsv", sep="\t")
     assert table[["start", "end", "genes"]].to_numpy().tolist() == [[region.start + 1, region.end, region.genes]]
+    assert (across.folder / "regions.gff3").read_text().splitlines() == [
+        "##gff-version 3",
+        f"##sequence-region c 1 {length}",
+        f"c\tvirnucpro\tregion\t1\t{length}\t.\t.\t.\tIs_circular=true",
+        f"c\tvirnucpro\tproviral_region\t{region.start + 1}\t{region.end}\t{region.score:.4f}\t.\t.\t"
+        f"ID={quote(region.name, safe='|')};genes={region.genes};kind=provirus",
+    ]
     bed = [line.split("\t") for line in (across.folder / "regions.bed").read_text().splitlines()]
     assert [line[:4] for line in bed] == [
         ["c", str(region.start), str(length), region.name],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from virnucpro.calling.share import DEFAULT_SHARE, FEWEST, FLOOR, false_discovery_rates, share_of_viruses
+from virnucpro.calling.share import FLOOR, false_discovery_rates, share_of_viruses
 from virnucpro.data.arrays import Floats
 
 
@@ -51,15 +51,15 @@ def test_the_estimate_is_the_fixed_point_of_em_and_the_most_likely_share(seed: i
 
 
 def test_samples_of_one_label_have_the_floor_or_its_counterpart() -> None:
-    assert share_of_viruses(np.full(200, -9.0))[:2] == (FLOOR, FLOOR)
-    assert share_of_viruses(np.full(200, 9.0)).value == 1 - FLOOR
-    assert share_of_viruses(np.full(200, 9.0)).high == 1 - FLOOR
+    assert share_of_viruses(np.full(200, -9.0))[:2] == (0.001, 0.001)
+    assert share_of_viruses(np.full(200, 9.0)).value == 0.999
+    assert share_of_viruses(np.full(200, 9.0)).high == 0.999
     assert 0.005 < share_of_viruses(np.full(200, -9.0)).high < 0.02, "none of 200"
 
 
 def test_a_small_sample_has_the_default_and_a_given_share_wins() -> None:
-    log_odds = np.full(FEWEST - 1, 9.0)
-    assert share_of_viruses(log_odds) == (DEFAULT_SHARE, DEFAULT_SHARE, DEFAULT_SHARE, "default")
+    log_odds = np.full(49, 9.0)
+    assert share_of_viruses(log_odds) == (0.1, 0.1, 0.1, "default")
     assert share_of_viruses(np.append(log_odds, 9.0)).source == "estimated"
     assert share_of_viruses(log_odds, 0.3) == (0.3, 0.3, 0.3, "given")
     assert share_of_viruses(np.full(500, 9.0), 0.3).source == "given"
