@@ -1,6 +1,7 @@
 """Embedding files: written whole, read by number, refused when damaged."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,25 @@ def test_residues_of_several_layers(tmp_path: Path) -> None:
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), new_embedding_file(tmp_path / "e.h5", IDS, DESCRIPTION):
         raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [3, 2000])
+def test_a_disk_with_less_room_than_the_file_takes_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def make() -> int:
+        names = [f"protein_{number}" for number in range(count)]
+        with new_embedding_file(tmp_path / "e.h5", names, DESCRIPTION, residues=[5] * count):
+            pass
+        return (tmp_path / "e.h5").stat().st_size
+
+    size = make()
+    (tmp_path / "e.h5").unlink()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=size - 1))
+    with pytest.raises(OSError, match="No space left on device"):
+        make()
     assert not list(tmp_path.iterdir())
 
 

@@ -172,8 +172,24 @@ LAMBDA_CI = "MSTKKKPLTQEQLEDARRLKAIYEKKKNELGLSQESVADKMGMGQSGVGALFNGINALNAYNAALLA
 
 @pytest.mark.parametrize(
     "proteins",
-    [["A" * 60], ["N" * 60], ["N" * 60, LAMBDA_CI], [LAMBDA_CI, "GCATGCAATT" * 8], ["GAGTGAGA" * 10], ["GATTACA"]],
-    ids=["alanine alone", "asparagine alone", "asparagine first", "odd among others", "no cysteine", "short"],
+    [
+        ["A" * 60],
+        ["N" * 60],
+        ["N" * 60, LAMBDA_CI],
+        [LAMBDA_CI, "GCATGCAATT" * 8],
+        ["GAGTGAGA" * 10],
+        ["GATTACA" * 7],
+        ["GATTACA" * 9 + "MKLEDFS"],
+    ],
+    ids=[
+        "alanine alone",
+        "asparagine alone",
+        "asparagine first",
+        "odd among others",
+        "no cysteine",
+        "short",
+        "a tenth",
+    ],
 )
 def test_proteins_of_few_amino_acids_are_no_nucleotides(tmp_path: Path, proteins: list[str]) -> None:
     path = tmp_path / "proteins.faa"
@@ -183,7 +199,13 @@ def test_proteins_of_few_amino_acids_are_no_nucleotides(tmp_path: Path, proteins
 
 @pytest.mark.parametrize(
     "contigs",
-    [["ACGT" * 20], ["acgu" * 20], ["ACGTRYSWKM" + "ACGT" * 30], ["N" * 60 + "ACGT" * 20], ["ACGT"] * 20],
+    [
+        ["ACGT" * 20],
+        ["acgu" * 20],
+        ["RYSWKMBDH" + "ACGT" * 21],
+        ["N" * 60 + "ACGT" * 20],
+        ["ACGT"] * 13,
+    ],
     ids=["DNA", "RNA", "IUPAC", "behind N", "in short records"],
 )
 def test_nucleotides_are_no_proteins(tmp_path: Path, contigs: list[str]) -> None:

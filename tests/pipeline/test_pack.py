@@ -11,6 +11,7 @@ import torch
 
 from tests.pipeline.conftest import Sample
 from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest
+from virnucpro.data.packing import deal_bins
 from virnucpro.embedding.pieces import overlapping_windows
 from virnucpro.errors import UserError
 
@@ -88,6 +89,10 @@ def test_shards_without_bins_are_empty(sample: Sample) -> None:
     assert len(counts) == 20
     assert 0 < sum(counts) < 20
     assert max(counts) == 1
+
+
+def test_the_fullest_bins_are_dealt_first() -> None:
+    assert deal_bins([2, 2, 3, 3, 6], 2).tolist() == [0, 1, 1, 1, 0], "8 tokens each"
 
 
 @pytest.mark.parametrize(("shard_tokens", "warned"), [(100, True), (700, False)])
