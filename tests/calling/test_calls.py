@@ -86,6 +86,7 @@ def test_reasons_and_empty_cells_of_contigs_that_are_not_called() -> None:
     assert rows["call"].tolist() == ["unresolved"] * 5 + ["viral"]
     unknown = rows.loc[["empty", "closed"], ["score", "log_odds", "posterior", "fdr"]]
     assert (unknown == "").all(axis=None)
+    assert rows["genes"].tolist() == [0, 0, 1, 1, 1, 1]
     assert rows["genetic_code"].isna().tolist() == [True, True, False, False, False, False]
     assert (rows.loc[["short", "few", "asked"], ["posterior", "fdr"]] == "").all(axis=None)
     assert rows.loc["short", "score"] == "0.9975"

@@ -47,6 +47,7 @@ def test_scores_are_those_of_the_torch_module(path: Path) -> None:
 def test_log_odds_of_certain_scores_are_numbers() -> None:
     log_odds = log_odds_of(np.array([[1, 0], [0.5, 0.5], [0, 1]], np.float32))
     np.testing.assert_allclose(log_odds, [-np.log(1e7), 0, np.log(1e7)], rtol=1e-6)
+    assert contig((0, 1))["log_odds"] == -contig((1, 0))["log_odds"] == pytest.approx(np.log(2e7))
 
 
 def test_tensors_alone_are_read_too(path: Path, tmp_path: Path) -> None:
