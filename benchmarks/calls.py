@@ -15,7 +15,7 @@ import pandas as pd
 from common import SEED, write_result
 
 from virnucpro.data.fasta import read_fasta
-from virnucpro.training.evaluation import evaluate
+from virnucpro.training.evaluation import CLASSES, class_of_length, compare_auroc, evaluate
 
 HERE = Path(__file__).parent
 PEERS = {
@@ -58,7 +58,6 @@ def jaeger(fasta: Path, folder: Path) -> pd.DataFrame:
 
 PROKARYOTIC = ("phage", "archaeal virus", "bacteria", "archaea", "plasmid")
 OF_A_GROUP = 4  # fragments at most, so that no group weighs much more than another, and the peers take minutes
-LENGTHS = {"1.5 to 3 kb": (1_500, 3_000), "3 to 10 kb": (3_000, 10_000), "10 to 40 kb": (10_000, 40_001)}
 
 
 def main() -> None:
@@ -68,9 +67,7 @@ def main() -> None:
     folder = parser.parse_args().training
     fragments = folder.absolute().parent / "work" / "training" / "fragments.fna.gz"
     scores = pd.read_csv(folder / "classifier" / "scores.tsv", sep="\t", index_col="fragment")
-    test = scores[(scores["split"] == "test") & (scores["length"] >= 1_500)].assign(
-        viral=lambda table: (table["label"] == "viral").astype(int)
-    )
+    test = scores[scores["split"] == "test"].assign(viral=lambda table: (table["label"] == "viral").astype(int))
     test = test.sample(frac=1, random_state=SEED).groupby("group").head(OF_A_GROUP).sort_index()
     found = {"virnucpro": test}
     for peer in PEERS:
@@ -85,15 +82,24 @@ def main() -> None:
             calls["log_odds"] = calls["log_odds"].fillna(calls["log_odds"].min() - 1)
             found[name] = test.assign(**calls.fillna("unresolved"))
     parts = {"all": test["length"] > 0, "phages and archaeal viruses": test["kind"].isin(PROKARYOTIC)}
-    parts |= {name: test["length"].between(low, high, inclusive="left") for name, (low, high) in LENGTHS.items()}
+    parts |= {name: class_of_length(test["length"]) == name for name in CLASSES}
     rows = [
-        (part, name, *describe(evaluate(table[chosen])))
+        (part, name, *describe(evaluate(table[chosen])), ahead_of(found["virnucpro"][chosen], table[chosen]))
         for part, chosen in parts.items()
         for name, table in found.items()
     ]
     header = ("contigs", "", "viral", "cellular", "AUROC", "viral found", "cellular called viral", "not called")
-    title = "Calls of contigs of groups held out, with 95 % intervals"
-    write_result("calls", title, (*header, "found at 1.7 % false"), rows)
+    title = "Calls of contigs of groups held out, with 95 % intervals by resampled groups"
+    write_result("calls", title, (*header, "found at 1.7 % false", "AUROC of virnucpro less this, paired"), rows)
+
+
+def ahead_of(own: pd.DataFrame, peer: pd.DataFrame) -> str:
+    """Return by how much the AUROC of virnucpro exceeds that of a peer on the same contigs."""
+    if own is peer or own["log_odds"].equals(peer["log_odds"]):
+        return ""
+    return "{value:+.3f} ({low:+.3f} to {high:+.3f})".format_map(
+        compare_auroc(own, own["log_odds"].to_numpy(), peer["log_odds"].to_numpy())
+    )
 
 
 def describe(metrics: dict[str, dict[str, float]]) -> tuple[str, ...]:

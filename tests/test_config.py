@@ -134,6 +134,19 @@ def test_a_training_with_braces_in_a_path_is_refused(folder: Path) -> None:
         read_training(Path("training.tsv"))
 
 
+def test_a_mask_is_spans_of_one_record(folder: Path) -> None:
+    path, header = Path("training.tsv"), "fasta\trecord\tlabel\tgroup\tmask\na.fa\tr\tviral\tg\t\n"
+    path.write_text(header + "a.fa\t\tcellular\th\t1-20\n")
+    with pytest.raises(UserError, match=r"^training.tsv: line 3: mask holds spans of one record; name the record"):
+        read_training(path)
+    path.write_text(header + "a.fa\tr\tcellular\th\t1..20\n")
+    with pytest.raises(UserError, match=r"^training.tsv: line 3: mask is '1\.\.20', but must be spans of the record"):
+        read_training(path)
+    rows = [f"a.fa\tr{n}\t{label}\t{label}{n}\t{n}-20,30-40\n" for n in (1, 2) for label in ("viral", "cellular")]
+    path.write_text(header + "".join(rows))
+    assert read_training(path)["mask"].tolist() == ["", "1-20,30-40", "1-20,30-40", "2-20,30-40", "2-20,30-40"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -152,8 +152,8 @@ def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
     `check` is called with every file that the table names.
 
     Returns:
-        A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `kind` and
-        `split`.
+        A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `kind`, `split`
+        and `mask`.
 
     Raises:
         UserError: the table cannot be read, a value is wrong, a file is missing or begins with what prepare would
@@ -179,9 +179,11 @@ def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
                 check(Path(row["fasta"]), "contigs")
         except UserError as error:
             raise UserError(f"{path}: line {line}: {error}") from None
+        if row["mask"] and not row["record"]:
+            raise UserError(f"{path}: line {line}: mask holds spans of one record; name the record")
         checked.add(row["fasta"])
         rows.append(row)
-    table = pd.DataFrame(rows)[["fasta", "record", "label", "group", "kind", "split"]]
+    table = pd.DataFrame(rows)[["fasta", "record", "label", "group", "kind", "split", "mask"]]
     for label in ("viral", "cellular"):
         groups = table.loc[(table["label"] == label) & (table["split"] == "train"), "group"].nunique()
         if groups < 2:

@@ -233,7 +233,7 @@ def check_virnucpro(work: Path, folder: Path) -> None:
 
 
 @command("fragment", "training.tsv fragments.fna.gz fragments.tsv")
-@click.argument("sheet", type=FILE, help="table of labelled FASTA files: fasta, record, label, group, kind, split")
+@click.argument("sheet", type=FILE, help="table of labeled FASTA files: fasta, record, label, group, kind, split")
 @click.argument("fasta", type=FILE, help="FASTA to write, gzip")
 @click.argument("table", type=FILE, help="TSV to write, where each fragment comes from")
 @click.option("--bases", type=POSITIVE, default=DEFAULTS["training_bases"], help="about so many of each group")
@@ -248,7 +248,7 @@ def fragment(**options: Any) -> None:
 @command("train", "results/work/training results/training training.tsv results/training/classifier")
 @click.argument("training", type=FILE, help="folder with what fragment and prepare wrote")
 @click.argument("embeddings", type=FILE, help="folder with what merge wrote")
-@click.argument("sheet", type=FILE, help="the table of labelled FASTA files")
+@click.argument("sheet", type=FILE, help="the table of labeled FASTA files")
 @click.argument("output_dir", type=FILE, help="folder to write into")
 @setting("seed", "of all that is random")
 @click.option("--nucleotides", is_flag=True, help="train on the embeddings of the frames' nucleotides as well")

@@ -47,9 +47,9 @@ def classifier() -> Classifier:
         hidden_bias=hidden_bias,
         output_weight=output_weight[:, 0],
         output_bias=output_bias[:, 0],
-        contig_mean=rng.normal(size=2).astype(np.float32),
-        contig_scale=rng.uniform(0.5, 2, 2).astype(np.float32),
-        contig_weight=rng.normal(size=2).astype(np.float32),
+        contig_mean=rng.normal(size=5).astype(np.float32),
+        contig_scale=rng.uniform(0.5, 2, 5).astype(np.float32),
+        contig_weight=rng.normal(size=5).astype(np.float32),
         contig_bias=np.array([0.25], np.float32),
         requirements=REQUIREMENTS,
     )
@@ -65,7 +65,7 @@ def test_proteins_are_scored_as_torch_does(classifier: Classifier) -> None:
 
 
 def test_contigs_are_a_regression_over_their_evidence(classifier: Classifier) -> None:
-    evidence = np.random.default_rng(2).normal(size=(3, 2))
+    evidence = np.random.default_rng(2).normal(size=(3, 5))
     standard = (evidence - classifier.contig_mean) / classifier.contig_scale
     expected = [
         float(sum(a * b for a, b in zip(row, classifier.contig_weight, strict=True))) + 0.25 for row in standard

@@ -66,7 +66,8 @@ def test_means_are_over_all_residues_of_a_group(frames: pd.DataFrame) -> None:
 
 def test_evidence_is_that_of_the_longest_groups(frames: pd.DataFrame) -> None:
     log_odds = np.random.default_rng(1).normal(size=len(frames))
-    evidence = evidence_of_contigs(frames, log_odds, 100)
+    lengths = pd.Series({"other": 7, "noise": 12_000, "gene": 2100})
+    evidence = evidence_of_contigs(frames, log_odds, lengths, 100)
     assert evidence.index.tolist() == ["gene", "noise"]
     for contig, row in evidence.iterrows():
         of_contig = (frames["contig"] == contig).to_numpy()
@@ -74,6 +75,10 @@ def test_evidence_is_that_of_the_longest_groups(frames: pd.DataFrame) -> None:
         residues = frames["residues"].to_numpy()
         assert row["sum_by_root"] == pytest.approx(log_odds[longest].mean() * np.sqrt(min(longest.sum(), 100)))
         assert row["mean"] == pytest.approx(np.average(log_odds[longest], weights=residues[longest]))
+        strands = np.where(frames["strand"] == "+", 1, -1)[longest]
+        assert row["one_strand"] == pytest.approx(abs(strands.mean()))
+        assert row["coding"] == pytest.approx(min(1, 3 * residues[longest].sum() / lengths[contig]))
+        assert row["log_residues"] == pytest.approx(np.log(residues[longest]).mean())
         assert (row["genes"], row["residues"]) == (of_contig.sum(), residues[of_contig].sum())
         assert longest.sum() < row["genes"]
     longest = (frames["contig"] == "noise") & frames["counts"]
@@ -90,7 +95,7 @@ def test_every_gene_counts(tmp_path: Path) -> None:
     assert genes["group_residues"].tolist() == genes["residues"].tolist()
     assert genes["counts"].all()
     log_odds = np.random.default_rng(1).normal(size=len(genes))
-    evidence = evidence_of_contigs(genes, log_odds, 40)
+    evidence = evidence_of_contigs(genes, log_odds, pd.Series({"a": 9000, "b": 10_000}), 40)
     expected = pd.Series(log_odds).groupby(genes["contig"], sort=False).agg(["sum", "size"])
     assert evidence["genes"].tolist() == expected["size"].tolist()
     np.testing.assert_allclose(evidence["sum_by_root"], expected["sum"] / np.sqrt(expected["size"]))
@@ -103,4 +108,4 @@ def test_no_frames_are_no_evidence(frames: pd.DataFrame, tmp_path: Path) -> None
     nothing = describe_groups(read_proteins(tmp_path / "stops" / "prepared"))
     assert nothing.columns.tolist() == frames.columns.tolist()
     assert len(group_means(np.empty((0, 4), np.float32), nothing)) == 0
-    assert len(evidence_of_contigs(nothing, np.empty(0), 40)) == 0
+    assert len(evidence_of_contigs(nothing, np.empty(0), pd.Series({"stops": 600}), 40)) == 0

@@ -156,7 +156,7 @@ def call_circle(name: str, origin: int, turn: bool, folder: Path) -> Called:
         folder,
         letters,
         dict(zip(places, zip(proteins, log_odds, strict=True), strict=True)),
-        evidence_of_contigs(table, log_odds, 40)[EVIDENCE].to_numpy(),
+        evidence_of_contigs(table, log_odds, pd.Series({"c": length}), 40)[EVIDENCE].to_numpy(),
         [(place(one.start, one.end)[:2], one.genes, round(one.score, 9)) for one in regions],
         regions,
     )

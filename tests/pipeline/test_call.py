@@ -34,13 +34,13 @@ def random_classifier(path: Path, embedding: EmbeddingDescription = EMBEDDING) -
     random_floats = np.random.default_rng(0).normal
     inputs = EMBEDDING.embed_dim + 1
     shapes = {"mean": inputs, "hidden_bias": (2, 3), "output_weight": (2, 3), "output_bias": 2}
-    shapes |= {"contig_mean": 2, "contig_weight": 2, "contig_bias": 1}
+    shapes |= {"contig_mean": 5, "contig_weight": 5, "contig_bias": 1}
     save_classifier(
         Classifier(
             **{name: random_floats(size=shape).astype(np.float32) for name, shape in shapes.items()},
             scale=np.ones(inputs, np.float32),
             hidden_weight=random_floats(size=(2, 3, inputs)).astype(np.float16),
-            contig_scale=np.ones(2, np.float32),
+            contig_scale=np.ones(5, np.float32),
             requirements=Requirements(embedding, cellular_to=((400, 0.0),), fewest_residues=50, most_genes=40),
         ),
         path,
@@ -121,9 +121,11 @@ def test_the_prior_and_the_fdr_decide_and_leave_scores(
     prepare_frames(write_fasta(contigs), folder / "prepared", 500)
     embed_at_random(folder, EMBEDDING)
     path = random_classifier(tmp_path / "c.safetensors")
+    call(write_fasta(contigs), folder, folder, path)
+    middle = pd.read_csv(folder / "contigs.tsv", sep="\t").query("length >= 600")["log_odds"].median()
     model = load_classifier(path)  # its log-odds are made moderate, some of either sign
-    bias = np.full(1, 4.2, np.float32)
-    save_classifier(replace(model, contig_weight=model.contig_weight / 10, contig_bias=bias), path)
+    bias = ((model.contig_bias - middle) / 3).astype(np.float32)
+    save_classifier(replace(model, contig_weight=model.contig_weight / 3, contig_bias=bias), path)
 
     def called(*settings: float | None) -> tuple[pd.DataFrame, dict[str, object]]:
         call(write_fasta(contigs), folder, folder, path, *settings, min_length=600)

@@ -62,12 +62,12 @@ def test_a_record_of_two_rows_is_drawn_from_once(tmp_path: Path) -> None:
     ("virus", "message"),
     [
         ("", "training: the records of group v0 are empty"),
-        ("ACGT" * 300, "training: no viral fragment to train on has 1500 bases or more"),
+        ("ACGT" * 100, "training: no viral fragment to train on has 500 bases or more"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, virus: str, message: str) -> None:
     rows = [f"v{number}.fa\t\tviral\tv{number}\t\t" for number in range(2)]
-    files = {"v0.fa": {"r": virus}, "v1.fa": {"r": "ACGT" * 300}, "c.fa": GENOMES}
+    files = {"v0.fa": {"r": virus}, "v1.fa": {"r": "ACGT" * 100}, "c.fa": GENOMES}
     sheet = write_training(tmp_path, files, [*rows, *CELLS])
     with pytest.raises(UserError, match=message):
         run(tmp_path, sheet)

@@ -34,9 +34,11 @@ def write_training(folder: Path, groups: dict[str, list[str]], embedding: Embedd
     records = (f">{row.fragment}\n{row.sequence}\n" for row in table.itertuples())
     (folder / "fragments.fna.gz").write_text("".join(records))
     table["label"] = np.where(table["group"].str.startswith("v"), "viral", "cellular")
-    table = table.assign(start=0, end=table["sequence"].str.len(), fasta="f", record="r", kind="", split="train")
+    table = table.assign(start=0, end=table["sequence"].str.len(), fasta="f", kind="", split="train")
+    table["record"] = "r" + table["group"]
     write_table(table.drop(columns="sequence"), folder / "fragments.tsv")
-    (folder / "training.tsv").write_text("the table\n")
+    rows = "".join(f"f\tr{group}\t{'viral' if group[0] == 'v' else 'cellular'}\t{group}\n" for group in groups)
+    (folder / "training.tsv").write_text(f"fasta\trecord\tlabel\tgroup\n{rows}")
     fragments = [folder / "fragments.fna.gz", folder / "fragments.tsv"]
     write_provenance(folder / "fragment.json", "fragment", {}, {}, fragments)
     prepare_frames(folder / "fragments.fna.gz", folder / "prepared", 500)
@@ -70,7 +72,9 @@ def test_two_groups_a_label_and_one_without_frames(
     groups = {"v0": open_dna(6), "v1": open_dna(6), "c0": open_dna(6), "c1": [*open_dna(6), STOPS], "closed": [STOPS]}
     folder = write_training(tmp_path, groups)
     monkeypatch.setattr(evaluation, "RESAMPLES", 20)
+    monkeypatch.setattr(evaluation, "DRAWS", 2)
     scores = run(folder)
+    assert "the limit of cellular calls from 1.5 to 3 kb rests on 12 viral fragments" in caplog.text
     assert "group closed is left out: none of its fragments has a protein" in caplog.text
     assert scores["group"].value_counts().to_dict() == {"v0": 6, "v1": 6, "c0": 6, "c1": 7}
     assert scores.set_index("fragment").loc["fragment_25", "call"] == "unresolved"
@@ -83,6 +87,31 @@ def test_two_groups_a_label_and_one_without_frames(
     assert "the mean of 2 networks" in card
     assert "| viral | train | 12 |" in card
     assert "nan" not in card
+
+
+def test_a_masked_span_takes_no_part(
+    tmp_path: Path,
+    open_dna: Callable[[int], list[str]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_training(tmp_path, {name: open_dna(5) for name in ("v0", "v1", "c0", "c1")})
+    sheet = (folder / "training.tsv").read_text().replace("group\n", "group\tmask\n")
+    (folder / "training.tsv").write_text(sheet.replace("cellular\tc0\n", "cellular\tc0\t1500-1700\n"))
+    fragments = pd.read_csv(folder / "fragments.tsv", sep="\t")
+    fragments.loc[fragments["group"] == "c0", "start"] = [0, 1600, 1700, 1800, 1900]
+    fragments.loc[fragments["group"] == "c0", "end"] = [1499, 3000, 3000, 3000, 3000]
+    write_table(fragments, folder / "fragments.tsv")
+    write_provenance(
+        folder / "fragment.json", "fragment", {}, {}, [folder / "fragments.fna.gz", folder / "fragments.tsv"]
+    )
+    monkeypatch.setattr(evaluation, "RESAMPLES", 20)
+    monkeypatch.setattr(evaluation, "DRAWS", 2)
+    caplog.set_level("INFO")
+    scores = run(folder)
+    assert scores["group"].value_counts().to_dict() == {"v0": 5, "v1": 5, "c0": 4, "c1": 5}
+    assert set(scores.loc[scores["group"] == "c0", "start"]) == {0, 1700, 1800, 1900}
+    assert "1 fragments are left out: the table masks them" in caplog.text
 
 
 def test_a_label_with_one_group_that_has_frames_is_refused(

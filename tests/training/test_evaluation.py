@@ -6,18 +6,67 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.data.test_embeddings import DESCRIPTION
+from virnucpro.calling.requirements import Requirements
 from virnucpro.training import evaluation
-from virnucpro.training.evaluation import evaluate, found_at, proportion, reliability
-
-
-@pytest.mark.parametrize(
-    ("hits", "of", "low", "high"),
-    # Clopper and Pearson's intervals, as any table of them has them.
-    [(2, 10, 0.0252, 0.5561), (0, 20, 0, 0.1684), (20, 20, 0.8316, 1), (0, 1, 0, 0.975)],
+from virnucpro.training.evaluation import (
+    call_at_share,
+    class_of_length,
+    compare_auroc,
+    evaluate,
+    found_at,
+    reliability,
+    resample_groups,
+    simulate_samples,
+    sum_up_samples,
 )
-def test_proportions_have_exact_intervals(hits: int, of: int, low: float, high: float) -> None:
-    expected = {"value": hits / of, "low": low, "high": high, "count": hits}
-    assert proportion(np.arange(of) < hits) == expected
+
+SIZE = 30  # fragments of a group
+
+
+def grouped(viral: int, cellular: int, found: float) -> pd.DataFrame:
+    """Return contigs of so many groups of each label; all contigs of a group have one call."""
+    labels = np.repeat([1, 0], [viral, cellular])
+    called = np.concatenate([np.arange(viral) < found * viral, np.arange(cellular) < 0.1 * cellular])
+    groups = pd.DataFrame({"viral": labels, "group": [f"g{n}" for n in range(len(labels))], "called": called})
+    contigs = groups.loc[groups.index.repeat(SIZE)].reset_index(drop=True)
+    noise = np.random.default_rng(0).normal(size=len(contigs))
+    call = np.where(contigs["called"], "viral", "cellular")
+    return contigs.assign(call=call, log_odds=np.where(contigs["called"], 3, -3) + noise)
+
+
+def test_intervals_are_those_of_groups_not_of_their_fragments() -> None:
+    metrics = evaluate(grouped(100, 50, 0.8))
+    # The standard error of a proportion of independent groups; fragments would make it smaller by the root of 30.
+    for name, proportion, groups in (("found", 0.8, 100), ("lost", 0.2, 100), ("false", 0.1, 50)):
+        error = np.sqrt(proportion * (1 - proportion) / groups)
+        one = metrics[name]
+        assert one["value"] == pytest.approx(proportion)
+        assert (one["high"] - one["low"]) / (2 * 1.96) == pytest.approx(error, rel=0.15), name
+        assert one["low"] < one["value"] < one["high"]
+
+
+def test_resampled_groups_are_whole_and_drawn_with_replacement() -> None:
+    contigs = grouped(6, 4, 0.5)
+    rows = next(iter(resample_groups(contigs["group"], contigs["viral"], 0)))
+    counts = contigs["group"].iloc[rows].value_counts()
+    assert (counts % SIZE == 0).all()
+    assert counts.max() > SIZE, "drawn twice"
+    assert len(counts) < 10, "another is left out"
+    assert contigs["viral"].iloc[rows].sum() == 6 * SIZE
+    again = next(iter(resample_groups(contigs["group"], contigs["viral"], 0)))
+    np.testing.assert_array_equal(rows, again)
+
+
+def test_aurocs_are_compared_in_pairs() -> None:
+    contigs = grouped(40, 40, 0.8)
+    first = contigs["log_odds"].to_numpy()
+    worse = first + np.random.default_rng(1).normal(size=len(first)) * 3
+    paired = compare_auroc(contigs, first, worse)
+    assert paired["low"] > 0, "groups that are hard for one are hard for the other"
+    assert compare_auroc(contigs, first, first) == {"value": 0, "low": 0, "high": 0}
+    alone = evaluate(contigs)["auroc"]
+    assert paired["high"] - paired["low"] < alone["high"] - alone["low"]
 
 
 @pytest.fixture
@@ -41,8 +90,8 @@ def test_calls_are_counted_by_label(few_resamples: None) -> None:
     viral = [1, 1, 1, 1, 0, 0, 0, 0]
     metrics = evaluate(pd.DataFrame({"viral": viral, "log_odds": viral, "call": names, "group": list("aabbccdd")}))
     assert (metrics["viral"], metrics["cellular"], metrics["groups"]) == (4, 4, 4)
-    assert [metrics[name]["count"] for name in ("found", "false", "unresolved")] == [2, 1, 2]
-    assert [metrics[name]["value"] for name in ("found", "false", "unresolved")] == [0.5, 0.25, 0.25]
+    rates = [metrics[name]["value"] for name in ("found", "lost", "false", "unresolved")]
+    assert rates == [0.5, 0.25, 0.25, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -70,5 +119,60 @@ def test_reliability_has_a_row_for_each_bin_with_contigs() -> None:
     score = np.array([0.05, 0.02, 0.41, 0.5, 0.55, 1.0, 0.0])
     table = reliability(score, np.array([0, 1, 1, 1, 0, 1, 0]))
     assert table["contigs"].tolist() == [3, 2, 1, 1]
-    np.testing.assert_allclose(table["viral"], [1 / 3, 1, 0, 1])
-    np.testing.assert_allclose(table["score"], [0.07 / 3, 0.455, 0.55, 1])
+    # Three contigs are cellular and four viral: a cellular one weighs 4 / 3 as much.
+    np.testing.assert_allclose(table["viral"], [3 / 11, 1, 0, 1])
+    np.testing.assert_allclose(table["score"], [(0.05 * 4 + 0.02 * 3) / 11, 0.455, 0.55, 1])
+
+
+def test_a_frequent_label_changes_no_reliability() -> None:
+    rng = np.random.default_rng(0)
+    viral = rng.integers(0, 2, 500)
+    score = rng.uniform(size=500)
+    repeats = np.where(viral == 1, 1, 7)
+    often = reliability(np.repeat(score, repeats), np.repeat(viral, repeats))
+    np.testing.assert_allclose(often["viral"], reliability(score, viral)["viral"])
+
+
+REQUIREMENTS = Requirements(DESCRIPTION, cellular_to=((500, -2.0), (3000, -1.0)), fewest_residues=50, most_genes=40)
+
+
+def calibrated(viral: int, cellular: int, shift: float = 0.0) -> pd.DataFrame:
+    """Return contigs with calibrated log-odds, or too high ones."""
+    labels = np.repeat([1, 0], [viral, cellular])
+    mean = 8.0
+    log_odds = np.random.default_rng(0).normal(mean * (2 * labels - 1), np.sqrt(2 * mean)) + shift
+    return pd.DataFrame({"viral": labels, "log_odds": log_odds, "length": 5000})
+
+
+def test_calls_at_a_share_do_not_depend_on_how_many_contigs_a_label_has() -> None:
+    contigs = calibrated(500, 500)
+    repeats = np.where(contigs["viral"] == 1, 1, 5)
+    often = contigs.loc[contigs.index.repeat(repeats)].reset_index(drop=True)
+    once = call_at_share(REQUIREMENTS, contigs)
+    assert call_at_share(REQUIREMENTS, often)["call"].tolist() == once["call"].repeat(repeats).tolist()
+    viral = contigs["viral"].to_numpy() == 1
+    called = (once["call"] == "viral").to_numpy()
+    false, right = 0.9 * called[~viral].mean(), 0.1 * called[viral].mean()
+    assert false / (false + right) < 0.1
+    assert called[viral].mean() > 0.8
+
+
+def test_simulated_samples_tell_right_scores_from_wrong_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "DRAWS", 30)
+    for row in sum_up_samples(simulate_samples(REQUIREMENTS, calibrated(9000, 90_000))):
+        assert row["estimated"] == pytest.approx(row["share"], rel=0.15)
+        assert row["stated"] / 2 < row["true"] < row["stated"] * 2
+        assert row["found"] > 0.65
+    shifted = sum_up_samples(simulate_samples(REQUIREMENTS, calibrated(9000, 90_000, shift=3.0)))
+    assert shifted[0]["true"] > 3 * shifted[0]["stated"], "scores that are too high state too low an fdr"
+    samples = simulate_samples(REQUIREMENTS, calibrated(50, 50))
+    assert samples["contigs"].between(200, 5000).all()
+    assert samples.groupby("share").size().tolist() == [30] * 4
+    assert (samples["viral"] == (samples["contigs"] * samples["share"]).round()).all()
+    assert (samples["called"] == samples["false"] + samples["found"]).all()
+
+
+def test_classes_of_length_hold_their_shortest() -> None:
+    lengths = pd.Series([500, 1499, 1500, 2999, 3000, 9999, 10_000, 10**7])
+    expected = ["0.5 to 1.5 kb"] * 2 + ["1.5 to 3 kb"] * 2 + ["3 to 10 kb"] * 2 + ["from 10 kb"] * 2
+    assert class_of_length(lengths).tolist() == expected

@@ -4,23 +4,24 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from tests.data.test_embeddings import DESCRIPTION
-from virnucpro.calling.classifier import Floats, Rows
+from virnucpro.calling.classifier import Rows
 from virnucpro.calling.requirements import Requirements
-from virnucpro.training.cross_fit import HIDDEN, Integers, deal_groups
+from virnucpro.training.cross_fit import HIDDEN, deal_groups
+from virnucpro.training.evaluation import call_at_share
 from virnucpro.training.recipe import (
     Labelled,
+    cellular_limits,
     fit,
     label_fragments,
     score_fragments,
-    thresholds,
 )
 
-REQUIREMENTS = Requirements(DESCRIPTION, viral_from=0.3, cellular_to=0.0, fewest_residues=50)
+REQUIREMENTS = Requirements(DESCRIPTION, cellular_to=((500, -0.5),), fewest_residues=50, most_genes=40)
 
 
 def one_protein_each(sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -31,6 +32,7 @@ def one_protein_each(sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]
     fragments["label"] = ["viral" if name.startswith("v") else "cellular" for name in group]
     fragments["split"] = ["test" if name.endswith("test") else "train" for name in group]
     proteins = pd.DataFrame({"contig": names, "chunk": 0, "group": range(len(names)), "genetic_code": 11})
+    proteins["strand"] = "+"
     return fragments, proteins.assign(residues=100, group_residues=100, counts=True)
 
 
@@ -51,8 +53,8 @@ def test_a_large_group_weighs_no_more_than_a_small_one() -> None:
     seen = folds != made.fragments.loc[made.fragments["group"] == "large", "fold"].iloc[0]
     viral = seen & (made.fragments["viral"] == 1).to_numpy()
     assert viral.sum() == 60
-    assert np.median(fitted.proteins.log_odds[viral]) > 0.3
-    assert np.median(fitted.contigs.log_odds[viral]) > 0.3
+    assert np.median(fitted.proteins.log_odds[viral]) > 0.1
+    assert np.median(fitted.contigs.log_odds[viral]) > 0.1
 
 
 def test_two_groups_a_label_make_two_networks_that_both_learned() -> None:
@@ -84,16 +86,33 @@ def test_fragments_for_training_keep_their_cross_fitted_scores() -> None:
     np.testing.assert_array_equal(scores.loc[~made.trained, "log_odds"], finished[~made.trained])
     assert (finished[made.trained] != fitted.contigs.log_odds).all()
     np.testing.assert_allclose(scores["score"], 1 / (1 + np.exp(-scores["log_odds"])))
-    called = np.select([scores["log_odds"] >= 0.3, scores["log_odds"] <= 0], ["viral", "cellular"], "unresolved")
-    assert scores["call"].tolist() == called.tolist()
+    tested = scores[~made.trained]
+    expected = call_at_share(classifier.requirements, tested)["call"]
+    assert tested["call"].tolist() == expected.tolist()
+    assert set(expected) == {"cellular", "unresolved"}
+
+
+def test_limits_of_cellular_calls_are_cross_fitted() -> None:
+    sizes = {f"{label}{number}": 40 for label in "vc" for number in range(5)}
+    made = labelled(sizes, {name: 1.0 if name.startswith("v") else -1.0 for name in sizes})
+    fitted = fit(made, 0)
+    odd = made.fragments["fold"] == 0  # of this fold all viral fragments look cellular
+    log_odds = np.where(odd & (made.fragments["viral"] == 1), -5.0, fitted.contigs.log_odds)
+    fitted = fitted._replace(contigs=fitted.contigs._replace(log_odds=log_odds))
+    limits = cellular_limits(made.fragments.assign(log_odds=log_odds))
+    classifier = fitted.classifier(dataclasses.replace(REQUIREMENTS, cellular_to=limits))
+    scores = score_fragments(made, fitted, classifier)
+    of_fold = scores[odd & (scores["viral"] == 1)]
+    assert (of_fold["call"] == "cellular").all(), "the limit of other folds is not that low"
 
 
 def test_a_fragment_without_proteins_has_no_evidence() -> None:
     fragments, proteins = one_protein_each({"v0": 2, "v1": 2, "c0": 2, "c1": 2})
     made = label_fragments(fragments, proteins.drop(index=3), np.ones((7, 1), np.float32), 0)
-    evidence = made.evidence(np.full(7, 3.0))
-    np.testing.assert_allclose(evidence[3], [0, 0])
-    np.testing.assert_allclose(np.delete(evidence, 3, 0), 3)
+    log_odds = np.arange(7.0)
+    evidence = made.evidence(log_odds)
+    np.testing.assert_allclose(evidence[3], np.delete(evidence, 3, 0).mean(axis=0))
+    np.testing.assert_allclose(np.delete(evidence, 3, 0)[:, :2], np.column_stack([log_odds, log_odds]))
 
 
 def test_a_kind_that_is_not_named_is_its_label() -> None:
@@ -103,36 +122,51 @@ def test_a_kind_that_is_not_named_is_its_label() -> None:
     assert made.fragments["kind"].tolist() == ["phage", "viral", "cellular", "plasmid"]
 
 
-def random_scores(viral: int, cellular: int, seed: int = 0) -> tuple[Floats, Integers]:
+def test_labels_of_groups_by_a_coin_give_an_auroc_of_one_half() -> None:
+    rng = np.random.default_rng(0)
+    groups = {f"g{number}": rng.normal(size=6) for number in range(40)}  # each looks like itself
+    aurocs = []
+    for seed in range(8):
+        labels = rng.permutation(np.repeat(["v", "c"], 20))
+        sizes = {f"{label}{name}": 20 for label, name in zip(labels, groups, strict=True)}
+        fragments, proteins = one_protein_each(sizes)
+        places = np.array([groups[name[1:]] for name in fragments["group"]])
+        embedding = (places + rng.normal(size=places.shape) * 0.3).astype(np.float32)
+        made = label_fragments(fragments, proteins, embedding, seed)
+        log_odds = fit(made, seed).contigs.log_odds
+        aurocs.append(roc_auc_score(made.fragments["viral"], log_odds))
+    error = np.std(aurocs) / np.sqrt(len(aurocs))
+    assert abs(np.mean(aurocs) - 0.5) < max(2.5 * error, 0.03), aurocs
+
+
+def scored(viral: int, cellular: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     labels = np.repeat([1, 0], [viral, cellular])
-    return np.round(rng.normal(4 * labels - 2, 2), 1), labels
+    lengths = np.exp(rng.uniform(np.log(500), np.log(40_000), len(labels))).round()
+    log_odds = rng.normal(6 * labels - 3, 2)
+    return pd.DataFrame({"viral": labels, "log_odds": log_odds, "length": lengths})
 
 
-@given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 99))
-def test_thresholds_are_defined_for_any_number_of_contigs(viral: int, cellular: int, seed: int) -> None:
-    log_odds, labels = random_scores(viral, cellular, seed)
-    viral_from, cellular_to = thresholds(log_odds, labels)
-    assert log_odds.min() <= cellular_to <= viral_from <= log_odds[labels == 0].max()
-    assert (log_odds[labels == 0] > viral_from).sum() <= 0.017 * cellular + 1
-    between = (log_odds > cellular_to) & (log_odds < viral_from)
-    assert between[labels == 0].mean() / 2 + between[labels == 1].mean() / 2 <= 0.02 + 1e-9
+@given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 99))
+def test_one_viral_contig_in_a_hundred_of_each_length_is_below_its_limit(viral: int, cellular: int, seed: int) -> None:
+    contigs = scored(viral, cellular, seed)
+    limits = cellular_limits(contigs)
+    assert [start for start, _ in limits] == [500, 1500, 3000, 10_000]
+    for (shortest, limit), longest in zip(limits, [1500, 3000, 10_000, np.inf], strict=True):
+        chosen = (contigs["viral"] == 1) & contigs["length"].between(shortest, longest, inclusive="left")
+        of_class = contigs.loc[chosen, "log_odds"]
+        assert limit <= 0
+        assert (of_class < limit - 0.001).mean() <= 0.01 if len(of_class) else limit == -100
+        if len(of_class) > 50 and limit < 0:
+            assert (of_class <= limit + 0.001).any(), "no lower than it must be"
 
 
-def test_thresholds_where_nearly_all_contigs_are_viral() -> None:
-    log_odds, labels = random_scores(10_000, 150)
-    viral_from, cellular_to = thresholds(log_odds, labels)
-    called_viral, called_cellular = log_odds >= viral_from, log_odds <= cellular_to
-    assert called_viral[labels == 0].mean() == pytest.approx(0.017, abs=0.01)
-    assert called_cellular[labels == 0].mean() > 0.9
-    assert (~called_viral & ~called_cellular).any()
-
-
-def test_thresholds_depend_on_no_label_being_frequent() -> None:
-    log_odds, labels = random_scores(300, 500)
-    repeats = np.where(labels == 1, 40, 1)
-    expected = thresholds(log_odds, labels)
-    assert thresholds(np.repeat(log_odds, repeats), np.repeat(labels, repeats)) == pytest.approx(expected)
+def test_limits_of_cellular_calls_do_not_depend_on_cellular_contigs() -> None:
+    contigs = scored(500, 500)
+    assert cellular_limits(contigs) == cellular_limits(contigs[contigs["viral"] == 1])
+    assert cellular_limits(contigs.assign(log_odds=contigs["log_odds"] + 50)) == tuple(
+        (start, 0.0) for start in (500, 1500, 3000, 10_000)
+    )
 
 
 def test_folds_are_those_of_the_fragments_groups() -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import AMINO_ACIDS
 from virnucpro.training.relatives import kmers_of, spoilt_fragments
 
-HOLDS, CLOSE = "cellular, but with proteins of viruses", "viral, and close to viruses of the test"
+HOLDS, CLOSE = "cellular, but with proteins of viruses", "close to test fragments of their label"
 
 
 @pytest.fixture
@@ -43,18 +43,22 @@ def test_a_cellular_fragment_needs_two_proteins_of_viruses_and_a_share_of_all(pr
             "cellular_train_most": [one[:60] + others[22][60:], two[:60] + others[23][60:], "MKV"],
         }
     )
-    assert found == {HOLDS: ["cellular_train_most", "cellular_train_two"], CLOSE: []}
+    assert found[HOLDS] == ["cellular_train_most", "cellular_train_two"]
 
 
-def test_a_virus_that_shares_a_twentieth_with_the_test_is_close(proteins: list[str]) -> None:
+@pytest.mark.parametrize("label", ["viral", "cellular"])
+def test_a_fragment_that_shares_a_twentieth_with_the_test_of_its_label_is_close(
+    label: str, proteins: list[str]
+) -> None:
     tested, *others = proteins
+    other = {"viral": "cellular", "cellular": "viral"}[label]
     found = spoilt(
         {
-            "viral_test_1": [tested],
-            "viral_train_near": [others[0], others[1] + tested[:30]],
-            "viral_train_far": [*others[2:10], others[10] + tested[:30]],
-            "viral_train_short": ["MKV"],
-            "cellular_train_1": [tested, others[11]],
+            f"{label}_test_1": [tested],
+            f"{label}_train_near": [others[0], others[1] + tested[:30]],
+            f"{label}_train_far": [*others[2:10], others[10] + tested[:30]],
+            f"{label}_train_short": ["MKV"],
+            f"{other}_train_1": [tested, others[11]],
         }
     )
-    assert found == {HOLDS: [], CLOSE: ["viral_train_near"]}
+    assert found[CLOSE] == [f"{label}_train_near"]

@@ -107,9 +107,9 @@ class Project:
             hidden_bias=rng.normal(size=(networks, hidden)).astype(np.float32),
             output_weight=rng.normal(size=(networks, hidden)).astype(np.float32),
             output_bias=rng.normal(size=networks).astype(np.float32),
-            contig_mean=np.zeros(2, np.float32),
-            contig_scale=np.ones(2, np.float32),
-            contig_weight=rng.normal(size=2).astype(np.float32),
+            contig_mean=np.zeros(5, np.float32),
+            contig_scale=np.ones(5, np.float32),
+            contig_weight=rng.normal(size=5).astype(np.float32),
             contig_bias=np.zeros(1, np.float32),
             requirements=Requirements(embedding, cellular_to=((0, -5.5),), fewest_residues=1, most_genes=40),
         )

@@ -3,7 +3,7 @@
 CALLS = ("viral", "cellular", "unresolved")
 
 # Highest false discovery rates of viral calls, by the names of geNomad's presets.
-SENSITIVITIES = {"conservative": 0.01, "default": 0.05, "relaxed": 0.1}
+SENSITIVITIES = {"conservative": 0.05, "default": 0.1, "relaxed": 0.2}
 
 # What a call leaves in a sample's folder.
 REGION_FILES = ("regions.tsv", "regions.gff3", "regions.bed", "viral.fasta.gz", "viral.gbk")

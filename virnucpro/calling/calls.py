@@ -47,8 +47,17 @@ class SampleScores(NamedTuple):
     chunks: pd.DataFrame | None = None
 
 
-def score_sample(model: Classifier | VirNucPro, proteins: pd.DataFrame, features: Features) -> SampleScores:
-    """Score the proteins of a sample, a table of `describe_groups` with those of a contig in neighboring rows."""
+def score_sample(
+    model: Classifier | VirNucPro, proteins: pd.DataFrame, features: Features, lengths: "pd.Series[int]"
+) -> SampleScores:
+    """Score the proteins and the contigs of a sample.
+
+    Args:
+        model: the classifier.
+        proteins: of `describe_groups`, with those of a contig in neighboring rows.
+        features: their embeddings.
+        lengths: of contigs in bases, by their names.
+    """
     starts = first_rows(proteins["contig"])
     cuts = starts[1:][np.diff(starts // BLOCK) > 0]
     blocks = np.split(np.arange(len(proteins)), cuts)  # of whole contigs
@@ -56,11 +65,11 @@ def score_sample(model: Classifier | VirNucPro, proteins: pd.DataFrame, features
         scores = np.concatenate([model.scores(features.rows(rows)) for rows in blocks])
         log_odds = log_odds_of(scores)
         chunks = chunk_scores(proteins, scores)
-        counted = evidence_of_contigs(proteins, log_odds, 1)[["genes", "residues", "genetic_code"]]
+        counted = evidence_of_contigs(proteins, log_odds, lengths, 1)[["genes", "residues", "genetic_code"]]
         return SampleScores(log_odds, counted.join(score_contigs(chunks)), scores, chunks)
     inputs = (protein_inputs(features.rows(rows), proteins.iloc[rows]) for rows in blocks)
     log_odds = np.concatenate([model.protein_log_odds(block) for block in inputs])
-    evidence = evidence_of_contigs(proteins, log_odds, model.requirements.most_genes)
+    evidence = evidence_of_contigs(proteins, log_odds, lengths, model.requirements.most_genes)
     of_contigs = model.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64))
     return SampleScores(log_odds, evidence.assign(log_odds=of_contigs))
 
@@ -90,7 +99,7 @@ def decide_contigs(
     contigs = scored.assign(log_odds=scored["log_odds"].round(3)).reindex(lengths.index)
     whole = {name: int for name, value in nothing.items() if isinstance(value, int)}
     contigs = contigs.assign(contig=lengths.index, length=lengths).fillna(nothing).astype(whole)
-    contigs["reason"] = _reasons_against(requirements, contigs, min_length)
+    contigs["reason"] = reasons_against(requirements, contigs, min_length)
     called = contigs["reason"] == ""
     columns = ["log_odds", "length"]
     labels, share = label_contigs(requirements, contigs.loc[called, columns], prior, max_fdr)
@@ -99,7 +108,7 @@ def decide_contigs(
     if "tier" in contigs:  # which speaks of the call
         contigs.loc[(contigs["call"] == "unresolved") & (contigs["tier"] != ""), "tier"] = TIERS[0]
     for column, form in _FORMS.items():
-        contigs[column] = contigs[column].map(form.format, na_action="ignore").fillna("").astype(str)
+        contigs[column] = ["" if np.isnan(value) else form.format(value) for value in contigs[column]]
     contigs["genetic_code"] = contigs["genetic_code"].astype("Int64")
     return contigs[[*CONTIG_COLUMNS, *(CHUNK_COLUMNS if "tier" in contigs else []), "reason"]], share
 
@@ -139,8 +148,11 @@ def label_contigs(
     return pd.DataFrame(columns, index=contigs.index), share
 
 
-def _reasons_against(requirements: Requirements, contigs: pd.DataFrame, min_length: int) -> npt.NDArray[np.str_]:
-    """Return why contigs are not called, empty for those that are."""
+def reasons_against(requirements: Requirements, contigs: pd.DataFrame, min_length: int = 0) -> npt.NDArray[np.str_]:
+    """Return why contigs are not called, empty for those that are.
+
+    The contigs have columns `length`, in bases, and `residues`, in their proteins.
+    """
     length, residues = contigs["length"], contigs["residues"]
     reasons = {
         "nothing in the record": length == 0,

@@ -1,9 +1,10 @@
 """Viral or cellular: log-odds of every protein from its embedding, and of a contig from all its proteins.
 
 The log-odds of a protein are the mean of those that small networks give it, from its mean embedding and its length.
-The log-odds of a contig are a logistic regression over two numbers, its evidence. One is the sum of its proteins'
-log-odds over the square root of their number, which lies between a sum, as if proteins were independent evidence, and a
-mean, as if they were all the same evidence. The other is their mean, in which each protein weighs as its residues.
+The log-odds of a contig are a logistic regression over its evidence. The first number is the sum of its proteins'
+log-odds over the square root of their number. It lies between a sum, as if proteins were independent evidence, and a
+mean, as if they were all the same evidence. The others are their mean weighted by residues, and three that tell how
+genes are arranged (`virnucpro.calling.evidence`).
 """
 
 import os
@@ -37,7 +38,7 @@ class Classifier:
         mean, scale: [inputs], of what `protein_inputs` gives.
         hidden_weight, hidden_bias: [networks, hidden, inputs] and [networks, hidden].
         output_weight, output_bias: [networks, hidden] and [networks].
-        contig_mean, contig_scale, contig_weight: [2], of the evidence.
+        contig_mean, contig_scale, contig_weight: [numbers], of the evidence.
         contig_bias: [1].
         requirements: what it may be used with.
     """
@@ -70,7 +71,7 @@ class Classifier:
         return log_odds / len(self.output_bias)
 
     def contig_log_odds(self, evidence: Floats) -> Floats:
-        """Return the calibrated log-odds of contigs, float64 [contigs], from their evidence, float64 [contigs, 2]."""
+        """Return the calibrated log-odds of contigs, float64 [contigs], from evidence, float64 [contigs, numbers]."""
         standard = (evidence - self.contig_mean) / self.contig_scale
         return np.asarray(standard @ self.contig_weight + self.contig_bias, np.float64)
 

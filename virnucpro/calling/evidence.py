@@ -10,7 +10,7 @@ import pandas as pd
 
 from virnucpro.data.arrays import Floats, Rows
 
-EVIDENCE = ["sum_by_root", "mean"]  # columns that a classifier sees
+EVIDENCE = ["sum_by_root", "mean", "one_strand", "coding", "log_residues"]  # columns that a classifier sees
 
 
 def describe_groups(proteins: pd.DataFrame) -> pd.DataFrame:
@@ -37,27 +37,45 @@ def group_means(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     return np.asarray(total / proteins["group_residues"].to_numpy(np.float32)[:, None])
 
 
-def evidence_of_contigs(proteins: pd.DataFrame, log_odds: Floats, most_genes: int) -> pd.DataFrame:
-    """Return a row a contig, in the order of the proteins of `describe_groups`, with the contig as index.
+def evidence_of_contigs(
+    proteins: pd.DataFrame, log_odds: Floats, lengths: "pd.Series[int]", most_genes: int
+) -> pd.DataFrame:
+    """Return a row a contig, in the order of the proteins, with the contig as index.
 
-    Columns: of the proteins that count, `sum_by_root`, the mean of their log-odds times the square root of their
-    number, at most `most_genes`, and `mean`, weighted by their residues; of all, `genes`, their number, `residues` in
-    them, and `genetic_code`. So a contig with more genes than training saw is no surer than one with as many.
+    Args:
+        proteins: of `describe_groups`.
+        log_odds: of the proteins, float64 [proteins].
+        lengths: of contigs in bases, by their names.
+        most_genes: more proteins than these make a contig no surer.
+
+    Returns:
+        Of the proteins that count: `sum_by_root`, the mean of their log-odds times the square root of their number, at
+        most `most_genes`; `mean`, their mean log-odds weighted by residues; `one_strand`, from 0 where both strands
+        have as many to 1 where one has all; `coding`, the proportion of bases in them, at most 1; `log_residues`, the
+        mean logarithm of their residues. Genes of viruses are shorter and denser, and keep to one strand. Of all
+        proteins: `genes`, their number, `residues` in them, and `genetic_code`.
 
     Examples:
-        >>> one = {"protein": "p", "contig": "c", "group": 0, "residues": 90, "chunk": 0, "genetic_code": 11}
+        >>> one = {"contig": "c", "residues": 90, "chunk": 0, "genetic_code": 11, "strand": "+"}
         >>> proteins = describe_groups(pd.DataFrame([one | {"group": number} for number in range(160)]))
-        >>> evidence_of_contigs(proteins, np.full(160, 0.2), 40)["sum_by_root"].round(3).tolist()  # 0.2 * sqrt(40)
-        [1.265]
+        >>> evidence = evidence_of_contigs(proteins, np.full(160, 0.2), pd.Series({"c": 54_000}), 40)
+        >>> evidence[EVIDENCE].round(3).loc["c"].tolist()
+        [1.265, 0.2, 1.0, 0.8, 4.5]
     """
     residues = proteins["residues"]
-    scored = proteins.assign(log_odds=log_odds, weighted=log_odds * residues)
+    sense = np.where(proteins["strand"] == "+", 1, -1)
+    columns = {"weighted": log_odds * residues, "sense": sense, "log_residues": np.log(residues)}
+    scored = proteins.assign(log_odds=log_odds, **columns)
     of_counted = scored[scored["counts"]].groupby("contig", sort=False)
     by_contig = scored.groupby("contig", sort=False)
+    counted_residues = of_counted["residues"].sum()
     return pd.DataFrame(
         {
             "sum_by_root": of_counted["log_odds"].mean() * np.sqrt(of_counted.size().clip(upper=most_genes)),
-            "mean": of_counted["weighted"].sum() / of_counted["residues"].sum(),
+            "mean": of_counted["weighted"].sum() / counted_residues,
+            "one_strand": of_counted["sense"].mean().abs(),
+            "coding": (3 * counted_residues / lengths.reindex(counted_residues.index)).clip(upper=1),
+            "log_residues": of_counted["log_residues"].mean(),
             "genes": by_contig.size(),
             "residues": by_contig["residues"].sum(),
             "genetic_code": by_contig["genetic_code"].first(),

@@ -25,7 +25,8 @@ from virnucpro.proteins.table import read_proteins
 logger = logging.getLogger(__name__)
 
 _LIMITS = ("cellular_to", "fewest_residues", "is_published")  # of a classifier, as the page shows it
-_MEASURED = {"viral", "cellular", "found", "false", "auroc"}  # of each set of contigs, as the page shows it
+_MEASURED = {"viral", "cellular", "found", "lost", "false", "unresolved", "auroc"}  # of each set of contigs
+_TABLES = {"kinds", "shares"}  # besides these sets
 
 
 def call(
@@ -72,8 +73,8 @@ def call(
     features = Features(folder, work, proteins["protein"].tolist(), requirements.nucleotides is not None)
     inputs |= features.inputs
     _check_trained_on(model, features)
-    scores = score_sample(model, proteins, features)
     records = read_table(prepared / "records.tsv", "record").set_index("record")
+    scores = score_sample(model, proteins, features, records["length"])
     contigs, share = decide_contigs(requirements, records["length"], scores.contigs, prior, max_fdr, min_length)
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
@@ -114,6 +115,7 @@ def _measured(path: Path) -> dict[str, Any]:
     """Return what a training measured of its classifier; nothing if the file is missing or of another program."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if all(one.keys() >= _MEASURED for name, one in found.items() if name != "kinds") and "kinds" in found:
+        sets = [one for name, one in found.items() if name not in _TABLES]
+        if found.keys() >= _TABLES and all(one.keys() >= _MEASURED for one in sets):
             return found
     return {}

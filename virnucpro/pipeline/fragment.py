@@ -28,7 +28,7 @@ TEST_DIVISOR = 2  # so many times fewer bases of a group for testing than of one
 def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> None:
     """Divide the records of a table into fragments and write a random choice, as many bases of each group.
 
-    Lengths are log-uniform from 1,500 to 40,000 bases; a shorter record is one fragment. Fragments of a record do not
+    Lengths are log-uniform from 500 to 40,000 bases; a shorter record is one fragment. Fragments of a record do not
     overlap. They are drawn in rounds, in each of which every record of the group gives one. Of a group for training
     about so many bases are drawn, of one for testing half of it. Writes the fragments as FASTA (gzip), named fragment_1
     and so on, and a table: fragment, fasta, record, label, group, kind, split, start and end (half-open, from 0); and

@@ -7,20 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from virnucpro.calling.calls import reasons_against
 from virnucpro.calling.classifier import save_classifier
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.requirements import Requirements
+from virnucpro.config import read_training
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import file_digest, write_text
 from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
-from virnucpro.training.evaluation import SHORTEST, count_by_kind, evaluate
+from virnucpro.training.evaluation import class_of_length, count_by_kind, evaluate, simulate_samples, sum_up_samples
 from virnucpro.training.model_card import describe, draw_evaluation, model_card
-from virnucpro.training.recipe import fit, label_fragments, score_fragments, thresholds
-from virnucpro.training.relatives import spoilt_fragments
+from virnucpro.training.recipe import cellular_limits, fit, label_fragments, score_fragments
+from virnucpro.training.relatives import masked_fragments, spoilt_fragments
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ INPUTS = {"fragments.fna.gz": "fragment", "fragments.tsv": "fragment"}  # by the
 INPUTS |= {"prepared/proteins.tsv": "prepare", "prepared/proteins.faa": "prepare"}
 OUTPUTS = ("classifier.safetensors", "metrics.json", "scores.tsv", "evaluation.svg", "model_card.md")
 FEWEST_RESIDUES = 50
-LENGTHS = {"1.5 to 3 kb": (SHORTEST, 3_000), "3 to 10 kb": (3_000, 10_000), "from 10 kb": (10_000, np.inf)}
+FEW = 200  # viral fragments of a class of lengths; fewer make its limit uncertain
 
 
 def train(
@@ -58,45 +60,59 @@ def train(
     features = Features(embeddings, training, proteins["protein"].tolist(), nucleotides)
     inputs |= features.inputs
     begin_writing(record, outputs)
-    fragments = _read_fragments(training, proteins)
+    fragments = _read_fragments(training, proteins, read_training(sheet, lambda *_: None))
     taken = proteins["contig"].isin(fragments.index).to_numpy()
     labelled = label_fragments(fragments, proteins[taken], features.rows(np.flatnonzero(taken)), seed)
 
     fitted = fit(labelled, seed)
-    viral = labelled.fragments.loc[labelled.trained, "viral"].to_numpy(np.int64)
-    viral_from, cellular_to = thresholds(fitted.contigs.log_odds, viral)
+    cross_fitted = labelled.fragments[labelled.trained].assign(log_odds=fitted.contigs.log_odds)
+    _warn_of_few(cross_fitted)
     requirements = Requirements(
         embedding=features.description,
         nucleotides=features.nucleotides,
-        viral_from=round(viral_from, 3),
-        cellular_to=round(cellular_to, 3),
+        cellular_to=cellular_limits(cross_fitted),
         fewest_residues=FEWEST_RESIDUES,
+        most_genes=labelled.most_genes,
     )
     classifier = fitted.classifier(requirements)
 
     scores = score_fragments(labelled, fitted, classifier)
-    judged = {"cross-validation": scores[labelled.trained], "test": scores[~labelled.trained]}
-    judged = {name: rows[rows["length"] >= SHORTEST] for name, rows in judged.items()}
+    tested = scores[reasons_against(requirements, scores) == ""]
+    judged = {"cross-validation": tested[tested["fold"] >= 0], "test": tested[tested["fold"] < 0]}
+    shown = "test" if judged["test"]["viral"].nunique() == 2 else "cross-validation"
     for name, rows in list(judged.items()):
-        for lengths, limits in LENGTHS.items():
-            judged[f"{name}, {lengths}"] = rows[rows["length"].between(*limits, inclusive="left")]
+        judged[f"{name}, from 1.5 kb"] = rows[rows["length"] >= 1_500]
+        of_lengths = rows.groupby(class_of_length(rows["length"]))
+        judged |= {f"{name}, {lengths}": of_class for lengths, of_class in of_lengths}
     metrics = {name: evaluate(rows, seed) for name, rows in judged.items() if rows["viral"].nunique() == 2}
-    shown = "test" if "test" in metrics else "cross-validation"
+    samples = simulate_samples(requirements, judged[shown], seed)
+    shares = sum_up_samples(samples)
 
     save_classifier(classifier, output_dir / "classifier.safetensors")
-    measured = metrics | {"kinds": count_by_kind(judged[shown])}
+    measured = metrics | {"kinds": count_by_kind(judged[shown]), "shares": shares}
     write_text(output_dir / "metrics.json", json.dumps(measured, indent=1) + "\n")
-    write_table(scores.drop(columns=["viral", "fold"]).round({"log_odds": 3, "score": 4}), output_dir / "scores.tsv")
-    draw_evaluation(judged[shown], output_dir / "evaluation.svg")
-    write_text(output_dir / "model_card.md", model_card(classifier, scores, metrics, inputs["sheet"], seed))
+    written = scores.drop(columns=["viral", "fold", "residues"]).round({"log_odds": 3, "score": 4})
+    write_table(written, output_dir / "scores.tsv")
+    draw_evaluation(judged[shown], samples, output_dir / "evaluation.svg")
+    card = model_card(classifier, tested, metrics, shares, inputs["sheet"], seed)
+    write_text(output_dir / "model_card.md", card)
     write_provenance(record, "train", {"seed": seed}, inputs, outputs)
     logger.info("train: %s: %s", shown, describe(metrics[shown]))
 
 
-def _read_fragments(training: Path, proteins: pd.DataFrame) -> pd.DataFrame:
+def _warn_of_few(contigs: pd.DataFrame) -> None:
+    """Warn of classes of lengths whose limit rests on few viral contigs."""
+    viral = contigs[contigs["viral"] == 1]
+    for name, count in class_of_length(viral["length"]).value_counts(sort=False).items():
+        if count < FEW:
+            logger.warning("train: the limit of cellular calls from %s rests on %d viral fragments", name, count)
+
+
+def _read_fragments(training: Path, proteins: pd.DataFrame, sheet: pd.DataFrame) -> pd.DataFrame:
     """Return the fragments by name with their `length`, and say which are left out.
 
-    Left out are those of groups that have nothing to learn from, and those that would spoil the training.
+    Left out are those of groups that have nothing to learn from, those that the sheet masks, and those that would spoil
+    the training.
     """
     path = training / "fragments.tsv"
     fragments = read_table(path, "fragment", "fasta", "record", "label", "group", "kind", "split")
@@ -108,11 +124,15 @@ def _read_fragments(training: Path, proteins: pd.DataFrame) -> pd.DataFrame:
     for group in fragments.loc[unused, "group"].unique():
         logger.warning("train: group %s is left out: none of its fragments has a protein", group)
     fragments = fragments[~unused].assign(length=fragments["end"] - fragments["start"])
+    if masked := masked_fragments(fragments, sheet):
+        logger.info("train: %d fragments are left out: the table masks them", len(masked))
+        fragments = fragments.drop(index=masked)
     proteins = proteins[proteins["contig"].isin(fragments.index)]
     sequence_of = dict(read_fasta(training / "prepared" / "proteins.faa"))
     sequences = [sequence_of[name] for name in proteins["protein"]]
     for reason, names in spoilt_fragments(fragments, proteins["contig"], sequences).items():
-        if names:
-            logger.warning("train: %d fragments are left out: %s", len(names), reason)
-            fragments = fragments.drop(index=names)
+        left_out = fragments.index.intersection(names)
+        if len(left_out):
+            logger.warning("train: %d fragments are left out: %s", len(left_out), reason)
+            fragments = fragments.drop(index=left_out)
     return fragments

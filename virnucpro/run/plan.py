@@ -26,10 +26,10 @@ VERSIONS = {
     "embed": 1,
     "merge": 1,
     "call": 2,
-    "summary": 1,
-    "report": 1,
-    "fragment": 1,
-    "train": 1,
+    "summary": 2,
+    "report": 2,
+    "fragment": 2,
+    "train": 2,
 }
 
 RUN_FILES = ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html")

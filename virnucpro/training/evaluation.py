@@ -1,57 +1,165 @@
-"""How good calls are: curves, proportions with confidence intervals, calibration."""
+"""Measure how good calls are: curves, proportions and false discovery rates, with intervals by resampled groups.
 
-from collections.abc import Hashable
+Fragments of one group of organisms resemble each other. So an interval comes from a bootstrap that draws whole groups,
+within each label.
+"""
+
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from virnucpro.data.arrays import Floats, Integers, Mask
+from virnucpro.calling.calls import DEFAULT_FDR, label_contigs
+from virnucpro.calling.requirements import Requirements
+from virnucpro.data.arrays import Floats, Integers
 
-SHORTEST = 1_500  # bases of a contig; calls of shorter ones are not evaluated
-RESAMPLES = 1000
+SHORTEST = 500  # bases of a fragment; shorter contigs are not called
+CLASSES = {"0.5 to 1.5 kb": SHORTEST, "1.5 to 3 kb": 1_500, "3 to 10 kb": 3_000, "from 10 kb": 10_000}
+RESAMPLES = 500
 FALSE_POSITIVE_RATES = (0.017, 0.05)  # at which the proportion of viral contigs found is given
+SHARE = 0.1  # of viral contigs in the sample for which calls are evaluated
+
+SHARES = (0.01, 0.05, 0.1, 0.5)  # of viral contigs in simulated samples
+DRAWS = 200  # simulated samples a share
+SIZES = (200, 5_000)  # contigs in a simulated sample
+
+
+def class_of_length(lengths: "pd.Series[int]") -> pd.Series:
+    """Return the class of lengths of each contig, a categorical of the names of `CLASSES`."""
+    return pd.cut(lengths, [*CLASSES.values(), np.inf], right=False, labels=list(CLASSES))
 
 
 def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """Evaluate the calls of labelled contigs: columns `viral` (0 or 1, both there), `group`, `log_odds` and `call`.
+    """Evaluate the calls of labeled contigs.
+
+    Args:
+        contigs: columns `viral` (0 or 1, both there), `group`, `log_odds` and `call`.
+        seed: of the bootstrap.
 
     Returns:
-        `viral`, `cellular` and `groups`, how many there are; `auroc` and `average_precision`, with 95 % intervals of a
-        bootstrap over the contigs of each label; `found`, the proportion of viral contigs called viral, `false`, of
-        cellular ones called viral, and `unresolved`, of all, with exact 95 % intervals; `found_at`, the proportion of
-        viral contigs found if the threshold were such that at most 1.7 or 5 % of the cellular ones pass.
+        `viral`, `cellular` and `groups`, how many there are. `auroc` and `average_precision`. `found` and `lost`, the
+        proportion of viral contigs called viral and called cellular. `false`, of cellular contigs called viral.
+        `unresolved`, of all contigs. Each of these is a `value` with a 95 % interval, `low` to `high`. `found_at`, the
+        proportion of viral contigs found if the threshold let at most 1.7 or 5 % of the cellular ones pass.
     """
     viral, log_odds = contigs["viral"].to_numpy(), contigs["log_odds"].to_numpy()
-    called = (contigs["call"] == "viral").to_numpy()
-    rng = np.random.default_rng(seed)
-    parts = [np.flatnonzero(viral == label) for label in (0, 1)]
-    resamples = [np.concatenate([rng.choice(part, len(part)) for part in parts]) for _ in range(RESAMPLES)]
-
-    def with_interval(metric: Any) -> dict[str, float]:
-        low, high = np.quantile([metric(viral[rows], log_odds[rows]) for rows in resamples], (0.025, 0.975))
-        values = {"value": metric(viral, log_odds), "low": low, "high": high}
-        return {name: round(float(value), 4) for name, value in values.items()}
-
+    call = contigs["call"].to_numpy(str)
+    draws = resample_groups(contigs["group"], contigs["viral"], seed)
+    resampled = pd.DataFrame([_measure(viral[rows], log_odds[rows], call[rows]) for rows in draws])
+    low, high = (resampled.quantile(level) for level in (0.025, 0.975))
+    measured = {
+        name: {"value": round(value, 4), "low": round(float(low[name]), 4), "high": round(float(high[name]), 4)}
+        for name, value in _measure(viral, log_odds, call).items()
+    }
     return {
         "viral": int(viral.sum()),
         "cellular": int((1 - viral).sum()),
         "groups": int(contigs["group"].nunique()),
-        "auroc": with_interval(roc_auc_score),
-        "average_precision": with_interval(average_precision_score),
-        "found": proportion(called[viral == 1]),
-        "false": proportion(called[viral == 0]),
-        "unresolved": proportion((contigs["call"] == "unresolved").to_numpy()),
+        **measured,
         "found_at": {str(rate): round(found_at(rate, log_odds, viral), 4) for rate in FALSE_POSITIVE_RATES},
     }
 
 
+def _measure(viral: Integers, log_odds: Floats, call: "np.typing.NDArray[np.str_]") -> dict[str, float]:
+    return {
+        "auroc": float(roc_auc_score(viral, log_odds)),
+        "average_precision": float(average_precision_score(viral, log_odds)),
+        "found": float((call[viral == 1] == "viral").mean()),
+        "lost": float((call[viral == 1] == "cellular").mean()),
+        "false": float((call[viral == 0] == "viral").mean()),
+        "unresolved": float((call == "unresolved").mean()),
+    }
+
+
+def resample_groups(groups: pd.Series, viral: pd.Series, seed: int = 0) -> Iterator[Integers]:
+    """Yield the rows of 500 bootstrap samples, each with as many groups of either label as there are."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"group": groups.to_numpy(), "viral": viral.to_numpy(), "row": np.arange(len(groups))})
+    of_label = [[of.to_numpy() for _, of in labeled.groupby("group")["row"]] for _, labeled in rows.groupby("viral")]
+    for _ in range(RESAMPLES):
+        yield np.concatenate(
+            [found[index] for found in of_label for index in rng.integers(len(found), size=len(found))]
+        )
+
+
+def compare_auroc(contigs: pd.DataFrame, first: Floats, second: Floats, seed: int = 0) -> dict[str, float]:
+    """Return by how much the AUROC of the first scores exceeds that of the second, with a 95 % interval.
+
+    The test is paired: both scores, float64 [contigs], are evaluated on the same resampled groups. The contigs have
+    columns `viral` and `group`.
+    """
+    viral = contigs["viral"].to_numpy()
+
+    def difference(rows: Any) -> float:
+        return float(roc_auc_score(viral[rows], first[rows]) - roc_auc_score(viral[rows], second[rows]))
+
+    differences = [difference(rows) for rows in resample_groups(contigs["group"], contigs["viral"], seed)]
+    low, high = np.quantile(differences, (0.025, 0.975))
+    return {"value": round(difference(slice(None)), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def call_at_share(requirements: Requirements, contigs: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
+    """Return `posterior`, `fdr`, `call` and `reason` of labeled contigs as in a sample with this share of viral ones.
+
+    Contigs of each label weigh as much in the fdr as they do in such a sample. The contigs have columns `viral`,
+    `log_odds` and `length`.
+    """
+    viral = contigs["viral"].to_numpy()
+    weights = np.where(viral == 1, share / max(1, viral.sum()), (1 - share) / max(1, (1 - viral).sum()))
+    return label_contigs(requirements, contigs, share, DEFAULT_FDR, weights)[0]
+
+
+def simulate_samples(requirements: Requirements, contigs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Return what calls say of simulated samples and what is true of them, a row a sample.
+
+    There are 200 samples for each share of viral contigs: 1, 5, 10 and 50 %. Contigs are drawn with replacement, 200 to
+    5,000 a sample, log-uniform.
+
+    Args:
+        contigs: columns `viral`, `log_odds` and `length`.
+
+    Returns:
+        Columns `share` and `contigs`; `estimated` share with its interval `low` to `high`; `called`, how many contigs
+        are called viral; `stated`, how many of these are false by the posteriors, and `false`, how many are; `viral`
+        and `found`, how many contigs are viral and how many of them are called viral.
+    """
+    rng = np.random.default_rng(seed)
+    by_label = [np.flatnonzero(contigs["viral"] == label) for label in (0, 1)]
+    rows = []
+    for share in np.repeat(SHARES, DRAWS):
+        size = round(np.exp(rng.uniform(*np.log(SIZES))))
+        count = round(size * share)
+        chosen = np.concatenate([rng.choice(by_label[0], size - count), rng.choice(by_label[1], count)])
+        sample = contigs.iloc[chosen]
+        labels, estimate = label_contigs(requirements, sample)
+        viral, called = sample["viral"].to_numpy() == 1, labels["call"].to_numpy() == "viral"
+        counts = {"called": called.sum(), "false": (called & ~viral).sum(), "found": (called & viral).sum()}
+        stated = (1 - labels["posterior"].to_numpy())[called].sum()
+        shares = {"share": share, "estimated": estimate.value, "low": estimate.low, "high": estimate.high}
+        rows.append(shares | {"contigs": size, "viral": count, "stated": stated} | counts)
+    return pd.DataFrame(rows)
+
+
+def sum_up_samples(samples: pd.DataFrame) -> list[dict[Hashable, float]]:
+    """Return a row for each share of `simulate_samples`: `share`, mean `estimated`, and over all samples `stated` and
+    `true` false discovery rate and the proportion `found` of viral contigs.
+    """
+    shares = samples.groupby("share")
+    sums = shares[["called", "stated", "false", "viral", "found"]].sum()
+    rates = {
+        "estimated": shares["estimated"].mean(),
+        "stated": sums["stated"] / sums["called"].clip(lower=1),
+        "true": sums["false"] / sums["called"].clip(lower=1),
+        "found": sums["found"] / sums["viral"],
+    }
+    return pd.DataFrame(rates).reset_index().round(4).to_dict("records")
+
+
 def count_by_kind(contigs: pd.DataFrame) -> list[dict[Hashable, Any]]:
     """Return how many contigs there are of each `kind` of organism, and how many of them have which `call`."""
-    calls = {call: (call, "sum") for call in ("viral", "unresolved")}
+    calls = {call: (call, "sum") for call in ("viral", "cellular", "unresolved")}
     called = contigs.assign(**{call: contigs["call"] == call for call in calls})
     return called.groupby("kind", as_index=False).agg(contigs=("call", "size"), **calls).to_dict("records")
 
@@ -62,15 +170,14 @@ def found_at(rate: float, log_odds: Floats, viral: Integers) -> float:
     return float(found[false <= rate][-1])
 
 
-def proportion(hits: Mask) -> dict[str, float]:
-    """Return the proportion of hits with its exact 95 % interval (Clopper & Pearson 1934), and their count."""
-    test = binomtest(int(hits.sum()), len(hits))
-    low, high = test.proportion_ci(method="exact")
-    return {"value": round(test.statistic, 4), "low": round(low, 4), "high": round(high, 4), "count": test.k}
-
-
 def reliability(score: Floats, viral: Integers, bins: int = 10) -> pd.DataFrame:
-    """Return a row for each bin of scores with contigs in it: mean `score`, proportion `viral`, number of `contigs`."""
-    proportions, means = calibration_curve(viral, score, n_bins=bins)
-    contigs = np.bincount(np.digitize(score, np.linspace(0, 1, bins + 1)[1:-1], right=True))
-    return pd.DataFrame({"score": means, "viral": proportions, "contigs": contigs[contigs > 0]})
+    """Return a row for each bin of scores with contigs in it: mean `score`, proportion `viral`, number of `contigs`.
+
+    Both labels weigh the same in a proportion, however many contigs they have: a score assumes this.
+    """
+    weight = 0.5 / np.bincount(viral, minlength=2).clip(min=1)[viral]
+    table = pd.DataFrame({"score": score * weight, "viral": viral * weight, "weight": weight})
+    bin_of = np.digitize(score, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    sums = table.groupby(bin_of).sum()
+    means = sums[["score", "viral"]].div(sums["weight"], axis=0)
+    return means.assign(contigs=table.groupby(bin_of).size()).reset_index(drop=True)

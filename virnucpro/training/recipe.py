@@ -4,20 +4,23 @@ Fragments of groups for training are scored only by models that have not seen th
 these scores. Groups for testing are scored by the finished classifier.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from virnucpro.calling.calls import reasons_against
 from virnucpro.calling.classifier import Classifier, protein_inputs
 from virnucpro.calling.evidence import EVIDENCE, evidence_of_contigs
-from virnucpro.calling.requirements import Requirements
+from virnucpro.calling.requirements import CellularTo, Requirements
 from virnucpro.data.arrays import Floats, Integers, Mask, Rows
 from virnucpro.training.cross_fit import Fitted, deal_groups, fit_contigs, fit_proteins, group_weights
+from virnucpro.training.evaluation import CLASSES, call_at_share, class_of_length
 
-FALSE_CALLS = 0.017  # of the cellular contigs in cross-validation: so many may be called viral
-DOUBTFUL = 0.02  # of all contigs in cross-validation: so many are left unresolved
+LOST = 0.01  # proportion of the viral contigs of a length that may be called cellular in cross-validation
+NO_LIMIT = -100.0  # log-odds that no contig has
 
 
 class Labelled(NamedTuple):
@@ -28,11 +31,13 @@ class Labelled(NamedTuple):
             groups for testing).
         proteins: of `describe_groups`; `contig` names the fragment.
         inputs: float32 [proteins, inputs], of `protein_inputs`.
+        most_genes: 99 % quantile of the number of proteins that count in a fragment for training.
     """
 
     fragments: pd.DataFrame
     proteins: pd.DataFrame
     inputs: Rows
+    most_genes: int
 
     @property
     def trained(self) -> Mask:
@@ -40,9 +45,12 @@ class Labelled(NamedTuple):
         return (self.fragments["fold"] >= 0).to_numpy()
 
     def evidence(self, log_odds: Floats) -> Floats:
-        """Return the evidence of all fragments, float64 [fragments, 2], from the log-odds of all proteins."""
-        found = evidence_of_contigs(self.proteins, log_odds)[EVIDENCE]
-        return np.asarray(found.reindex(self.fragments.index).fillna(0), np.float64)
+        """Return the evidence of all fragments, float64 [fragments, numbers], from the log-odds of all proteins.
+
+        Fragments without proteins, which are not called, have the mean of the others.
+        """
+        found = evidence_of_contigs(self.proteins, log_odds, self.fragments["length"], self.most_genes)[EVIDENCE]
+        return np.asarray(found.reindex(self.fragments.index).fillna(found.mean()), np.float64)
 
 
 def label_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame, embedding: Rows, seed: int) -> Labelled:
@@ -63,7 +71,9 @@ def label_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame, embedding: 
     trained = fragments[fragments["split"] == "train"]
     columns = (trained["group"].to_numpy(str), trained["viral"].to_numpy(), trained["kind"].to_numpy(str))
     fragments.loc[trained.index, "fold"] = deal_groups(*columns, seed)
-    return Labelled(fragments, proteins, protein_inputs(embedding, proteins))
+    counted = proteins.loc[proteins["counts"] & proteins["contig"].isin(trained.index), "contig"]
+    most_genes = int(counted.value_counts().quantile(0.99))
+    return Labelled(fragments, proteins, protein_inputs(embedding, proteins), most_genes)
 
 
 class Fit(NamedTuple):
@@ -94,30 +104,40 @@ def _targets(rows: pd.DataFrame) -> tuple[Integers, Floats, Integers]:
     return viral, group_weights(rows["group"].to_numpy(str), viral), rows["fold"].to_numpy(np.int64)
 
 
-def thresholds(log_odds: Floats, viral: Integers) -> tuple[float, float]:
-    """Return the log-odds from which contigs are to be called viral, and up to which cellular.
+def cellular_limits(contigs: pd.DataFrame) -> CellularTo:
+    """Return for each class of lengths its shortest length and the log-odds up to which contigs are called cellular.
 
-    Viral calls begin at the quantile of the cellular contigs that 1.7 % of them exceed. Cellular calls end at a
-    quantile of all contigs up to there, where both labels weigh the same, however many contigs each has: at most 2 % of
-    the whole weight lies in between, and is left unresolved. The cellular contigs up to the first threshold have at
-    least a quarter of the whole weight, so both thresholds are defined for any number of contigs of each label.
+    The limit is the 1 % quantile of the viral contigs of the class, and at most 0. Without viral contigs it is -100.
 
-    The log-odds, float64 [contigs], are cross-fitted; the labels, int64 [contigs], are 0 or 1, each at least once.
+    Args:
+        contigs: columns `viral`, `length` and cross-fitted `log_odds`.
     """
-    viral_from = float(np.quantile(log_odds[viral == 0], 1 - FALSE_CALLS))
-    weights = 0.5 / np.bincount(viral)[viral]
-    below = log_odds <= viral_from
-    rest = 1 - DOUBTFUL / weights[below].sum()
-    cellular_to = np.quantile(log_odds[below], rest, weights=weights[below], method="inverted_cdf")
-    return viral_from, float(cellular_to)
+    viral = contigs[contigs["viral"] == 1]
+    classes = class_of_length(viral["length"])
+    limits = []
+    for name, shortest in CLASSES.items():
+        log_odds = viral.loc[classes == name, "log_odds"]
+        limit = np.quantile(log_odds, LOST, method="lower") if len(log_odds) else NO_LIMIT
+        limits.append((shortest, round(min(0.0, float(limit)), 3)))
+    return tuple(limits)
 
 
 def score_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> pd.DataFrame:
-    """Return the fragments with `log_odds`, `score` and `call`: of those for training the log-odds are cross-fitted."""
+    """Return the fragments with `log_odds`, `score`, `residues` in their proteins, and `call`.
+
+    Log-odds of fragments for training are cross-fitted, and so are the limits of their cellular calls. Fragments for
+    training and for testing are called as two samples, each with a tenth of viral contigs.
+    """
     log_odds = classifier.contig_log_odds(labelled.evidence(classifier.protein_log_odds(labelled.inputs)))
     log_odds[labelled.trained] = fitted.contigs.log_odds
     residues = labelled.proteins.groupby("contig")["residues"].sum()
     residues = residues.reindex(labelled.fragments.index, fill_value=0)
-    rows = zip(log_odds, residues, labelled.fragments["length"], strict=True)
-    calls = [classifier.requirements.decide(*row)[0] for row in rows]
-    return labelled.fragments.assign(log_odds=log_odds, score=expit(log_odds), call=calls)
+    scores = labelled.fragments.assign(log_odds=log_odds, score=expit(log_odds), residues=residues, call="unresolved")
+    requirements = classifier.requirements
+    tested = scores[reasons_against(requirements, scores) == ""]
+    for fold, rows in tested.groupby("fold"):
+        limits = requirements.cellular_to if fold < 0 else cellular_limits(tested[~tested["fold"].isin([fold, -1])])
+        together = tested[(tested["fold"] < 0) == (fold < 0)]
+        labels = call_at_share(replace(requirements, cellular_to=limits), together)
+        scores.loc[rows.index, "call"] = labels.loc[rows.index, "call"]
+    return scores

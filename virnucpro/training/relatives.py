@@ -1,8 +1,9 @@
 """Fragments that would spoil a training, found by what their proteins share with those of other fragments.
 
-Genomes of cells hold prophages, and some plasmids are phages: labelled cellular, they would teach that viruses are
-cells. And viruses for training may be close to viruses for testing although their groups have different names: the test
-would then not tell how unseen viruses fare. Cells are kept whatever they share: all cells have proteins in common.
+Genomes of cells hold prophages, and some plasmids are phages: labeled cellular, they would teach that viruses are
+cells. And groups for training may be close to groups for testing although they have different names: the test would
+then not show how unseen groups fare. So fragments for training that are close to test fragments of their label are left
+out.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ K = 7  # residues; two unrelated proteins of 300 have one in common about once i
 KNOWN = 0.3  # share of a protein's k-mers from which it is taken for a virus's
 FEWEST_KNOWN = 2  # such proteins, and this share of all, make a cellular fragment a virus's
 KNOWN_PROTEINS = 0.15
-CLOSE = 0.05  # share of a fragment's k-mers from which it is close to the test
+CLOSE = 0.05  # proportion of a fragment's k-mers from which it is close to the test
 
 _POWERS = 27 ** np.arange(K, dtype=np.int64)
 
@@ -43,15 +44,35 @@ def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequ
     train = (of_protein["split"] == "train").to_numpy()
     table = pd.DataFrame({"contig": contig.to_numpy(), "kmers": [len(found) for found in kmers]})
     table["known"] = _shared(kmers, of=train & ~viral, among=train & viral) >= KNOWN * table["kmers"].clip(lower=1)
-    table["close"] = _shared(kmers, of=train & viral, among=~train & viral)
+    near_viruses, near_cells = (_shared(kmers, of=train & label, among=~train & label) for label in (viral, ~viral))
+    table["close"] = near_viruses + near_cells
     by_fragment = table.groupby("contig")
     known, close = by_fragment["known"].agg(["sum", "size"]), by_fragment[["close", "kmers"]].sum()
     cellular = known["sum"] >= np.maximum(FEWEST_KNOWN, KNOWN_PROTEINS * known["size"])
     near = (close["close"] > 0) & (close["close"] >= CLOSE * close["kmers"])
     return {
         "cellular, but with proteins of viruses": list(known.index[cellular]),
-        "viral, and close to viruses of the test": list(close.index[near]),
+        "close to test fragments of their label": list(close.index[near]),
     }
+
+
+def masked_fragments(fragments: pd.DataFrame, sheet: pd.DataFrame) -> list[str]:
+    """Return the names of fragments that overlap a span which the table of labeled files masks, such as a prophage.
+
+    The fragments have columns `fragment`, `fasta`, `record`, `start` and `end`; the sheet is of `read_training`.
+
+    Examples:
+        >>> columns = {"fasta": "f", "record": "r", "start": [0, 900], "end": [900, 2000], "fragment": ["one", "two"]}
+        >>> sheet = pd.DataFrame({"fasta": ["f"], "record": ["r"], "mask": ["901-950,1800-3000"]})
+        >>> masked_fragments(pd.DataFrame(columns), sheet)
+        ['two']
+    """
+    spans = sheet[sheet["mask"] != ""].assign(span=lambda table: table["mask"].str.split(",")).explode("span")
+    first_last = spans["span"].str.split("-", expand=True).reindex(columns=[0, 1]).astype(float)  # from 1, inclusive
+    spans = spans[["fasta", "record"]].assign(first=first_last[0], last=first_last[1])
+    pairs = fragments[["fragment", "fasta", "record", "start", "end"]].merge(spans, on=["fasta", "record"])
+    overlapping = (pairs["start"] < pairs["last"]) & (pairs["first"] <= pairs["end"])
+    return sorted(set(pairs.loc[overlapping, "fragment"]))
 
 
 def _shared(kmers: Sequence[Kmers], of: Mask, among: Mask) -> Kmers:
