@@ -83,9 +83,9 @@ def test_it_calls_as_python_does(prior: float | None, fdr: float, shortest: int,
 
 def test_controls_and_the_way_back(page: Page, path: Path) -> None:
     before = page.run("return page.rows.map(r => [r.posterior, r.fdr, r.call])")
-    page.click("[data-fdr='1']")
-    assert page.run("return page.settings") == {"prior": None, "maxFdr": 0.01, "minLength": None}
-    assert page.run("return document.querySelector('[aria-pressed=true]').dataset.fdr") == "1"
+    page.click("[data-fdr='20']")
+    assert page.run("return page.settings") == {"prior": None, "maxFdr": 0.2, "minLength": None}
+    assert page.run("return document.querySelector('[aria-pressed=true]').dataset.fdr") == "20"
     page.set("#prior-slider", -3)
     assert page.run("return page.settings.prior") == pytest.approx(1 / (1 + np.exp(3)), rel=0.01)
     assert page.run("return document.querySelector('[name=share]:checked').value") == "one"

@@ -61,7 +61,7 @@ def delete(*names: str) -> Callable[[Path], None]:
     [
         (lambda folder: (folder / "soil.fa").touch(), {}),
         (delete("work/soil/prepared", "work/soil/shards"), {}),
-        (change("prior", 0.1), {"call": "--prior was 0.5, is 0.1"} | AFTER_CALL),
+        (change("prior", 0.1), {"call": "--prior was auto, is 0.1"} | AFTER_CALL),
         (change("per_residue", True), NEW | {"embed": "--per-residue was not set, is set"}),
         (replace_fasta, {"prepare": "FASTA changed"} | NEW),
         (change("classifier", "other.safetensors"), {"call": "classifier changed"} | AFTER_CALL),

@@ -123,7 +123,7 @@ def test_files_know_their_encoder(project: Project) -> None:
 def test_the_same_again_runs_nothing_and_a_change_runs_what_depends_on_it(project: Project, tmp_path: Path) -> None:
     copy = project.copy(tmp_path)
     assert copy.planned() == {}
-    copy.config["prior"] = 0.1
+    copy.config["min_length"] = 100
     assert copy.complete() == {"call": 2, "summary": 1, "report": 1}
     (copy.work / "soil" / "shards_nucleotides" / "0001.h5").unlink()
     assert copy.planned() == {}, "nothing reads it any more"
