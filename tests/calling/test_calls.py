@@ -11,8 +11,10 @@ from scipy.special import expit, logit
 
 from tests.data.test_embeddings import DESCRIPTION
 from virnucpro.calling.calls import decide_contigs, label_contigs
+from virnucpro.calling.classifier import load_classifier
+from virnucpro.calling.evidence import EVIDENCE, describe_groups, evidence_of_contigs
 from virnucpro.calling.published import CHUNK_COLUMNS, score_contigs
-from virnucpro.calling.requirements import Requirements
+from virnucpro.calling.requirements import DEFAULT, Requirements
 from virnucpro.calling.share import false_discovery_rates
 
 LIMITS = ((500, -3.0), (1500, -2.0), (3000, 0.0))
@@ -134,3 +136,17 @@ def test_the_share_counts_contigs_that_are_called() -> None:
     scored = pd.DataFrame({"log_odds": log_odds, "genes": 5, "residues": 500, "genetic_code": 11}, index=names)
     _, share = decide_contigs(REQUIREMENTS, lengths, scored)
     assert share.value == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("genes", "log_odds"), [(400, 0.0), (400, 0.2), (5000, 0.2), (50_000, 0.2)])
+def test_a_chromosome_whose_genes_say_nothing_stays_unresolved(genes: int, log_odds: float) -> None:
+    model = load_classifier(DEFAULT)
+    gene = {"contig": "c", "residues": 300, "chunk": 0, "genetic_code": 11}
+    rows = pd.DataFrame([gene | {"group": number, "strand": "+-"[number % 2]} for number in range(genes)])
+    lengths, most = pd.Series({"c": genes * 1000}), model.requirements.most_genes
+    evidence = evidence_of_contigs(describe_groups(rows), np.full(genes, log_odds), lengths, most)
+    found = model.contig_log_odds(evidence[EVIDENCE].to_numpy())
+    assert abs(found[0]) < 0.6
+    for prior in (0.01, 0.5):
+        labels, _ = label_contigs(model.requirements, table(found.tolist(), [genes * 1000]), prior)
+        assert labels["call"].tolist() == ["unresolved"], "more genes make it no surer"

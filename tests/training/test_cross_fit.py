@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -108,6 +109,22 @@ def test_what_weighs_more_decides(fit: Callable[..., Floats]) -> None:
     for heavy, sign in ((0, -1), (1, 1)):
         log_odds = fit(inputs, labels, np.where(labels == heavy, 1.9, 0.1), folds)
         assert sign * np.median(log_odds) > 0.4
+
+
+def test_networks_score_odd_proteins_as_the_classifier_will() -> None:
+    labels, folds = np.arange(400) % 2, np.arange(400) // 2 % FOLDS
+    inputs = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    inputs[:, 0] += labels
+    inputs[[7, 100]] = 40  # far out: cut to 6 standard deviations
+    fitted = fit_proteins(inputs, labels, np.ones(400), folds, 0)
+    standard = np.clip((inputs - fitted.arrays["mean"]) / fitted.arrays["scale"], -6, 6)
+    assert np.abs(standard).max() == 6
+    for fold in range(FOLDS):
+        weights = (fitted.arrays[name][fold] for name in ("hidden_weight", "hidden_bias"))
+        weight, bias = (torch.tensor(array.astype(np.float32)) for array in weights)
+        hidden = torch.nn.functional.gelu(torch.tensor(standard[folds == fold]) @ weight.T + bias).numpy()
+        expected = hidden @ fitted.arrays["output_weight"][fold] + fitted.arrays["output_bias"][fold]
+        np.testing.assert_allclose(fitted.log_odds[folds == fold], expected, atol=0.02)
 
 
 def test_there_are_as_many_networks_as_folds() -> None:
