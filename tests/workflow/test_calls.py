@@ -62,11 +62,12 @@ def test_a_training_writes_what_its_documentation_says(project: Project) -> None
 
 def test_contigs_are_called_by_the_classifier(project: Project) -> None:
     project.config |= {"call": True, "classifier": "out/training/classifier/classifier.safetensors"}
+    project.config |= {"prior": 0.5, "max_fdr": 0.3}  # so small a training is not sure of much
     done = project.run()
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(project.results / "soil" / "contigs.tsv", sep="\t", keep_default_na=False)
     assert table["contig"].tolist() == ["v", "c", "none", "empty"]
-    assert table["call"].tolist() == ["viral", "cellular", "unresolved", "unresolved"]
+    assert table["call"].tolist() == ["viral", "cellular", "unresolved", "unresolved"], table["log_odds"]
     assert table["reason"].tolist() == ["", "", "no open reading frame", "nothing in the record"]
     frames = pd.read_csv(project.results / "soil" / "genes.tsv", sep="\t")
     proteins = (project.work / "soil" / "prepared" / "proteins.faa").read_text().split()
