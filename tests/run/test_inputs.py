@@ -158,7 +158,7 @@ def test_training(here: Path) -> None:
     config = json.loads(write_inputs(complete({"training": "t.tsv"}), [], here / "out", here / "out").read_text())
     assert "samples" not in config
     table = Path(config["training"]).read_text().splitlines()
-    assert table[1].split("\t") == [str(here / "g1.fna"), "", "viral", "group1", "", "train"]
+    assert table[1].split("\t") == [str(here / "g1.fna"), "", "viral", "group1", "", "train", ""]
 
 
 @pytest.mark.parametrize("name", ["soil 'x' \"y\" 100%.fna", "mañana.fna"])
