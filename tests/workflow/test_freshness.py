@@ -19,6 +19,7 @@ from tests.encoders import dna
 from tests.workflow.project import ENVIRONMENT, Project, contigs
 from virnucpro.calling import CALL_FILES
 from virnucpro.data.fasta import BEGINNING
+from virnucpro.run.plan import VERSIONS
 
 RESULTS = ("embeddings.h5", *CALL_FILES[:-1])
 
@@ -209,7 +210,7 @@ TABLE: list[tuple[Deed, dict[str, Any], dict[str, int]]] = [
     (delete_intermediates("prepared"), {}, {}),
     (delete_intermediates("shards*"), {}, {}),
     (delete_intermediates("prepared", "shards*", "manifests*"), {}, {}),
-    (nothing, {"prior": 0.1}, CALLED),
+    (nothing, {"max_fdr": 0.3}, CALLED),
     (nothing, {"per_residue": True}, {"embed": 2, "merge": 2} | CALLED),
     (other_contigs, {}, ONE_SAMPLE),
     (other_older_contigs, {}, ONE_SAMPLE),
@@ -391,8 +392,8 @@ def test_a_raised_version_of_a_stage_runs_it_and_what_follows(project: Project) 
         return set(re.findall(r"^([a-z_]+) +[0-9]+$", done.stdout, re.M)) - {"all", "total"}
 
     assert run_with("__init__.py", '__version__ = "', '__version__ = "9.') == set()
-    assert run_with("run/plan.py", '"call": 1', '"call": 2') == set(CALLED)
-    assert run_with("run/plan.py", '"embed": 1', '"embed": 2') == {"embed", "merge", *CALLED}
+    assert run_with("run/plan.py", f'"call": {VERSIONS["call"]}', '"call": 99') == set(CALLED)
+    assert run_with("run/plan.py", f'"embed": {VERSIONS["embed"]}', '"embed": 99') == {"embed", "merge", *CALLED}
 
 
 def test_a_start_on_finished_results_reads_none_and_no_fasta_twice(project: Project) -> None:
