@@ -115,6 +115,15 @@ def test_a_fragment_without_proteins_has_no_evidence() -> None:
     np.testing.assert_allclose(np.delete(evidence, 3, 0)[:, :2], np.column_stack([log_odds, log_odds]))
 
 
+def test_nearly_all_fragments_for_training_have_fewer_genes_than_count() -> None:
+    fragments, proteins = one_protein_each({"v0": 50, "v1": 50, "c0": 50, "c1": 50, "ctest": 1})
+    repeats = np.ones(201, int)
+    repeats[[0, 1]], repeats[2], repeats[200] = 30, 90, 500  # two fragments in a hundred have more than 1, the test 500
+    many = proteins.loc[proteins.index.repeat(repeats)].assign(group=range(repeats.sum()))
+    made = label_fragments(fragments, many, np.ones((len(many), 1), np.float32), 0)
+    assert made.most_genes == 30
+
+
 def test_a_kind_that_is_not_named_is_its_label() -> None:
     fragments, proteins = one_protein_each({"v0": 1, "v1": 1, "c0": 1, "c1": 1})
     fragments["kind"] = ["phage", "", "", "plasmid"]
