@@ -151,6 +151,10 @@ def test_calls_at_a_share_do_not_depend_on_how_many_contigs_a_label_has() -> Non
     once = call_at_share(REQUIREMENTS, contigs)
     assert call_at_share(REQUIREMENTS, often)["call"].tolist() == once["call"].repeat(repeats).tolist()
     viral = contigs["viral"].to_numpy() == 1
+    weights, posterior = np.where(viral, 0.1 / 500, 0.9 / 500), once["posterior"].to_numpy()
+    for one in (100, 499, 700):
+        no_less = posterior >= posterior[one]
+        assert once["fdr"].iloc[one] == pytest.approx(np.average(1 - posterior[no_less], weights=weights[no_less]))
     called = (once["call"] == "viral").to_numpy()
     false, right = 0.9 * called[~viral].mean(), 0.1 * called[viral].mean()
     assert false / (false + right) < 0.1
