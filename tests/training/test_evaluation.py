@@ -171,6 +171,7 @@ def test_simulated_samples_tell_right_scores_from_wrong_ones(monkeypatch: pytest
     assert shifted[0]["true"] > 3 * shifted[0]["stated"], "scores that are too high state too low an fdr"
     samples = simulate_samples(REQUIREMENTS, calibrated(50, 50))
     assert samples["contigs"].between(200, 5000).all()
+    assert (samples["estimated"] != samples["share"]).mean() > 0.9, "the share is estimated from the sample"
     assert samples.groupby("share").size().tolist() == [30] * 4
     assert (samples["viral"] == (samples["contigs"] * samples["share"]).round()).all()
     assert (samples["called"] == samples["false"] + samples["found"]).all()
