@@ -19,7 +19,14 @@ from virnucpro.data.provenance import begin_writing, checked_input, write_proven
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
-from virnucpro.training.evaluation import class_of_length, count_by_kind, evaluate, simulate_samples, sum_up_samples
+from virnucpro.training.evaluation import (
+    CLASSES,
+    class_of_length,
+    count_by_kind,
+    evaluate,
+    simulate_samples,
+    sum_up_samples,
+)
 from virnucpro.training.model_card import describe, draw_evaluation, model_card
 from virnucpro.training.recipe import cellular_limits, fit, label_fragments, score_fragments
 from virnucpro.training.relatives import masked_fragments, spoilt_fragments
@@ -81,7 +88,7 @@ def train(
     judged = {"cross-validation": tested[tested["fold"] >= 0], "test": tested[tested["fold"] < 0]}
     shown = "test" if judged["test"]["viral"].nunique() == 2 else "cross-validation"
     for name, rows in list(judged.items()):
-        judged[f"{name}, from 1.5 kb"] = rows[rows["length"] >= 1_500]
+        judged[f"{name}, from 1.5 kb"] = rows[rows["length"] >= CLASSES["1.5 to 3 kb"]]
         of_lengths = rows.groupby(class_of_length(rows["length"]))
         judged |= {f"{name}, {lengths}": of_class for lengths, of_class in of_lengths}
     metrics = {name: evaluate(rows, seed) for name, rows in judged.items() if rows["viral"].nunique() == 2}
