@@ -33,7 +33,7 @@ from virnucpro.calling.regions import (
     genes_of_contigs,
     viral_posterior,
 )
-from virnucpro.calling.result_files import RegionWriter
+from virnucpro.calling.result_files import NAME_COLUMNS, RegionWriter
 from virnucpro.data.records import Record
 
 
@@ -191,7 +191,7 @@ def written(tmp_path: Path) -> Path:
 
     def gene(number: int, start: int, strand: str, partial: str = "no") -> SimpleNamespace:
         place = {"start": start, "end": start + 900, "strand": strand, "partial": partial}
-        scores = {"score": 0.75, "log_odds": 1.099, "kind": "gene", "genetic_code": 11}
+        scores = {"score": 0.75, "log_odds": 1.099, "kind": "gene", "genetic_code": 11, "function": ""}
         return SimpleNamespace(protein=f"g{number}", residues=299, offset=offsets[number], **place, **scores)
 
     genes = [[gene(number, 1000 * number, "+-"[number % 2]) for number in range(20)], [], []]
@@ -206,7 +206,8 @@ def written(tmp_path: Path) -> Path:
             file.write(b">%b\n%b\n" % (one.name, one.letters))
     with ExitStack() as stack:
         faa_file = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
-        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa_file)
+        names = pd.DataFrame("", [region.name for of_one in found for region in of_one], NAME_COLUMNS)
+        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa_file, names)
         for one, of_one, its_genes in zip(contigs, found, genes, strict=True):
             writer.write(one, of_one, its_genes)
     return tmp_path
@@ -214,7 +215,7 @@ def written(tmp_path: Path) -> Path:
 
 def test_the_table_counts_from_one(written: Path) -> None:
     table = pd.read_csv(written / "regions.tsv", sep="\t", quoting=3)
-    assert table.columns.tolist() == ["contig", "start", "end", "genes", "score", "kind"]
+    assert table.columns.tolist() == ["contig", "start", "end", "genes", "score", "kind", *NAME_COLUMNS]
     assert table[["start", "end", "kind"]].to_numpy().tolist() == [
         [5001, 11900, "provirus"],
         [14001, 19900, "provirus"],
@@ -244,7 +245,8 @@ def test_a_viral_contig_that_is_no_circle_is_linear_in_the_genbank_file(tmp_path
     (tmp_path / "proteins.faa").touch()
     with ExitStack() as stack:
         faa = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
-        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa)
+        names = pd.DataFrame("", ["line"], NAME_COLUMNS)
+        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa, names)
         writer.write(Record(b"line", b"ACGT" * 500), [Region("line", 0, 2000, 3, 1.0, "whole")], [])
     assert SeqIO.read(tmp_path / "viral.gbk", "genbank").annotations["topology"] == "linear"
 

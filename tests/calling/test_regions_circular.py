@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 from virnucpro.calling import REGION_FILES
 from virnucpro.calling.evidence import EVIDENCE, describe_groups, evidence_of_contigs
 from virnucpro.calling.regions import CHAIN, Region, circular_posterior, find_regions, genes_of_contigs
-from virnucpro.calling.result_files import RegionWriter
+from virnucpro.calling.result_files import NAME_COLUMNS, RegionWriter
 from virnucpro.data.arrays import Floats
 from virnucpro.data.fasta import read_fasta
 from virnucpro.data.records import Record, read_contigs
@@ -141,10 +141,11 @@ def call_circle(name: str, origin: int, turn: bool, folder: Path) -> Called:
     call = "viral" if name == "phage" else "cellular"
     calls = {"contig": ["c"], "length": [length], "call": [call], "genes": [len(table)], "score": ["0.9"]}
     regions = find_regions(pd.DataFrame(calls), genes_of_contigs(table, log_odds), circles={"c"})["c"]
-    scored = table.assign(log_odds=log_odds, score=0.5)
+    scored = table.assign(log_odds=log_odds, score=0.5, function="")
+    names = pd.DataFrame("", [region.name for region in regions], NAME_COLUMNS)
     with ExitStack() as stack:
         faa = stack.enter_context((folder / "prepared" / "proteins.faa").open("rb"))
-        writer = RegionWriter(stack, [folder / file for file in REGION_FILES], faa)
+        writer = RegionWriter(stack, [folder / file for file in REGION_FILES], faa, names)
         writer.write(next(read_contigs(fasta)), regions, list(scored.itertuples(index=False)))
 
     def place(start: int, end: int, strand: str = "+") -> Place:

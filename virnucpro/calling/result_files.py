@@ -23,7 +23,16 @@ from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 
 LINE = 60
-GENE_COLUMNS = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"]
+GENE_COLUMNS = [
+    *("protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"),
+    *("function", "function_score"),
+]
+CELLULAR = "cellular"  # the function of genes that are no virus's
+# Of regions, and of contigs called viral, in the order of the tables.
+NAME_COLUMNS = [
+    *("hallmarks", "taxonomy", "taxon_rank", "taxon_score", "taxon_note", "genome", "virus"),
+    *("closest", "closest_name", "closest_share", "closest_identity", "why"),
+]
 
 # By the kind of a protein: source and Sequence Ontology type, and the phase, which a CDS must have.
 _FEATURES = {
@@ -42,11 +51,14 @@ def write_result_files(
     scores: SampleScores,
     contigs: pd.DataFrame,
     regions: Mapping[str, Sequence[Region]],
+    names: pd.DataFrame,
 ) -> None:
     """Write `CALL_FILES` of a sample, and `PREDICTION_FILES` after a classifier of the original VirNucPro.
 
     Paths and regions are by their names and by those of contigs; the table of calls has a row a contig in the order of
-    `fasta`, proteins_faa and the table of proteins are as prepare wrote them.
+    `fasta`, proteins_faa and the table of proteins are as prepare wrote them. The table of proteins has `function` and
+    `function_score` too. `names` has `NAME_COLUMNS` of each region, by its name. All of these are text, empty where a
+    value is not known.
     """
     scored = proteins.assign(score=expit(scores.log_odds).round(4), log_odds=scores.log_odds.round(3))
     write_table(scored[GENE_COLUMNS], paths["genes.tsv"])
@@ -60,7 +72,7 @@ def write_result_files(
         in_order, for_regions = (stack.enter_context(proteins_faa.open("rb")) for _ in range(2))
         faa, gff3 = (stack.enter_context(paths[name].open("wb")) for name in ("genes.faa", "genes.gff3"))
         gene_writer = GeneWriter(in_order, faa, gff3)
-        region_writer = RegionWriter(stack, [paths[name] for name in REGION_FILES], for_regions)
+        region_writer = RegionWriter(stack, [paths[name] for name in REGION_FILES], for_regions, names)
         for contig, count in zip(read_contigs(fasta), contigs["genes"].tolist(), strict=True):
             genes = list(islice(rows, count))
             gene_writer.write(contig, genes)
@@ -72,11 +84,30 @@ def encode(name: str) -> str:
     return quote(name, safe=".:^*$@!+_?-|")
 
 
+def _attribute(key: str, value: str) -> str:
+    """Return an attribute of GFF3 and the semicolon before it; nothing if the value is empty."""
+    return f";{key}={quote(value, safe=' .:^*$@!+_?-|()[]/')}" if value else ""
+
+
+def _product(gene: Any) -> str:
+    """Return the named viral function of a gene, or nothing."""
+    return "" if gene.function == CELLULAR else str(gene.function)
+
+
 def _landmark(contig: Record) -> str:
     """Return the lines of GFF3 that state the length of a contig, and whether it is circular."""
     sequence, length = encode(contig.name.decode()), len(contig.letters)
     circle = f"{sequence}\tvirnucpro\tregion\t1\t{length}\t.\t.\t.\tIs_circular=true\n" if contig.circular else ""
     return f"##sequence-region {sequence} 1 {length}\n{circle}" if length else ""
+
+
+def _organism(names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the annotations of a GenBank record that follow from the names of a region."""
+    taxa = [taxon for taxon in names["taxonomy"].split(";") if taxon]
+    organism = f"unclassified {taxa[-1]}" if taxa else "viral metagenome"
+    is_phage = not {"phage", "microvirus"}.isdisjoint(names["virus"].split())  # a virophage is none
+    division = "PHG" if is_phage else "ENV"
+    return {"data_file_division": division, "source": organism, "organism": organism, "taxonomy": taxa}
 
 
 class GeneWriter:
@@ -97,25 +128,29 @@ class GeneWriter:
             source, phase = _FEATURES[row.kind]
             place = f"{sequence}\t{source}\t{row.start + 1}\t{row.end}\t{row.score:.4f}\t{row.strand}\t{phase}"
             attributes = f"ID={encode(row.protein)};partial={row.partial};transl_table={row.genetic_code}"
-            self._gff3.write(f"{place}\t{attributes};log_odds={row.log_odds:.3f}\n".encode())
+            product = _attribute("product", _product(row))
+            product += product and _attribute("function_score", row.function_score)
+            self._gff3.write(f"{place}\t{attributes};log_odds={row.log_odds:.3f}{product}\n".encode())
 
 
 class RegionWriter:
     """Writes regions, contig by contig, into `virnucpro.calling.REGION_FILES`, whose paths are in this order.
 
-    The stack closes them. Translations are read from proteins.faa as prepare wrote it.
+    The stack closes them. Translations are read from proteins.faa as prepare wrote it. `names` has `NAME_COLUMNS` of
+    each region, by its name.
     """
 
-    def __init__(self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO) -> None:
+    def __init__(self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO, names: pd.DataFrame) -> None:
         tsv, gff3, bed, fasta, genbank = paths
         self._proteins_faa = proteins_faa
+        self._names: dict[Any, dict[Any, str]] = names[NAME_COLUMNS].to_dict("index")
         self._tsv, self._gff3, self._bed, self._genbank = (
             stack.enter_context(path.open("w", encoding="utf-8")) for path in (tsv, gff3, bed, genbank)
         )
         packed = stack.enter_context(fasta.open("wb"))
         # Without a name and a time in its header: the same calls are the same bytes.
         self._fasta = stack.enter_context(gzip.GzipFile("", "wb", fileobj=packed, mtime=0))
-        self._tsv.write("contig\tstart\tend\tgenes\tscore\tkind\n")
+        self._tsv.write("\t".join(["contig", "start", "end", "genes", "score", "kind", *NAME_COLUMNS]) + "\n")
         self._gff3.write("##gff-version 3\n")
 
     def write(self, contig: Record, regions: Sequence[Region], genes: Sequence[Any]) -> None:
@@ -128,9 +163,12 @@ class RegionWriter:
             self._gff3.write(_landmark(contig))
         for region in regions:
             start, end, score = region.start, region.end, f"{region.score:.4f}"
-            self._tsv.write(f"{region.contig}\t{start + 1}\t{end}\t{region.genes}\t{score}\t{region.kind}\n")
+            names = self._names[region.name]
+            values = [region.contig, start + 1, end, region.genes, score, region.kind, *names.values()]
+            self._tsv.write("\t".join(map(str, values)) + "\n")
             place = f"{encode(region.contig)}\tvirnucpro\t{_TYPES[region.kind]}\t{start + 1}\t{end}\t{score}\t.\t."
-            self._gff3.write(f"{place}\tID={encode(region.name)};genes={region.genes};kind={region.kind}\n")
+            known = "".join(_attribute(key, names[key]) for key in ("taxonomy", "virus", "closest"))
+            self._gff3.write(f"{place}\tID={encode(region.name)};genes={region.genes};kind={region.kind}{known}\n")
             name = region.name.replace("\t", " ")
             parts = [(start, min(end, length)), (0, end - length)]  # BED has no circles
             for begin, stop in parts[: 1 + (end > length)]:
@@ -152,7 +190,7 @@ class RegionWriter:
             id=region.name,
             name=region.name,
             description=f"viral region by virnucpro, score {region.score:.4f}",
-            annotations={"molecule_type": "DNA", "topology": topology, "data_file_division": "PHG"},
+            annotations={"molecule_type": "DNA", "topology": topology, **_organism(self._names[region.name])},
         )
         for gene in sorted(genes, key=lambda gene: gene.start < region.start):  # those behind the origin last
             start = (gene.start - region.start) % len(contig.letters)
@@ -180,5 +218,6 @@ class RegionWriter:
             return SeqFeature(location, type="misc_feature", qualifiers=qualifiers)
         self._proteins_faa.seek(gene.offset)
         translation = self._proteins_faa.read(gene.residues).decode()
-        qualifiers |= {"codon_start": [1], "transl_table": [gene.genetic_code], "translation": [translation]}
+        qualifiers |= {"product": [_product(gene) or "hypothetical protein"], "codon_start": [1]}
+        qualifiers |= {"transl_table": [gene.genetic_code], "translation": [translation]}
         return SeqFeature(location, type="CDS", qualifiers=qualifiers)
