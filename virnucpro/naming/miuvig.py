@@ -1,0 +1,89 @@
+"""MIUViG fields of viral regions: Minimum Information about an Uncultivated Virus Genome.
+
+Roux et al. 2019, doi 10.1038/nbt.4306. Names and vocabularies are from MIxS 5. suvtk writes these fields into the
+structured comment of a GenBank record.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from virnucpro.calling.regions import Region
+
+COLUMNS = [
+    *("contig", "pred_genome_type", "pred_genome_struc", "detec_type", "assembly_qual", "compl_appr", "number_contig"),
+    *("vir_ident_software", "feat_pred", "tax_class", "organism", "topology"),
+]
+GENOME_TYPES = ("dsDNA", "ssDNA", "dsRNA", "ssRNA", "ssRNA(+)", "ssRNA(-)")  # of MIxS, as far as ICTV states them
+NON_SEGMENTED = {"Duplodnaviria", "Varidnaviria"}  # realms without segmented genomes, as in suvtk 0.2.0
+_COMPLETE = {
+    "circular": "other: circular contig",
+    "DTR": "other: direct terminal repeat of {} bp",
+    "ITR": "other: inverted terminal repeat of {} bp",
+}
+
+
+def miuvig_table(
+    regions: pd.DataFrame,
+    contigs: pd.DataFrame,
+    *,
+    version: str,
+    parameters: str,
+    gene_finder: str,
+    references: str,
+) -> pd.DataFrame:
+    """Return the MIUViG fields that follow from a sample's calls and names, a row a region in order of the table.
+
+    `contig` is the name of the region in viral.fasta.gz and viral.gbk. Fields that are not known are empty.
+
+    Args:
+        regions: as regions.tsv has them, with the columns of names.
+        contigs: with `contig`, `topology` and `terminal_repeat`.
+        version: of virnucpro.
+        parameters: of the calls, without a semicolon, e.g. `max_fdr 0.1`.
+        gene_finder: `feat_pred` as MIxS writes it, SOFTWARE;VERSION;PARAMETERS; empty if no genes were predicted.
+        references: database that the names are from, e.g. `ICTV MSL41`.
+    """
+    software = {"vir_ident_software": f"virnucpro;{version};{parameters}", "feat_pred": gene_finder}
+    table = regions.merge(contigs[["contig", "topology", "terminal_repeat"]], "left", "contig", validate="m:1")
+    rows = [_place(row) | _taxon(row, version, references) | software for row in table.itertuples(index=False)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def genome_type(genome: str) -> str:
+    """Return the term of MIxS for a genome type of ICTV.
+
+    Examples:
+        >>> [genome_type(genome) for genome in ("ssRNA(+)", "dsDNA-RT", "ssDNA(+/-)", "")]
+        ['ssRNA(+)', 'dsDNA', 'ssDNA', 'uncharacterized']
+    """
+    return next((term for term in (genome, genome[:5]) if term in GENOME_TYPES), "uncharacterized")
+
+
+def _place(region: Any) -> dict[str, object]:
+    """Return what follows from the place of a region and from the ends of its contig.
+
+    MIUViG counts a genome that is predicted complete as a high-quality draft, and one of unknown size as a fragment.
+    """
+    provirus = region.kind == "provirus"
+    ends = "" if provirus else region.topology
+    return {
+        "contig": Region(region.contig, region.start - 1, region.end, region.genes, region.score, region.kind).name,
+        "detec_type": "provirus (UpViG)" if provirus else "independent sequence (UViG)",
+        "assembly_qual": "High-quality draft genome" if ends else "Genome fragment(s)",
+        "compl_appr": _COMPLETE[ends].format(region.terminal_repeat) if ends else "",
+        "number_contig": 1,
+        "topology": ends,
+    }
+
+
+def _taxon(region: Any, version: str, references: str) -> dict[str, str]:
+    """Return what follows from the taxonomy of a region. The organism is the lowest taxon with `sp.`, as NCBI asks."""
+    taxa = [taxon for taxon in region.taxonomy.split(";") if taxon not in ("", "Viruses")]
+    how = f"virnucpro {version} ({references}, {region.taxon_rank} rank, probability {region.taxon_score})"
+    return {
+        "pred_genome_type": genome_type(region.genome),
+        "pred_genome_struc": "undetermined" if NON_SEGMENTED.isdisjoint(taxa) else "non-segmented",
+        "tax_class": how if taxa else "",
+        "organism": f"{taxa[-1]} sp." if taxa else "unclassified viruses",
+    }
