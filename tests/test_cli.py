@@ -17,6 +17,7 @@ STAGES = [
     "pack",
     "embed",
     "merge",
+    "references",
     "call",
     "summary",
     "report",

@@ -20,6 +20,7 @@ SECTIONS = {
         stages.pack,
         stages.embed,
         stages.merge,
+        stages.references,
         stages.call,
         stages.summary,
         stages.report,

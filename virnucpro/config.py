@@ -45,6 +45,12 @@ _VIRNUCPRO: dict[str, Any] = {
 }
 PRESETS = {f"virnucpro-{size}": _VIRNUCPRO | {"chunk_size": size} for size in (300, 500)}
 
+# Endings of the files of references, by format.
+_REFERENCES = {
+    "fasta": re.compile(r"[.](fa|fasta|fna)([.](gz|bgz|bz2|xz|zst))?$", re.IGNORECASE),
+    "genbank": re.compile(r"[.](gb|gbk|gbff|genbank)([.]gz)?$", re.IGNORECASE),
+}
+
 # What Snakemake takes for a wildcard, {name}, or for one of its path variables, <name>, and cannot be told not to.
 _PLACEHOLDER = re.compile(r"\{\s*[.\w]+\s*[,}]|<[a-z][a-z0-9_]*>")
 
@@ -189,6 +195,24 @@ def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
         if groups < 2:
             raise UserError(f"{path}: {groups} {label} groups for training; it takes two or more, to hold one out")
     return table
+
+
+def find_references(folder: Path) -> dict[Path, str]:
+    """Return the files in a folder of references, sorted by name, with their format, `fasta` or `genbank`.
+
+    Raises:
+        UserError: there is no such folder, or no such file in it, or Snakemake would take one for another.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"references: {folder}: cannot be read: {error.strerror}; give the path of a folder") from None
+    found = {path: kind for path in paths for kind, ending in _REFERENCES.items() if ending.search(path.name)}
+    if not found:
+        raise UserError(f"references: {folder}: no FASTA and no GenBank file in it, such as x.fna, x.fasta.gz or x.gb")
+    for path in found:
+        literal_path(str(path))
+    return found
 
 
 def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:

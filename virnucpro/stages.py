@@ -162,6 +162,18 @@ def merge(**options: Any) -> None:
     merge(**options)
 
 
+@command("references", "my_viruses references.npz")
+@click.argument("folder", type=FILE, help="folder with FASTA and GenBank files, plain or compressed")
+@click.argument("output", type=FILE, help=".npz file to write")
+@click.option("--threads", type=POSITIVE, default=1, help="that find genes at once")
+@key_option
+def references(**options: Any) -> None:
+    """Make references of known viruses, by which call names contigs: the k-mers of their proteins, names and taxa."""
+    from virnucpro.pipeline.references import make_references_file
+
+    make_references_file(**options)
+
+
 @command("call", "assembly.fna.gz results/work/soil results/soil")
 @click.argument("fasta", type=FILE, help="the contigs")
 @work_argument

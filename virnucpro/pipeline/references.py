@@ -1,0 +1,152 @@
+"""references: viruses of the user, in FASTA and GenBank files, to the k-mers of their proteins, names and lineages."""
+
+import gzip
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from Bio import BiopythonParserWarning, SeqIO
+from Bio.SeqRecord import SeqRecord
+
+from virnucpro.config import find_references
+from virnucpro.data.fasta import is_compressed, read_records
+from virnucpro.data.files import file_digest
+from virnucpro.data.provenance import begin_writing, write_provenance
+from virnucpro.data.records import NUCLEOTIDES, Record, read_contigs
+from virnucpro.errors import UserError
+from virnucpro.naming import RANKS
+from virnucpro.naming.kmers import Sketches, sketch
+from virnucpro.naming.references import make_references, save_references
+from virnucpro.naming.taxonomy import taxa_of_ictv
+from virnucpro.proteins.genes import find_genes
+
+logger = logging.getLogger(__name__)
+
+MOST = 65_535  # references; the index has 16 bits for the number of one
+BLOCK = 64  # records whose genes are found at once, which bounds the memory
+
+
+class Reference(NamedTuple):
+    """A virus, or a segment of one: its sequence, its name, and its taxa by rank."""
+
+    record: Record
+    name: str
+    taxa: dict[str, str]
+
+
+def make_references_file(folder: Path, output: Path, threads: int = 1, key: str = "") -> None:
+    """Make references of the FASTA and GenBank files of a folder.
+
+    Each record is one reference: segments of one virus stay separate. A reference is named by the rest of its FASTA
+    header, or by its organism in GenBank; else by its id. GenBank's lineage is taken over where ICTV has the taxon at
+    a rank. The record of the stage, a .json, is written beside the .npz.
+
+    Args:
+        folder: with the files; folders in it are not searched.
+        output: .npz file to write.
+        threads: that find genes at once.
+        key: of the job, for its record.
+
+    Raises:
+        UserError: there is no reference, there are too many, a file cannot be read as what its ending says, or a
+            record has no sequence or the id of another.
+    """
+    files = find_references(folder)
+    for path in sorted(set(folder.iterdir()) - files.keys()):
+        if path.is_file() and not path.name.startswith("."):
+            logger.warning("%s is left out: its ending is of no FASTA and no GenBank file", path)
+    record = output.with_suffix(".json")
+    begin_writing(record, [output])
+    inputs = {path.name: file_digest(path) for path in files}
+    rows: list[dict[str, str]] = []
+    sketches = []
+    references = _read(files)
+    while block := list(islice(references, BLOCK)):
+        found = find_genes([reference.record for reference in block], threads)
+        owners = np.repeat(np.arange(len(rows), len(rows) + len(block)), [len(genes) for genes in found])
+        sketches.append(sketch([gene.protein for genes in found for gene in genes], owners))
+        rows += [{"record": one.record.name.decode(), "name": one.name} | one.taxa for one in block]
+    if not any(len(of_block.kmers) for of_block in sketches):
+        raise UserError(f"{folder}: no protein in any record; add FASTA files, or GenBank files with sequences")
+    joined = Sketches(*map(np.concatenate, zip(*sketches, strict=True)))
+    for number in sorted(set(range(len(rows))) - set(joined.owners.tolist())):
+        logger.warning("%s: record %s has no protein that can be compared", folder, rows[number]["record"])
+    save_references(make_references(joined, pd.DataFrame(rows).fillna("")), output)
+    write_provenance(record, "references", {}, inputs, [output], {"references": len(rows)}, key)
+    logger.info("references: %s: %d references of %d files", folder, len(rows), len(files))
+
+
+def _read(files: Mapping[Path, str]) -> Iterator[Reference]:
+    """Yield the references of files, by their formats; no two have one id."""
+    where: dict[bytes, Path] = {}
+    for path, kind in files.items():
+        for reference in _READERS[kind](path):
+            name = reference.record.name
+            if name in where:
+                raise UserError(f"{path}: record {name.decode()} is in {where[name]} too; delete or rename one of them")
+            if len(where) == MOST:
+                raise UserError(f"{path}: more than {MOST:,} records in the folder; take out the least useful files")
+            where[name] = path
+            yield reference
+
+
+def _read_fasta(path: Path) -> Iterator[Reference]:
+    for (name, description, _), contig in zip(read_records(path), read_contigs(path), strict=True):
+        if not contig.letters:
+            raise UserError(f"{path}: record {name} has no sequence; add it, or delete the record")
+        yield Reference(contig, " ".join(description.split()) or name, {})
+
+
+def _read_genbank(path: Path) -> Iterator[Reference]:
+    ids: Counter[str] = Counter()
+    for genbank in _parse_genbank(path):
+        notes: dict[str, Any] = genbank.annotations
+        name = str(genbank.id).strip(".") or str(genbank.name)  # some programs write VERSION without a version
+        ids[name] += 1
+        if not (genbank.seq and genbank.seq.defined):
+            logger.warning("%s: record %s has no sequence and is left out", path, name)
+            continue
+        letters = bytes(genbank.seq)
+        if odd := letters.translate(None, NUCLEOTIDES):
+            raise UserError(f"{path}: {chr(odd[0])!r} in {name} is no IUPAC nucleotide code; give DNA or RNA")
+        contig = Record(name.encode(), letters.replace(b"U", b"T"), circular=notes.get("topology") == "circular")
+        yield Reference(contig, notes.get("organism", "").strip(".") or name, _taxa(notes.get("taxonomy", [])))
+    if not ids:
+        raise UserError(f"{path}: not GenBank: no line begins with LOCUS; give it the ending of what it is")
+
+
+def _parse_genbank(path: Path) -> Iterator[SeqRecord]:
+    try:
+        with (gzip.open if is_compressed(path) else open)(path, "rt", encoding="utf-8", errors="replace") as file:
+            records = SeqIO.parse(file, "genbank")
+            while genbank := _strictly_next(records):
+                yield genbank
+    except Exception as error:  # Biopython and gzip raise many kinds
+        raise UserError(f"{path}: cannot be read as GenBank to its end: {' '.join(str(error).split())}") from None
+
+
+def _strictly_next(records: Iterator[SeqRecord]) -> SeqRecord | None:
+    """Return the next record, None at the end; a sequence that is cut off is an error, of which Biopython warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Premature end of file", BiopythonParserWarning)
+        return next(records, None)
+
+
+def _taxa(lineage: list[str]) -> dict[str, str]:
+    """Return the taxa of a lineage that ICTV has, by rank.
+
+    Examples:
+        >>> _taxa(["Viruses", "Duplodnaviria", "Caudoviricetes", "unclassified Caudoviricetes"])
+        {'realm': 'Duplodnaviria', 'class': 'Caudoviricetes'}
+    """
+    known = taxa_of_ictv().index
+    return {rank: taxon for rank in RANKS for taxon in lineage if (rank, taxon) in known}
+
+
+_READERS = {"fasta": _read_fasta, "genbank": _read_genbank}
