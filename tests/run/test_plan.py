@@ -43,6 +43,7 @@ class Made:
             "model": str(folder / "tiny.pt"),
             "layers": [6],
         }
+        self.references: list[Path] = []
         self.device = "cpu"
 
     def plan(self, training: Training | None = None) -> Plan:
@@ -50,7 +51,8 @@ class Made:
         for path in filter(Path.is_file, self.folder.iterdir()):
             outside.look_at(path)
         samples = {name: (self.files[name], kind) for name, kind in SAMPLES.items()}
-        return Plan(self.config, samples, self.files["classifier.safetensors"], outside, training, self.device)
+        classifier = self.files["classifier.safetensors"]
+        return Plan(self.config, samples, classifier, outside, training, self.references, self.device)
 
     def keys(self) -> dict[Key, str]:
         plan = self.plan()
@@ -97,6 +99,18 @@ def test_settings(made: Made, settings: dict[str, Any], expected: set[Key]) -> N
     before = made.keys()
     made.config |= settings
     assert made.changed(before) == expected
+
+
+def test_references_decide_calls_alone(made: Made) -> None:
+    before = made.keys()
+    made.references = [made.files["soil"], made.files["gut"]]
+    assert made.changed(before) == {*CALLED, *END}
+    before, key = made.keys(), made.plan().key("references")
+    other = made.folder / "other.fa"
+    other.write_text(">other\nACGT\n")
+    made.references.append(other)
+    assert made.changed(before) == {*CALLED, *END}
+    assert made.plan().key("references") != key
 
 
 def test_settings_of_frames(made: Made) -> None:

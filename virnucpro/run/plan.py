@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from virnucpro.calling import CALL_FILES, PREDICTION_FILES, SENSITIVITIES
 from virnucpro.calling.requirements import DEFAULT, read_requirements, settle_layers
-from virnucpro.config import check_beginning, check_config, read_samples, read_training
+from virnucpro.config import check_beginning, check_config, find_references, read_samples, read_training
 from virnucpro.data.description import NUCLEOTIDES, PROTEINS
 from virnucpro.encoders.names import TOKENIZER, local_checkpoint, model_name
 from virnucpro.run.machine import settle_device
@@ -25,6 +25,7 @@ VERSIONS = {
     "prepare": 2,
     "embed": 1,
     "merge": 1,
+    "references": 1,
     "call": 2,
     "summary": 2,
     "report": 2,
@@ -54,6 +55,7 @@ class Plan:
         classifier: its file.
         outside: digests of all files from outside the run.
         training: the training, if there is one.
+        references: files of the user's references.
         device: the kind of device for which the token budget is made, `cpu` or `gpu`.
     """
 
@@ -64,6 +66,7 @@ class Plan:
         classifier: Path,
         outside: OutsideFiles,
         training: Training | None = None,
+        references: Sequence[Path] = (),
         device: str = "cpu",
     ) -> None:
         self.config = config
@@ -71,6 +74,7 @@ class Plan:
         self.classifier = classifier
         self.outside = outside
         self.training = training
+        self.references = references
         self.device = device
         self.models = {PROTEINS: config["model"]}
         if "nucleotide_model" in config:
@@ -145,6 +149,8 @@ class Plan:
             return f"FASTA {self._digest(self.samples[sample][0])}"
         if stage == "call" and not self.calls_by_training:
             return f"classifier {self._digest(self.classifier)}"
+        if stage == "references":
+            return f"references SHA-256 {_digest_of([self._digest(path) for path in self.references])}"
         if stage == "fragment" and self.training:
             digests = [self._digest(path) for path in (self.training.sheet, *self.training.fastas)]
             return f"training data {_digest_of(digests)}"
@@ -210,7 +216,9 @@ class Plan:
             return [("embed", sample, encoder)]
         if stage in ("call", "train"):
             merged = [("merge", sample, name) for name in self.models]
-            return [*merged, ("train", TRAINING, PROTEINS)] if stage == "call" and self.calls_by_training else merged
+            trained = [("train", TRAINING, PROTEINS)] if stage == "call" and self.calls_by_training else []
+            references = [("references", "", PROTEINS)] if stage == "call" and self.references else []
+            return [*merged, *trained, *references]
         if stage == "summary":
             return [(self.final(name), name, PROTEINS) for name in self.samples]
         return [("summary", "", PROTEINS)] if stage == "report" else []
@@ -272,6 +280,12 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
         table = read_training(sheet, require)
         training = Training(sheet, [Path(path) for path in sorted(set(table["fasta"]))], table["group"].nunique())
         outside.look_at(sheet)
+    references = find_references(Path(config["references"])) if "references" in config else {}
+    for path, kind in references.items():
+        if kind == "fasta":
+            look_at(path, "contigs")
+        else:
+            outside.look_at(path)
     classifier = DEFAULT if config["classifier"] == "default" else Path(config["classifier"])
     outside.look_at(classifier)
     for model in filter(None, (config["model"], config.get("nucleotide_model"))):
@@ -284,7 +298,7 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
     device = settle_device(
         config["device"], Path(config["outdir"], "work", "token_budget.json"), memory / "devices.json"
     )
-    return Plan(config, samples, classifier, outside, training, device)
+    return Plan(config, samples, classifier, outside, training, list(references), device)
 
 
 def _spell(**options: Any) -> str:

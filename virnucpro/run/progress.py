@@ -16,7 +16,8 @@ from virnucpro.run.reasons import describe_reason, has_changed
 from virnucpro.run.snakemake import Event
 
 # The order in which a sample goes through the stages, which are Snakemake's rules.
-ORDER = ["fetch_model", "token_budget", "fragment", "prepare", "embed", "merge", "train", "call", "summary", "report"]
+ORDER = ["fetch_model", "token_budget", "references", "fragment", "prepare", "embed", "merge", "train", "call"]
+ORDER += ["summary", "report"]
 
 # FLOP/s of a core and of a GPU, until jobs say how fast they are.
 CPU_FLOPS = 1e11

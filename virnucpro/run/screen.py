@@ -17,7 +17,7 @@ from virnucpro.run.jobs import Stage
 from virnucpro.run.progress import Message, Progress
 
 BAR = 20
-OF_RUN = ("fetch_model", "token_budget", "fragment", "train", "summary", "report")  # stages that run once
+OF_RUN = ("fetch_model", "token_budget", "references", "fragment", "train", "summary", "report")  # they run once
 UNITS = {"embed": "shards"} | dict.fromkeys(OF_RUN, "")
 FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on a stage that goes on

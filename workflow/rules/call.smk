@@ -15,6 +15,7 @@ rule call:
             if PLAN.calls_by_training
             else outside(PLAN.classifier)
         ),
+        references=f"{WORK}/references.npz" if PLAN.references else [],
     output:
         contigs=report(
             f"{OUT}/{{sample}}/contigs.tsv",
@@ -37,10 +38,13 @@ rule call:
         options=PLAN.options("call"),
         classifier=PLAN.files("call"),
         key=key("call"),
+        references=lambda wildcards, input, output: (
+            ["--references", input.references] if input.references else []
+        ),
         fasta=lambda wildcards, input, output: input.fasta
         or PLAN.samples[wildcards.sample][0],
     shell:
         VIRNUCPRO
         + " call {params.fasta:q} $(dirname {output.record:q}) $(dirname {output.contigs:q})"
-        " --classifier {input.classifier:q} {params.options} --sample {wildcards.sample} --key {params.key}"
+        " --classifier {input.classifier:q} {params.references:q} {params.options} --sample {wildcards.sample} --key {params.key}"
         " 2>&1 | tee {log:q} >&2"
