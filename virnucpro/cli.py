@@ -25,7 +25,7 @@ SECTIONS = {
         stages.summary,
         stages.report,
     ],
-    "Before a training": [stages.fragment],
+    "For a training": [stages.fragment, stages.train_names],
     "Coming from the original VirNucPro": [stages.import_classifier, stages.check_virnucpro],
 }
 

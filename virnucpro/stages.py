@@ -182,6 +182,8 @@ def references(**options: Any) -> None:
 @click.option(
     "--classifier", type=FILE, help="safetensors file that train wrote; without it, the one that comes with virnucpro"
 )
+@click.option("--references", type=FILE, help="the user's, which references wrote, besides those of virnucpro")
+@click.option("--heads", type=FILE, help="safetensors file that train-names wrote; without it, those of virnucpro")
 @setting("prior", "share of contigs expected to be viral; auto estimates it", callback=auto_or(SHARE))
 @setting("max_fdr", "highest false discovery rate of the contigs called viral", default=SENSITIVITIES["default"])
 @setting("min_length", "bases of the shortest to be called")
@@ -269,6 +271,27 @@ def train(**options: Any) -> None:
     from virnucpro.pipeline.train import train
 
     train(**options)
+
+
+@command(
+    "train-names",
+    "results/work/training results/training training.tsv proteins.faa functions.tsv lineage.tsv names",
+)
+@click.argument("training", type=FILE, help="folder with what fragment and prepare wrote")
+@click.argument("embeddings", type=FILE, help="folder with what merge and train wrote")
+@click.argument("sheet", type=FILE, help="the table of labeled FASTA files")
+@click.argument("proteins", type=FILE, help="FASTA of labeled proteins")
+@click.argument("functions", type=FILE, help="table of them: protein, category, cluster, copies")
+@click.argument("lineage", type=FILE, help="table of the viral records: record, realm to genus, species")
+@click.argument("output_dir", type=FILE, help="folder to write into")
+@setting("model", "the encoder of the embeddings: its name, or path of a checkpoint")
+@setting("device", "that embeds the labeled proteins")
+@setting("seed", "of all that is random")
+def train_names(**options: Any) -> None:
+    """Fit what names viruses for an encoder: heads.safetensors and references.npz, with how often they are right."""
+    from virnucpro.pipeline.train_names import train_names
+
+    train_names(**options)
 
 
 @command(

@@ -20,6 +20,7 @@ from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
+from virnucpro.naming.sample import name_calls
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ def call(
     prior: float | None = None,
     max_fdr: float = DEFAULT_FDR,
     min_length: int = 0,
+    references: Path | None = None,
+    heads: Path | None = None,
     key: str = "",
 ) -> None:
     """Call the contigs of a sample.
@@ -52,6 +55,8 @@ def call(
         prior: expected share of viral contigs, between 0 and 1; None estimates it from the sample.
         max_fdr: highest expected false discovery rate of the contigs called viral.
         min_length: bases of the shortest contig that is called.
+        references: of viruses that the user knows, beside those that ship; None for none.
+        heads: that name genes and taxa; None takes those that ship, if they were trained on these embeddings.
         key: of the job, for its record.
 
     Raises:
@@ -80,14 +85,20 @@ def call(
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
     counts = [sum(region.kind == "provirus" for region in regions.get(name, ())) for name in contigs["contig"]]
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
+    measured = _measured(classifier.with_name("metrics.json"))
+    inputs |= {path.name: file_digest(path) for path in (references, heads) if path}
+    proteins, contigs, names = name_calls(
+        *(fasta, prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, regions, measured),
+        *(references, heads),
+    )
     begin_writing(record, outputs)
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
-        write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions)
+        write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions, names)
     details = {name: getattr(requirements, name) for name in _LIMITS} | {
         "share": share._asdict(),
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
-        "measured": _measured(classifier.with_name("metrics.json")),
+        "measured": measured,
     }
     settings = {"prior": prior, "max_fdr": max_fdr, "min_length": min_length}
     write_provenance(record, "call", settings, inputs, outputs, details, key)

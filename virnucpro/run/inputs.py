@@ -109,8 +109,8 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
         config["container"] = _absolute(config["container"])
     if config["classifier"] != "default":
         config["classifier"] = _absolute(config["classifier"])
-    if "references" in config:
-        config["references"] = _absolute(config["references"])
+    for key in {"references", "heads"} & config.keys():
+        config[key] = _absolute(config[key])
     config["outdir"] = str(Path(config["outdir"]).absolute())
     check_config(config)  # the working folder may hold what no path may
     return config

@@ -75,6 +75,7 @@ class Plan:
         self.outside = outside
         self.training = training
         self.references = references
+        self.heads = Path(config["heads"]) if "heads" in config else None
         self.device = device
         self.models = {PROTEINS: config["model"]}
         if "nucleotide_model" in config:
@@ -147,8 +148,9 @@ class Plan:
             return f"device {self.device}"
         if stage == "prepare" and sample != TRAINING:
             return f"FASTA {self._digest(self.samples[sample][0])}"
-        if stage == "call" and not self.calls_by_training:
-            return f"classifier {self._digest(self.classifier)}"
+        if stage == "call":
+            named = {"classifier": None if self.calls_by_training else self.classifier, "heads": self.heads}
+            return ", ".join(f"{name} {self._digest(path)}" for name, path in named.items() if path)
         if stage == "references":
             return f"references SHA-256 {_digest_of([self._digest(path) for path in self.references])}"
         if stage == "fragment" and self.training:
@@ -286,6 +288,8 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
             look_at(path, "contigs")
         else:
             outside.look_at(path)
+    if "heads" in config:
+        outside.look_at(Path(config["heads"]))
     classifier = DEFAULT if config["classifier"] == "default" else Path(config["classifier"])
     outside.look_at(classifier)
     for model in filter(None, (config["model"], config.get("nucleotide_model"))):

@@ -16,6 +16,7 @@ rule call:
             else outside(PLAN.classifier)
         ),
         references=f"{WORK}/references.npz" if PLAN.references else [],
+        heads=outside(PLAN.heads),
     output:
         contigs=report(
             f"{OUT}/{{sample}}/contigs.tsv",
@@ -38,13 +39,19 @@ rule call:
         options=PLAN.options("call"),
         classifier=PLAN.files("call"),
         key=key("call"),
-        references=lambda wildcards, input, output: (
-            ["--references", input.references] if input.references else []
-        ),
+        names=lambda wildcards, input, output: [
+            word
+            for option, path in (
+                ("--references", input.references),
+                ("--heads", PLAN.heads),
+            )
+            if path
+            for word in (option, str(path))
+        ],
         fasta=lambda wildcards, input, output: input.fasta
         or PLAN.samples[wildcards.sample][0],
     shell:
         VIRNUCPRO
         + " call {params.fasta:q} $(dirname {output.record:q}) $(dirname {output.contigs:q})"
-        " --classifier {input.classifier:q} {params.references:q} {params.options} --sample {wildcards.sample} --key {params.key}"
+        " --classifier {input.classifier:q} {params.names:q} {params.options} --sample {wildcards.sample} --key {params.key}"
         " 2>&1 | tee {log:q} >&2"

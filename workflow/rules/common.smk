@@ -41,7 +41,7 @@ failed_before = cache(lambda sample: has_failed(PLAN, sample))
 # What the page reads of a sample.
 ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
 # What the record of embeddings names: settings that change none, such as paths, are left out.
-OF_NO_EMBEDDING = "samples outdir call classifier prior sensitivity max_fdr min_length references report preset training training_bases seed container".split()
+OF_NO_EMBEDDING = "samples outdir call classifier prior sensitivity max_fdr min_length references heads report preset training training_bases seed container".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
 # For the records; and what one job has warned of, no other repeats.
@@ -54,7 +54,7 @@ def bind_inputs():
     training = PLAN.training
     read = [PLAN.classifier, *(path for path, _ in PLAN.samples.values())]
     read += [training.sheet, *training.fastas] if training else []
-    read += PLAN.references
+    read += [*PLAN.references, *filter(None, [PLAN.heads])]
     read += filter(None, map(local_checkpoint, PLAN.models.values()))
     folders = {
         str(path.parent)

@@ -1,0 +1,130 @@
+"""Networks over embeddings of genes: the function of a gene, the taxon of a contig.
+
+A file of heads goes with one encoder, as a classifier does; `virnucpro train-names` makes one for another encoder.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+from scipy.special import erf, softmax
+
+from virnucpro.calling.classifier import standardize
+from virnucpro.data.arrays import Integers, Rows
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.files import atomic_path
+from virnucpro.errors import UserError
+from virnucpro.naming import class_of
+
+DEFAULT = Path(__file__).with_name("heads.safetensors")
+FORMAT = "virnucpro heads 1"
+NEVER = 2.0  # a limit that no probability reaches
+
+
+@dataclass(frozen=True)
+class Head:
+    """Networks with one hidden layer; arrays are float32, but for `hidden_weight`, which is float16.
+
+    Attributes:
+        mean, scale: [inputs], of the inputs.
+        hidden_weight, hidden_bias: [networks, hidden, inputs] and [networks, hidden].
+        output_weight, output_bias: [networks, classes, hidden] and [networks, classes].
+    """
+
+    mean: Rows
+    scale: Rows
+    hidden_weight: npt.NDArray[np.float16]
+    hidden_bias: Rows
+    output_weight: Rows
+    output_bias: Rows
+
+    def probabilities(self, inputs: Rows, sizes: Integers) -> Rows:
+        """Return the probabilities of the classes of sets of genes, float32 [sets, classes], mean of the networks.
+
+        A set's logits are the sum of its genes' over the square root of their number.
+
+        Args:
+            inputs: of `protein_inputs`, float32 [genes, inputs], those of a set in neighboring rows.
+            sizes: genes of each set, at least 1, int64 [sets].
+        """
+        standard = standardize(inputs, self.mean, self.scale)
+        firsts = np.cumsum(sizes) - sizes
+        total = np.zeros((len(sizes), self.output_bias.shape[1]), np.float32)
+        for weight, bias, output, output_bias in zip(
+            self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias, strict=True
+        ):
+            hidden = standard @ weight.astype(np.float32).T + bias
+            hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))  # GELU
+            logits = np.add.reduceat(hidden @ output.T + output_bias, firsts) if len(sizes) else total
+            total += softmax(logits / np.sqrt(sizes)[:, None], axis=1)
+        return np.asarray(total / len(self.output_bias), np.float32)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What heads go with and what their classes mean.
+
+    Attributes:
+        embedding: the embeddings that they were trained on, and may be used with.
+        functions: categories of genes, the classes of the function head.
+        function_limits: probability from which each is named; over 1 for those that are never named.
+        taxa: lineage of each class of the taxon head, a taxon for each rank from realm to class.
+        taxon_limits: for a rank or `genome`, the probabilities from which each taxon or genome type is stated, one for
+            each of `virnucpro.naming.CLASSES`.
+    """
+
+    embedding: EmbeddingDescription
+    functions: tuple[str, ...]
+    function_limits: tuple[float, ...]
+    taxa: tuple[dict[str, str], ...]
+    taxon_limits: dict[str, dict[str, list[float]]]
+
+    def limit(self, rank: str, taxon: str, length: int) -> float:
+        """Return the probability from which a taxon, or a genome type, is stated of a contig of this many bases."""
+        limits = self.taxon_limits[rank].get(taxon)
+        return limits[class_of(length)] if limits else NEVER
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads of an encoder."""
+
+    function: Head
+    taxon: Head
+    described: Described
+
+
+def save_heads(heads: Heads, path: str | os.PathLike[str]) -> None:
+    """Write heads as safetensors, with their description as metadata."""
+    arrays = {
+        f"{name}.{key}": array for name in ("function", "taxon") for key, array in vars(getattr(heads, name)).items()
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(arrays, {FORMAT: json.dumps(asdict(heads.described))}))
+
+
+def load_heads(path: str | os.PathLike[str]) -> Heads:
+    """Read heads.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            values = json.loads(file.metadata()[FORMAT])
+        arrays = load_file(path)
+        values["embedding"] = EmbeddingDescription.from_json(values["embedding"])
+        values |= {name: tuple(values[name]) for name in ("functions", "function_limits", "taxa")}
+        described = Described(**values)
+        function, taxon = (
+            Head(**{key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")})
+            for name in ("function", "taxon")
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not the heads that virnucpro train-names writes ({error})") from None
+    return Heads(function, taxon, described)

@@ -1,0 +1,132 @@
+"""Names in the tables of a sample: of its contigs and regions, of their genes, and why each was called as it was."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from virnucpro.calling.classifier import protein_inputs
+from virnucpro.calling.features import Features
+from virnucpro.calling.regions import Region
+from virnucpro.calling.result_files import NAME_COLUMNS
+from virnucpro.data.arrays import Floats, Integers
+from virnucpro.data.records import read_contigs
+from virnucpro.errors import UserError
+from virnucpro.naming import heads as heads_file
+from virnucpro.naming import references as references_file
+from virnucpro.naming.heads import Heads, load_heads
+from virnucpro.naming.names import HALLMARKS, name_sample
+from virnucpro.naming.references import load_references
+from virnucpro.naming.topology import topologies
+from virnucpro.naming.why import explain
+from virnucpro.proteins.table import spans_of
+
+logger = logging.getLogger(__name__)
+
+
+class NamedSample(NamedTuple):
+    """Tables of a sample with names.
+
+    Attributes:
+        proteins: with `function` and `function_score`.
+        contigs: with `topology`, `terminal_repeat` and `NAME_COLUMNS`, before the last column. Contigs called cellular
+            have no names.
+        regions: `NAME_COLUMNS` by the names of regions.
+    """
+
+    proteins: pd.DataFrame
+    contigs: pd.DataFrame
+    regions: pd.DataFrame
+
+
+def choose_heads(path: Path | None, features: Features) -> Heads | None:
+    """Return heads for the embeddings of a sample; None if none is given and those that ship are of another encoder.
+
+    Raises:
+        UserError: the heads of this path were trained on other embeddings.
+    """
+    heads = load_heads(path or heads_file.DEFAULT)
+    try:
+        features.description.check_trained_for(heads.described.embedding, str(features.files[0].path))
+    except UserError:
+        if path:
+            raise
+        logger.info("call: no functions and no taxa by embeddings: virnucpro has no heads for these; see docs/names")
+        return None
+    return heads
+
+
+def name_calls(
+    fasta: Path,
+    proteins_faa: Path,
+    proteins: pd.DataFrame,
+    log_odds: Floats,
+    features: Features,
+    contigs: pd.DataFrame,
+    regions: Mapping[str, Sequence[Region]],
+    measured: Mapping[str, Any],
+    references: Path | None = None,
+    heads: Path | None = None,
+) -> NamedSample:
+    """Name the viral and unresolved contigs and the proviruses of a sample.
+
+    Args:
+        fasta: the contigs.
+        proteins_faa: residues of the proteins, as prepare wrote it.
+        proteins: of `describe_groups`.
+        log_odds: of the proteins, float64 [proteins].
+        features: the embeddings of the proteins.
+        contigs: the table of calls.
+        regions: by the names of contigs.
+        measured: what a training measured of the classifier.
+        references: of the user, beside those that ship.
+        heads: None takes those that ship, if they were trained on these embeddings.
+    """
+    places = proteins[["start", "end"]].to_numpy(np.int64)
+    spans = {name: np.arange(*span) for name, span in spans_of(proteins["contig"]).items()}
+    nothing = np.empty(0, np.int64)
+    genes_of = {name: spans.get(name, nothing) for name in contigs["contig"]}
+    rows = contigs.set_index("contig", drop=False)
+    lengths = dict(zip(rows.index, rows["length"].tolist(), strict=True))
+    owners = {name: genes_of[name] for name in rows.index[rows["call"] != "cellular"]}
+    proviruses = [region for found in regions.values() for region in found if region.kind == "provirus"]
+    lengths |= {region.name: region.end - region.start for region in proviruses}
+    for region in proviruses:
+        owners[region.name] = _genes_within(region, genes_of[region.contig], places, lengths[region.contig])
+    chosen = choose_heads(heads, features)
+    known = [load_references(path) for path in (references_file.DEFAULT, references) if path]
+    embedding = features.files[0]
+
+    def inputs(numbers: Integers) -> Any:
+        flat = embedding.rows(numbers).reshape(len(numbers), embedding.width)
+        return protein_inputs(flat, proteins.iloc[numbers])
+
+    named = name_sample(owners, lengths, proteins, proteins_faa, inputs, known, chosen)
+    functions = named.genes["function"].to_numpy()
+    table = named.owners.reindex([*rows.index, *(region.name for region in proviruses)], fill_value="")
+
+    def why(name: str, call: str, reason: str, length: int, genes: Integers) -> str:
+        row = {"call": call, "reason": reason, "length": length, **table.loc[name, ["closest_name", "closest_share"]]}
+        return explain(row, log_odds[genes], functions[genes].tolist(), HALLMARKS, measured)
+
+    of_contigs = zip(rows.index, rows["call"], rows["reason"], rows["length"], strict=True)
+    sentences = [why(*row, genes_of[row[0]]) for row in of_contigs]
+    sentences += [
+        why(region.name, "viral", "", region.end - region.start, owners[region.name]) for region in proviruses
+    ]
+    table["why"] = sentences
+    ends = topologies(read_contigs(fasta))
+    ends["terminal_repeat"] = ends["terminal_repeat"].astype(object).fillna("")
+    joined = rows.join(ends).join(table[NAME_COLUMNS])
+    order = [*contigs.columns[:-1], *ends.columns, *NAME_COLUMNS, contigs.columns[-1]]
+    return NamedSample(proteins.join(named.genes), joined[order].reset_index(drop=True), table[NAME_COLUMNS])
+
+
+def _genes_within(region: Region, genes: Integers, places: Integers, length: int) -> Integers:
+    """Return the numbers of the genes that lie in a region, also across the origin of a circular contig."""
+    start = (places[genes, 0] - region.start) % length
+    within: Integers = genes[start + places[genes, 1] - places[genes, 0] <= region.end - region.start]
+    return within

@@ -1,0 +1,141 @@
+"""Taxa of viruses, from realm to genus, each stated only where the evidence proves it.
+
+Shared k-mers prove the lower ranks, embeddings of genes the higher ones. The probability of a rank is that of taxa held
+out one rank below: genus with the own species left out, family with the own genus, all ranks above with the own family.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from virnucpro.data.tables import read_table
+from virnucpro.naming import RANKS
+from virnucpro.naming.kmers import K
+from virnucpro.naming.references import References
+
+FEWEST_SHARED = 3  # k-mers; fewer are chance
+LEAST_SHARE = 0.01  # of a contig's k-mers
+
+
+def closest_references(hits: pd.DataFrame) -> pd.DataFrame:
+    """Return the closest reference of each owner that has one, by `owner`.
+
+    Columns: `reference`, its number; `shared` and `kmers`, as of `shared_kmers`; `share`, the proportion of the owner's
+    k-mers that it has; `identity`, the amino-acid identity that this share stands for, its seventh root (Fan et al.
+    2015, doi 10.1186/s12864-015-1647-5).
+    """
+    best = hits[is_close(hits)].drop_duplicates("owner").set_index("owner")
+    share = best["shared"] / best["kmers"]
+    return best.assign(share=share, identity=share ** (1 / K))
+
+
+def is_close(hits: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which hits are no chance: three shared k-mers and 1 % of the owner's."""
+    return (hits["shared"] >= FEWEST_SHARED) & (hits["shared"] >= LEAST_SHARE * hits["kmers"])
+
+
+def relation_features(hits: pd.DataFrame, taxa: "pd.Series[str]") -> pd.DataFrame:
+    """Return what a rank's probability follows from, a row for each owner with a hit, by `owner`.
+
+    Columns: `reference`, the closest one that is placed at the rank; its `taxon`; `share` and `shared`, the logarithms
+    of the proportion and of the number of shared k-mers; `margin`, the proportion of these that the closest reference
+    of another taxon lacks.
+
+    Args:
+        hits: of `shared_kmers`.
+        taxa: of `taxa_at`.
+    """
+    hits = hits[is_close(hits)].assign(taxon=lambda table: table["reference"].map(taxa)).dropna(subset=["taxon"])
+    first = hits.drop_duplicates("owner").set_index("owner")
+    others = hits[hits["taxon"] != hits["owner"].map(first["taxon"])].drop_duplicates("owner").set_index("owner")
+    second = others["shared"].reindex(first.index, fill_value=0)
+    return pd.DataFrame(
+        {
+            "reference": first["reference"],
+            "taxon": first["taxon"],
+            "share": np.log(first["shared"] / first["kmers"]),
+            "shared": np.log(first["shared"]),
+            "margin": 1 - second / first["shared"],
+        }
+    )
+
+
+FEATURES = ["share", "shared", "margin"]
+
+
+def taxa_at(table: pd.DataFrame, rank: str) -> "pd.Series[str]":
+    """Return the taxon of each row at a rank: empty where ICTV has none, NaN where the row is not placed that low.
+
+    Examples:
+        >>> table = pd.DataFrame({"family": ["", "", "Roniviridae"], "genus": ["Lambdavirus", "", ""]})
+        >>> taxa_at(table, "family").tolist()
+        ['', nan, 'Roniviridae']
+    """
+    return table[rank].where((table[rank] != "") | (table["genus"] != ""))
+
+
+def ranks_by_kmers(hits: pd.DataFrame, references: References) -> pd.DataFrame:
+    """Return for each rank the closest reference and, as `p_RANK`, the probability that its taxon is right, by `owner`.
+
+    The references have a model of ranks. NaN stands where no close reference is placed at a rank.
+    """
+    if not references.ranks:
+        raise ValueError("references without a model of ranks prove no taxa")
+    found = []
+    for rank, weights in zip(RANKS, references.ranks.weights, strict=True):
+        relation = relation_features(hits, taxa_at(references.table, rank))
+        probability = expit(relation[FEATURES].to_numpy(np.float64) @ weights[:-1] + weights[-1])
+        found.append(pd.DataFrame({rank: relation["reference"], f"p_{rank}": probability}))
+    return pd.concat(found, axis=1)
+
+
+@cache
+def taxa_of_ictv() -> pd.DataFrame:
+    """Return ICTV's taxa by rank and name, with `genome` and `host` where 95 % of their viruses have the same."""
+    table = read_table(Path(__file__).with_name("ictv.tsv.gz"), "rank", "taxon", "genome", "host")
+    return table.set_index(["rank", "taxon"])
+
+
+def genome_of_class(taxon: str) -> str:
+    """Return the genome type of a class of ICTV, empty where it has several."""
+    table = taxa_of_ictv()
+    return str(table.at[("class", taxon), "genome"]) if ("class", taxon) in table.index else ""
+
+
+# Plain words for viruses of some taxa; the lowest rank decides.
+_KINDS = {
+    "Caudoviricetes": "tailed phage",
+    "Faserviricetes": "filamentous phage",
+    "Leviviricetes": "RNA phage",
+    "Megaviricetes": "giant virus",
+    "Microviricetes": "microvirus",
+    "Pararnavirae": "reverse-transcribing virus",
+    "Pokkesviricetes": "large DNA virus",
+    "Virophaviricetes": "virophage",
+    "Herviviricetes": "large DNA virus",
+    "Naldaviricetes": "large DNA virus",
+    "Orthornavirae": "RNA virus",
+}
+_BY_GENOME = {"ssDNA": "single-stranded DNA virus", "dsDNA": "double-stranded DNA virus", "ssRNA": "RNA virus"}
+_OF_ONE_HOST = ("phage", "microvirus", "virophage")
+
+
+def kind_of(lineage: dict[str, str], genome: str, host: str) -> str:
+    """Return in plain words what kind of virus it is, empty where that is not known.
+
+    Examples:
+        >>> kind_of({"realm": "Riboviria", "kingdom": "Orthornavirae"}, "ssRNA(+)", "plants")
+        'RNA virus of plants'
+        >>> kind_of({"class": "Caudoviricetes"}, "dsDNA", "")
+        'tailed phage'
+    """
+    named = [_KINDS[taxon] for rank in RANKS if (taxon := lineage.get(rank, "")) in _KINDS]
+    noun = named[-1] if named else _BY_GENOME.get(genome[:5], "")
+    if not noun:
+        return ""
+    if host == "archaea" and noun.endswith("phage"):
+        return f"{noun.removesuffix(' phage')} virus of archaea"
+    return noun if noun.endswith(_OF_ONE_HOST) or not host else f"{noun} of {host}"

@@ -1,0 +1,104 @@
+"""Why a contig was called as it was: one sentence, from numbers that exist."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from virnucpro.data.arrays import Floats
+
+CLEAR = 1.0  # log-odds from which a gene speaks for a virus, and below minus this for a cell
+NAMED = 4  # functions that a sentence lists
+
+
+def genes_speak(log_odds: Floats) -> str:
+    """Return how many genes speak for a virus, and how many for a cell.
+
+    Examples:
+        >>> import numpy as np
+        >>> genes_speak(np.array([2.0, 3.1, 0.2, -4.0]))
+        '2 of 4 genes speak for a virus, 1 for a cell'
+        >>> genes_speak(np.array([0.2]))
+        '1 gene, not clear'
+    """
+    count = len(log_odds)
+    genes = "1 gene" if count == 1 else f"{count} genes"
+    viral, cellular = int((log_odds >= CLEAR).sum()), int((log_odds <= -CLEAR).sum())
+    if not count:
+        return "no gene"
+    if not viral + cellular:
+        return f"{genes}, {'not clear' if count == 1 else 'none clear'}"
+    of = "the only gene speaks" if count == 1 else f"{viral or cellular} of {genes} speak"
+    return f"{of} for a {'virus' if viral else 'cell'}" + (f", {cellular} for a cell" if viral and cellular else "")
+
+
+def functions_named(functions: Sequence[str], hallmarks: Sequence[str]) -> str:
+    """Return which functions are named, hallmarks of viruses first, empty if there are none.
+
+    Examples:
+        >>> functions_named(["holin", "portal protein", "", "holin"], ["portal protein"])
+        'portal protein and holin named'
+    """
+    counts = Counter(name for name in functions if name and name != "cellular")
+    names = sorted(counts, key=lambda name: (name not in hallmarks, -counts[name], name))
+    if not names:
+        return ""
+    shown = names[:NAMED] + ([f"{len(names) - NAMED} more"] if len(names) > NAMED else [])
+    return (", ".join(shown[:-1]) + " and " if len(shown) > 1 else "") + f"{shown[-1]} named"
+
+
+def closest_known(name: str, share: float) -> str:
+    """Return the clause on the closest known virus, empty if there is none."""
+    return f"closest known: {name} ({100 * share:.0f} % of the proteins' k-mers shared)" if name else ""
+
+
+def what_is_found(measured: Mapping[str, Any], length: int, call: str) -> str:
+    """Return how well contigs of this length are called, empty if that was not measured.
+
+    Args:
+        measured: `measured` of the record of call: the sets of contigs that the classifier was measured on.
+        length: of the contig, in bases.
+        call: of the contig.
+    """
+    name = next((name for name, start in reversed(_CLASSES.items()) if length >= start), "")
+    of_length = measured.get(f"test, {name}") or measured.get(f"cross-validation, {name}")
+    if not of_length:
+        return ""
+    found, false, lost = (of_length[key]["value"] for key in ("found", "false", "lost"))
+    viruses = f"viruses {name if name.startswith('from') else f'of {name}'}"
+    if call == "viral":
+        others = f"{100 * false:.1f} % of other contigs are called viral"
+        return f"{100 * found:.0f} % of {viruses} are found, and {others}"
+    if call == "cellular":
+        return f"{100 * lost:.1f} % of {viruses} are called cellular"
+    return f"{100 * (1 - found):.0f} % of {viruses} are not found"
+
+
+_CLASSES = {"0.5 to 1.5 kb": 500, "1.5 to 3 kb": 1_500, "3 to 10 kb": 3_000, "from 10 kb": 10_000}
+
+
+def explain(
+    row: Mapping[str, Any],
+    log_odds: Floats,
+    functions: Sequence[str],
+    hallmarks: Sequence[str],
+    measured: Mapping[str, Any],
+) -> str:
+    """Return why a contig or region was called as it was.
+
+    Args:
+        row: `call`, `reason`, `length`, `closest_name` and `closest_share`, the last two empty where nothing is close.
+        log_odds: of its genes, float64 [genes].
+        functions: of its genes, empty where none is named.
+        hallmarks: functions that only viruses have.
+        measured: of `what_is_found`.
+    """
+    closest = closest_known(row["closest_name"], float(row["closest_share"] or 0))
+    found = what_is_found(measured, row["length"], row["call"])
+    reason = row["reason"] and f"not called: {row['reason']}"
+    return sentence(genes_speak(log_odds), functions_named(functions, hallmarks), closest, reason, found)
+
+
+def sentence(*clauses: str) -> str:
+    """Return clauses as a sentence; empty ones are left out."""
+    text = "; ".join(filter(None, clauses))
+    return text[:1].upper() + text[1:] + "." if text else ""

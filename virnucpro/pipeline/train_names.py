@@ -1,0 +1,209 @@
+"""train-names: labeled proteins and genomes to the heads and references that name viruses, and a card of them."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from virnucpro.calling.classifier import protein_inputs
+from virnucpro.calling.evidence import describe_groups
+from virnucpro.calling.features import Features
+from virnucpro.config import read_training
+from virnucpro.data.arrays import Integers, Rows
+from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.data.fasta import read_fasta
+from virnucpro.data.records import Record
+from virnucpro.data.tables import read_table, write_table
+from virnucpro.embedding.proteins import embed_file
+from virnucpro.errors import UserError
+from virnucpro.naming import RANKS
+from virnucpro.naming.heads import Described, Heads, save_heads
+from virnucpro.naming.kmers import Sketches, shared_kmers, sketch
+from virnucpro.naming.references import References, make_references, save_references
+from virnucpro.proteins.genes import find_genes
+from virnucpro.proteins.table import read_proteins
+from virnucpro.training.functions import CELLULAR, fit_functions
+from virnucpro.training.taxa import fit_ranks, fit_taxa, measure_statements, units_of
+
+logger = logging.getLogger(__name__)
+
+CELLULAR_GENES = 10_000  # of the training's fragments, beside the labeled proteins
+BLOCK = 4_000_000  # bases
+
+
+def train_names(
+    training: Path,
+    embeddings: Path,
+    sheet: Path,
+    proteins: Path,
+    functions: Path,
+    lineage: Path,
+    output_dir: Path,
+    model: str,
+    device: str = "auto",
+    seed: int = 0,
+) -> None:
+    """Fit the heads of an encoder and the references, and measure them.
+
+    Writes into `output_dir`: heads.safetensors and references.npz; measured_functions.tsv and measured_taxa.tsv, how
+    often each is named and right; functions.h5, the embeddings of the labeled proteins, which a second run takes as
+    they are.
+
+    Args:
+        training: folder below `work` with what fragment and prepare wrote of a training.
+        embeddings: folder of the training's results, with embeddings.h5 and classifier/scores.tsv.
+        sheet: the table of labeled files of this training.
+        proteins: FASTA of labeled proteins.
+        functions: table of them: protein, category (several joined by `|`) and cluster.
+        lineage: table of the viral records: record, realm to genus, and species.
+        output_dir: folder to write into.
+        model: the encoder of the embeddings.
+        device: that embeds the labeled proteins.
+        seed: of all that is random.
+
+    Raises:
+        UserError: the files do not belong together.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    table = describe_groups(read_proteins(training / "prepared"))
+    features = Features(embeddings, training, table["protein"].tolist(), False)
+    fragments = _read_fragments(training, lineage)
+    references = _reference_viruses(sheet, lineage)
+
+    described = features.description
+    embedded = output_dir / "functions.h5"
+    if not embedded.exists():
+        chosen = ("layers", "precision", "max_sequence_length", "long_proteins")
+        settings = {name: getattr(described, name) for name in chosen}
+        embed_file(proteins, embedded, model=model, device=device, token_budget=None, **settings)
+    labeled, inputs = _labeled_proteins(embedded, proteins, functions)
+    cells, of_cells = _cellular_genes(table, features, embeddings, training, references, fragments, seed)
+    labeled, inputs = pd.concat([labeled, cells]), np.concatenate([inputs, of_cells])
+    of_functions = fit_functions(inputs, labeled, seed)
+
+    viral = fragments[fragments["label"] == "viral"]
+    taken = np.flatnonzero(table["contig"].isin(viral.index))
+    sizes = table["contig"].iloc[taken].value_counts(sort=False)
+    viral = viral.loc[sizes.index]
+    of_taxa = fit_taxa(_inputs(features, table, taken), sizes, viral, seed)
+
+    owners = table["contig"].iloc[taken].map({name: number for number, name in enumerate(viral.index)}).to_numpy()
+    hits = shared_kmers(_sketch(training, table.iloc[taken], owners), references.index)
+    references = replace(references, ranks=fit_ranks(hits, references, viral))
+    save_references(references, output_dir / "references.npz")
+    limits = tuple(of_functions.categories), tuple(of_functions.limits), tuple(of_taxa.taxa), of_taxa.limits
+    heads = Heads(of_functions.head.head, of_taxa.head.head, Described(features.description, *limits))
+    save_heads(heads, output_dir / "heads.safetensors")
+    of_ranks = measure_statements(hits, references, viral, of_taxa.head.probabilities, heads.described)
+    write_table(of_functions.measured, output_dir / "measured_functions.tsv")
+    write_table(of_ranks, output_dir / "measured_taxa.tsv")
+    logger.info(
+        "train-names: %d labels of proteins are contradicted by networks that have not seen them, and not learned from",
+        of_functions.contradicted.sum(),
+    )
+
+
+def _read_fragments(training: Path, lineage: Path) -> pd.DataFrame:
+    """Return the fragments of the training by name, with their taxa, `unit` and `length`."""
+    text = ("fragment", "record", "label", "group")
+    fragments = read_table(training / "fragments.tsv", *text).set_index("fragment")
+    fragments = fragments.join(_read_lineage(lineage), on="record").fillna("")
+    fragments["length"] = fragments["end"] - fragments["start"]
+    return fragments.assign(unit=units_of(fragments, fragments["group"]))
+
+
+def _read_lineage(path: Path) -> pd.DataFrame:
+    columns = ["record", *RANKS, "species"]
+    return read_table(path, *columns)[columns].set_index("record")
+
+
+def _reference_viruses(sheet: Path, lineage: Path) -> References:
+    """Return the viral records of a training as references, with a column `unit` in their table."""
+    names = read_table(sheet, "record", "organism").drop_duplicates("record").set_index("record")["organism"]
+    rows = read_training(sheet, lambda *_: None)
+    rows = rows[rows["label"] == "viral"].drop_duplicates("record").set_index("record")
+    found: list[str] = []
+    sketches: list[Sketches] = []
+    for block in _blocks(rows):
+        for contig, genes in zip(block, find_genes(block, 2), strict=True):
+            proteins = [gene.protein for gene in genes]
+            sketches.append(sketch(proteins, np.full(len(proteins), len(found))))
+            found.append(contig.name.decode())
+    joined = Sketches(*(np.concatenate(parts) for parts in zip(*sketches, strict=True)))
+    table = pd.DataFrame({"record": found, "name": names.loc[found].to_numpy()})
+    table = table.join(_read_lineage(lineage), on="record").fillna("")
+    references = make_references(joined, table)
+    references.table["unit"] = units_of(references.table, rows["group"].loc[found].reset_index(drop=True))
+    logger.info("train-names: %d references with %d k-mers", len(found), len(references.index.kmers))
+    return references
+
+
+def _blocks(rows: pd.DataFrame) -> Iterator[list[Record]]:
+    """Yield records of the table in blocks of about 4 Mbp, each record once."""
+    block: list[Record] = []
+    size = 0
+    for fasta, of_file in rows.groupby("fasta", sort=False):
+        for name, sequence in read_fasta(str(fasta)):
+            if name in of_file.index:
+                block.append(Record(name.encode(), sequence.upper().encode()))
+                size += len(sequence)
+            if size >= BLOCK:
+                yield block
+                block, size = [], 0
+    if block:
+        yield block
+
+
+def _labeled_proteins(embedded: Path, proteins: Path, functions: Path) -> tuple[pd.DataFrame, Rows]:
+    """Return the labeled proteins that the table names, and their inputs."""
+    file = EmbeddingFile(embedded)
+    columns = ["protein", "category", "cluster", "copies"]
+    labeled = read_table(functions, *columns)[columns].set_index("protein")
+    if missing := labeled.index.difference(file.ids).tolist():
+        raise UserError(f"{proteins}: no protein {missing[0]}, which {functions} names; give the FASTA of the table")
+    places = pd.Series(np.arange(len(file.ids)), file.ids).loc[labeled.index].sort_values()
+    residues = {name: len(sequence) for name, sequence in read_fasta(str(proteins))}
+    log_residues = np.log(places.index.map(residues).to_numpy(np.float32))
+    flat = np.asarray(file.rows(places.to_numpy()), np.float32).reshape(len(places), -1)
+    return labeled.loc[places.index], np.column_stack([flat, log_residues])
+
+
+def _cellular_genes(
+    table: pd.DataFrame,
+    features: Features,
+    embeddings: Path,
+    training: Path,
+    references: References,
+    fragments: pd.DataFrame,
+    seed: int,
+) -> tuple[pd.DataFrame, Rows]:
+    """Return genes of cellular fragments that hold no prophage, as labeled proteins, and their inputs.
+
+    Left out are fragments that are not called cellular, and those with a gene that shares a tenth of its k-mers with a
+    reference.
+    """
+    calls = read_table(embeddings / "classifier" / "scores.tsv", "fragment", "call").set_index("fragment")["call"]
+    clean = fragments.index[(fragments["label"] == "cellular") & (fragments.index.map(calls.to_dict()) == "cellular")]
+    rows = np.flatnonzero(table["contig"].isin(clean))
+    hits = shared_kmers(_sketch(training, table.iloc[rows], np.arange(len(rows))), references.index)
+    viral = hits.loc[(hits["shared"] >= 2) & (hits["shared"] >= 0.1 * hits["kmers"]), "owner"]
+    spoilt = set(table["contig"].iloc[rows[viral.unique()]])
+    rows = rows[~table["contig"].iloc[rows].isin(spoilt).to_numpy()]
+    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:CELLULAR_GENES])
+    names = table["contig"].iloc[rows].to_numpy()
+    cells = pd.DataFrame({"category": CELLULAR, "cluster": names, "copies": table["protein"].iloc[rows].to_numpy()})
+    return cells, _inputs(features, table, rows)
+
+
+def _inputs(features: Features, table: pd.DataFrame, rows: Integers) -> Rows:
+    return protein_inputs(features.rows(rows), table.iloc[rows])
+
+
+def _sketch(training: Path, proteins: pd.DataFrame, owners: Integers) -> Sketches:
+    """Return the k-mers of proteins of the training, by their owners."""
+    content = (training / "prepared" / "proteins.faa").read_bytes()
+    places = zip(proteins["offset"].tolist(), proteins["residues"].tolist(), strict=True)
+    return sketch([content[start : start + count] for start, count in places], owners)
