@@ -26,9 +26,9 @@ VERSIONS = {
     "embed": 1,
     "merge": 1,
     "references": 1,
-    "call": 2,
+    "call": 3,
     "summary": 2,
-    "report": 2,
+    "report": 3,
     "fragment": 2,
     "train": 2,
 }
