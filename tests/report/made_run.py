@@ -15,7 +15,7 @@ from virnucpro.calling import CALL_FILES
 from virnucpro.calling.calls import decide_contigs
 from virnucpro.calling.published import CHUNK_COLUMNS, TIERS
 from virnucpro.calling.requirements import Requirements
-from virnucpro.calling.result_files import GeneWriter, encode
+from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, GeneWriter, encode
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.files import file_digest
 from virnucpro.data.provenance import write_provenance
@@ -44,6 +44,39 @@ HOSTILE = [
     "wîde日|;=%09,#",
     "a" * 300,
 ]
+FUNCTIONS = [
+    "",
+    "terminase large subunit",
+    "portal protein",
+    "cellular",
+    "",
+    "major capsid protein",
+    "<b>tail</b>; fiber",
+]
+LAMBDA = {
+    "topology": "DTR",
+    "terminal_repeat": "127",
+    "hallmarks": "2",
+    "taxonomy": "Viruses;Duplodnaviria;Heunggongvirae;Uroviricota;Caudoviricetes;;;Lambdavirus",
+    "taxon_rank": "genus",
+    "taxon_score": "0.973",
+    "taxon_note": "ICTV has no family there",
+    "genome": "dsDNA",
+    "virus": "tailed phage",
+    "closest": "NC_001416.1",
+    "closest_name": "Escherichia phage Lambda <img/src=y/onerror=window.hacked=1>",
+    "closest_share": "0.9103",
+    "closest_identity": "0.9867",
+    "why": "It shares 91 % of its k-mers with <b>Escherichia phage Lambda</b>, and two of its genes are hallmarks.",
+}
+PLANT = {
+    "taxonomy": "Viruses;Riboviria;Orthornavirae",
+    "taxon_rank": "kingdom",
+    "taxon_score": "0.912",
+    "taxon_note": "no known family is close enough",
+    "virus": "RNA virus",
+    "why": "Embeddings of its genes are those of Orthornavirae.",
+}
 
 
 def names(count: int) -> list[str]:
@@ -133,14 +166,15 @@ def _make_sample(
                     "no",
                     round(1 / (1 + math.exp(-log_odds)), 4),
                     log_odds,
+                    function := FUNCTIONS[gene % len(FUNCTIONS)],
+                    "0.9731" if function else "",
                 )
             )
         if count:
             scored[name] = {"log_odds": centre, "genes": count, "residues": length // 4, "genetic_code": 11}
             if requirements.is_published:
                 scored[name] |= {"tier": TIERS[2]} | dict.fromkeys(CHUNK_COLUMNS[1:], 1)
-    columns = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"]
-    table = pd.DataFrame(genes, columns=columns)
+    table = pd.DataFrame(genes, columns=GENE_COLUMNS)
     write_table(table, folder / "genes.tsv")
     extra = CHUNK_COLUMNS if requirements.is_published else []
     of_contigs = pd.DataFrame.from_dict(scored, orient="index", columns=[*SCORED, *extra]).astype({"log_odds": float})
@@ -149,7 +183,7 @@ def _make_sample(
     )
     holding = (calls["call"] == "cellular").to_numpy() & (np.arange(len(calls)) % 7 == 2)
     calls.insert(len(calls.columns) - 1, "proviruses", holding.astype(int))
-    write_table(calls, folder / "contigs.tsv")
+    write_table(_name(calls), folder / "contigs.tsv")
     _write_features(folder, table, contigs, lengths.tolist())
     _write_regions(folder, calls)
     with new_embedding_file(folder / "embeddings.h5", table["protein"].tolist(), DESCRIPTION) as file:
@@ -161,11 +195,22 @@ def _make_sample(
     _write_records(folder, run / "work" / sample, fasta, details, prior)
 
 
+def _name(calls: pd.DataFrame) -> pd.DataFrame:
+    """Return calls with names: a viral contig is a phage, every third one a virus of another kingdom."""
+    blank = dict.fromkeys(["topology", "terminal_repeat", *NAME_COLUMNS], "")
+    rows = [blank] * len(calls)
+    for count, number in enumerate(np.flatnonzero(calls["call"] == "viral")):
+        rows[number] = blank | (LAMBDA if count % 3 else PLANT)
+    named = pd.DataFrame(rows, calls.index, list(blank), dtype=str)
+    return pd.concat([calls.iloc[:, :-1], named, calls.iloc[:, -1:]], axis=1)
+
+
 def _write_regions(folder: Path, calls: pd.DataFrame) -> None:
     """Have contigs that hold a provirus hold it from base 101 to 200."""
-    tsv, gff3 = "contig\tstart\tend\tgenes\tscore\tkind\n", "##gff-version 3\n"
+    columns = ["contig", "start", "end", "genes", "score", "kind", *NAME_COLUMNS]
+    tsv, gff3 = "\t".join(columns) + "\n", "##gff-version 3\n"
     for name, length in calls.loc[calls["proviruses"] > 0, ["contig", "length"]].itertuples(index=False):
-        tsv += f"{name}\t101\t200\t1\t0.9000\tprovirus\n"
+        tsv += f"{name}\t101\t200\t1\t0.9000\tprovirus" + "\t" * len(NAME_COLUMNS) + "\n"
         gff3 += f"##sequence-region {encode(name)} 1 {length}\n"
         gff3 += f"{encode(name)}\tvirnucpro\tproviral_region\t101\t200\t0.9000\t.\t.\tID=x;genes=1\n"
     (folder / "regions.tsv").write_text(tsv)

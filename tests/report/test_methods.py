@@ -31,6 +31,7 @@ def test_the_rule_with_its_limits_and_the_share(tmp_path: Path) -> None:
     )
     assert f"{interval}, estimated by maximum likelihood (Saerens et al. 2002)." in text
     assert "Saerens et al. 2002, doi:10.1162/089976602753284446" in text
+    assert "ICTV's Master Species List 41 (CC BY 4.0) were named by the k-mers of proteins" in text
     longer = replace(called, settings=called.settings | {"min_length": 2000})
     assert "fewer than 2,000 bases" in describe_methods(merged, longer, [share], TOTAL)
 

@@ -30,6 +30,10 @@ _LONG = {
     "cut": "cut to the first {max_sequence_length}",
     "windows": "embedded in overlapping windows of {max_sequence_length}",
 }
+_NAMES = (
+    "Functions of genes were named by neural networks over their embeddings. Taxa of ICTV's Master Species List 41 (CC "
+    "BY 4.0) were named by the k-mers of proteins shared with reference viruses, and by such networks."
+)
 _GENES = "Larralde 2022, doi:10.21105/joss.04296; Camargo et al. 2024, doi:10.1038/s41587-023-01953-y; "
 
 
@@ -58,6 +62,7 @@ def describe_methods(
         f"Of {total['contigs']:,} contigs {total['viral']:,} were called viral, {total['cellular']:,} cellular, and "
         f"{total['unresolved']:,} were left unresolved. In those that were not called viral a chain of two states over "
         f"the log-odds of proteins found {total['proviruses']:,} proviruses.",
+        _NAMES,
         f"References: Li et al. 2025, doi:10.1093/bib/bbaf224; {_GENES if made['proteins'] == 'gene' else ''}"
         f"Lin et al. 2023, doi:10.1126/science.ade2574{'; Zhou et al. 2024, arXiv:2402.08777' if dnabert else ''}"
         f"{'; Saerens et al. 2002, doi:10.1162/089976602753284446' if estimated else ''}.",
