@@ -25,18 +25,21 @@ def test_jobs_run_in_the_image_and_see_what_they_read(folder: Folder) -> None:
     (folder.path / "far").mkdir()
     (folder.path / "image.sif").touch()
     folder.add_proteins("far/p.faa")
+    (folder.path / "viruses").mkdir()
+    (folder.path / "viruses" / "a.fna").write_text(">a\nACGT\n")
     (folder.path / "p.faa").symlink_to("far/p.faa")
     log = folder.path / "apptainer.log"
     folder.environment |= {"PATH": f"{tools}:{os.environ['PATH']}", "APPTAINER_LOG": str(log)}
     folder.environment |= {"APPTAINER_BIND": "/somewhere"}
-    done = folder.run("p.faa", "--type", "proteins", "--container", "image.sif")
+    done = folder.run("p.faa", "--type", "proteins", "--container", "image.sif", "--references", "viruses")
     assert done.returncode == 0, done.stderr
     lines = log.read_text().splitlines()
     assert len(lines) == 6
     image, folders = lines[0].split()
     assert image == str(folder.path / "image.sif")
     model = Path(folder.settings[1]).parent
-    assert {str(path) for path in (folder.path, folder.path / "far", folder.results, model)} < set(folders.split(","))
+    seen = {folder.path, folder.path / "far", folder.path / "viruses", folder.results, model}
+    assert set(map(str, seen)) < set(folders.split(","))
     assert folders.startswith("/somewhere,")
 
 

@@ -19,6 +19,8 @@ from tests.encoders import dna
 from tests.workflow.project import ENVIRONMENT, Project, contigs
 from virnucpro.calling import CALL_FILES
 from virnucpro.data.fasta import BEGINNING
+from virnucpro.data.provenance import read_provenance
+from virnucpro.naming.references import load_references
 from virnucpro.run.plan import VERSIONS
 
 RESULTS = ("embeddings.h5", *CALL_FILES[:-1])
@@ -341,6 +343,98 @@ def test_what_runs_again_of_a_training(
     trained: Project, tmp_path: Path, deed: Deed, change: dict[str, Any], expected: dict[str, int]
 ) -> None:
     test_what_runs_again(trained.copy(tmp_path), deed, change, expected)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory, forks: dict[str, str]) -> Project:
+    """Two samples with calls, named by references of the user as well."""
+    project = Project(tmp_path_factory.mktemp("named"), forks)
+    project.config |= {"shard_tokens": 100_000, "references": "viruses"}
+    (project.folder / "viruses").mkdir()
+    for name in ("a", "b"):
+        (project.folder / "viruses" / f"{name}.fna").write_text(f">{name}\n{random_dna(name)}\n")
+    project.add("soil", contigs(1, 2))
+    project.add("gut", contigs(2, 2))
+    project.add_classifier()
+    assert project.complete()["references"] == 1
+    assert len(load_references(project.work / "references.npz").table) == 2
+    merged = read_provenance(project.work / "soil" / "merge.json", "merge")
+    assert "references" not in merged.details["settings"], "they change no embedding"
+    return project
+
+
+def random_dna(seed: str) -> str:
+    return "".join(random.Random(seed).choices("ACGT", k=1200))
+
+
+def other_reference(project: Project) -> None:
+    path = project.folder / "viruses" / "b.fna"
+    path.write_text(f">b\n{random_dna('c')}\n")
+    os.utime(path, (0, 0))
+
+
+def one_more_reference(project: Project) -> None:
+    (project.folder / "viruses" / "c.fna").write_text(f">c\n{random_dna('c')}\n")
+
+
+def one_reference_less(project: Project) -> None:
+    (project.folder / "viruses" / "a.fna").unlink()
+
+
+def touch_references(project: Project) -> None:
+    for path in (project.folder / "viruses").iterdir():
+        path.touch()
+
+
+def add_notes(project: Project) -> None:
+    (project.folder / "viruses" / "notes.txt").write_text("where they come from")
+
+
+NAMED = {"references": 1} | CALLED
+
+
+@pytest.mark.parametrize(
+    ("deed", "change", "expected"),
+    [
+        *TABLE[:6],
+        (touch_references, {}, {}),
+        (add_notes, {}, {}),
+        (other_reference, {}, NAMED),
+        (one_more_reference, {}, NAMED),
+        (one_reference_less, {}, NAMED),
+        (lose("work/references.npz"), {}, {}),
+        (lose("work/references.npz"), {"max_fdr": 0.3}, NAMED),
+        (nothing, {"max_fdr": 0.3}, CALLED),
+        (other_contigs, {}, ONE_SAMPLE),
+    ],
+    ids=name_of,
+)
+def test_what_runs_again_of_references(
+    named: Project, tmp_path: Path, deed: Deed, change: dict[str, Any], expected: dict[str, int]
+) -> None:
+    test_what_runs_again(named.copy(tmp_path), deed, change, expected)
+
+
+def test_references_come_and_go_by_their_key(named: Project, tmp_path: Path) -> None:
+    project = named.copy(tmp_path)
+    other_reference(project)
+    assert project.complete() == NAMED
+    assert project.planned() == {}
+    del project.config["references"]
+    assert project.complete() == CALLED
+    project.config["references"] = "viruses"
+    assert project.planned() == CALLED
+
+
+def test_a_folder_without_references_stops_the_start(named: Project, tmp_path: Path) -> None:
+    project = named.copy(tmp_path)
+    shutil.rmtree(project.folder / "viruses")
+    fails(project, "virnucpro: error: references: viruses: cannot be read: No such file or directory; give the path of")
+    (project.folder / "viruses").mkdir()
+    (project.folder / "viruses" / "a.fa").write_text("ACGT\n")
+    fails(project, "virnucpro: error: viruses/a.fa: not FASTA: it starts with 'ACGT'")
+    (project.folder / "viruses" / "a.fa").rename(project.folder / "viruses" / "{a}.fa")
+    fails(project, "virnucpro: error: viruses/{a}.fa: Snakemake would replace the {a} in this path")
 
 
 @pytest.mark.parametrize("copied", [True, False])
