@@ -196,9 +196,10 @@ def _make_sample(
 
 
 def _name(calls: pd.DataFrame) -> pd.DataFrame:
-    """Return calls with names: a viral contig is a phage, every third one a virus of another kingdom."""
+    """Return calls with names: every third viral contig is an RNA virus, the others are phages."""
     blank = dict.fromkeys(["topology", "terminal_repeat", *NAME_COLUMNS], "")
-    rows = [blank] * len(calls)
+    why = "{0} of {0} genes speak for a cell; 6.0 % of viruses of 0.5 to 1.5 kb are called cellular."
+    rows = [blank | {"why": why.format(genes)} for genes in calls["genes"]]
     for count, number in enumerate(np.flatnonzero(calls["call"] == "viral")):
         rows[number] = blank | (LAMBDA if count % 3 else PLANT)
     named = pd.DataFrame(rows, calls.index, list(blank), dtype=str)
