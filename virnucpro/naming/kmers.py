@@ -91,7 +91,7 @@ def index(sketches: Sketches) -> Index:
     order = np.lexsort((sketches.owners, sketches.kmers))
     members = sketches.owners[order].astype(np.uint16).astype(">u2")  # bytes of a set sort as its numbers
     kmers, firsts = np.unique(sketches.kmers[order], return_index=True)
-    ends = np.append(firsts[1:], len(members))
+    ends = np.append(firsts, len(members))[1:]
     sets = [members[first:end].tobytes() for first, end in zip(firsts.tolist(), ends.tolist(), strict=True)]
     unique = sorted(set(sets))
     number = {one: number for number, one in enumerate(unique)}

@@ -2,10 +2,12 @@
 
 import csv
 import os
+import zlib
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +88,7 @@ def load_references(path: str | os.PathLike[str]) -> References:
             members, sets = _joined(arrays["members"]), _joined(arrays["sets"])
             text = arrays["table"].tobytes().decode()
             ranks = RankModel(arrays["weights"], arrays["limits"]) if "weights" in arrays else None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not the references that virnucpro writes ({error}); make them again") from None
     table = pd.read_csv(StringIO(text), sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
     return References(Index(kmers, sets, starts, members), table, ranks)
