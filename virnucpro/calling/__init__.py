@@ -7,6 +7,6 @@ SENSITIVITIES = {"conservative": 0.05, "default": 0.1, "relaxed": 0.2}
 
 # What a call leaves in a sample's folder.
 REGION_FILES = ("regions.tsv", "regions.gff3", "regions.bed", "viral.fasta.gz", "viral.gbk")
-CALL_FILES = ("contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", *REGION_FILES)
+CALL_FILES = ("contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", *REGION_FILES, "miuvig.tsv")
 # What a call by one of the original VirNucPro's classifiers leaves there too, as the original does.
 PREDICTION_FILES = ("prediction_results.txt", "prediction_results_highestscore.csv")

@@ -21,6 +21,11 @@ BLOCK = 10_000  # proteins scored at once, about
 
 CONTIG_COLUMNS = ["contig", "length", "call", "score", "log_odds", "posterior", "fdr", "genes", "genetic_code"]
 
+# A contig that shares k-mers of proteins with a known virus is likelier viral: log-odds by their share, up to a cap.
+# Fitted to the training's fragments, with the viruses of their own family left out (docs/names/README.md).
+KNOWN_WEIGHT = 9.25
+MOST_KNOWN = 0.3
+
 DEFAULT_FDR = SENSITIVITIES["default"]
 NOT_CLEAR = "between viral and cellular"
 
@@ -48,7 +53,11 @@ class SampleScores(NamedTuple):
 
 
 def score_sample(
-    model: Classifier | VirNucPro, proteins: pd.DataFrame, features: Features, lengths: "pd.Series[int]"
+    model: Classifier | VirNucPro,
+    proteins: pd.DataFrame,
+    features: Features,
+    lengths: "pd.Series[int]",
+    known: "pd.Series[float] | None" = None,
 ) -> SampleScores:
     """Score the proteins and the contigs of a sample.
 
@@ -57,6 +66,8 @@ def score_sample(
         proteins: of `describe_groups`, with those of a contig in neighboring rows.
         features: their embeddings.
         lengths: of contigs in bases, by their names.
+        known: proportion of a contig's k-mers that a known virus shares, by the names of contigs that have any. The
+            original's classifiers take no account of it.
     """
     starts = first_rows(proteins["contig"])
     cuts = starts[1:][np.diff(starts // BLOCK) > 0]
@@ -71,6 +82,8 @@ def score_sample(
     log_odds = np.concatenate([model.protein_log_odds(block) for block in inputs])
     evidence = evidence_of_contigs(proteins, log_odds, lengths, model.requirements.most_genes)
     of_contigs = model.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64))
+    if known is not None:
+        of_contigs += KNOWN_WEIGHT * known.clip(upper=MOST_KNOWN).reindex(evidence.index, fill_value=0).to_numpy()
     return SampleScores(log_odds, evidence.assign(log_odds=of_contigs))
 
 

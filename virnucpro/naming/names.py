@@ -160,7 +160,10 @@ def name_sample(
         named["function_score"] = [f"{score:.4f}" if score == score else "" for score in named["function_score"]]
         named.index = pd.Index(np.concatenate(rows))
         genes.update(named[~named.index.duplicated()])
-    sketches = _sketch(rows, proteins, proteins_faa)
+    counts = proteins["counts"].to_numpy()
+    counted = [numbers[counts[numbers]] for numbers in rows]  # of frames, those that are evidence
+    together = proteins.iloc[np.concatenate([*counted, np.empty(0, np.int64)])]
+    sketches = sketch_proteins(together, proteins_faa, np.repeat(np.arange(len(rows)), list(map(len, counted))))
     hits = [shared_kmers(sketches, one.index) for one in references]
     first = references[0]
     by_kmers = ranks_by_kmers(hits[0], first).to_dict("index")
@@ -186,18 +189,14 @@ def _by_heads(heads: Heads, inputs: Rows) -> tuple[Rows, Rows]:
     return heads.function.probabilities(inputs, each), heads.taxon.probabilities(inputs, together)
 
 
-def _sketch(rows: Sequence[Integers], proteins: pd.DataFrame, proteins_faa: Path) -> Sketches:
-    """Return the k-mers of each set of genes; of frames, those that count."""
-    counts, offset, residues = (proteins[name].to_numpy() for name in ("counts", "offset", "residues"))
-    parts = [Sketches(np.empty(0, np.int64), np.empty(0, np.uint32))]
+def sketch_proteins(proteins: pd.DataFrame, proteins_faa: Path, owners: Integers) -> Sketches:
+    """Return the k-mers of proteins by their owners, int64 [proteins]; residues are read as prepare wrote them."""
+    letters = []
     with proteins_faa.open("rb") as file:
-        for number, genes in enumerate(rows):
-            letters = []
-            for gene in genes[counts[genes]]:
-                file.seek(offset[gene])
-                letters.append(file.read(residues[gene]))
-            parts.append(sketch(letters, np.full(len(letters), number)))
-    return Sketches(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        for offset, residues in zip(proteins["offset"].tolist(), proteins["residues"].tolist(), strict=True):
+            file.seek(offset)
+            letters.append(file.read(residues))
+    return sketch(letters, owners)
 
 
 def _taxon_columns(

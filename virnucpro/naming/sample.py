@@ -16,13 +16,16 @@ from virnucpro.data.arrays import Floats, Integers
 from virnucpro.data.records import read_contigs
 from virnucpro.errors import UserError
 from virnucpro.naming import heads as heads_file
-from virnucpro.naming import references as references_file
 from virnucpro.naming.heads import Heads, load_heads
-from virnucpro.naming.names import HALLMARKS, name_sample
-from virnucpro.naming.references import load_references
+from virnucpro.naming.kmers import shared_kmers
+from virnucpro.naming.names import HALLMARKS, name_sample, sketch_proteins
+from virnucpro.naming.references import References
+from virnucpro.naming.taxonomy import closest_references
 from virnucpro.naming.topology import topologies
 from virnucpro.naming.why import explain
 from virnucpro.proteins.table import spans_of
+
+BLOCK = 1_000  # contigs compared with references at once
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,22 @@ def choose_heads(path: Path | None, features: Features) -> Heads | None:
     return heads
 
 
+def shares_of_known(proteins: pd.DataFrame, proteins_faa: Path, references: References) -> "pd.Series[float]":
+    """Return the proportion of a contig's k-mers that the closest known virus shares, by the names of contigs with one.
+
+    The proteins are of `describe_groups`; of frames, those that count are compared.
+    """
+    counted = np.flatnonzero(proteins["counts"])
+    owners, names = pd.factorize(proteins["contig"].iloc[counted])
+    cuts = np.flatnonzero(np.diff(owners // BLOCK)) + 1
+    found = [
+        closest_references(shared_kmers(sketch_proteins(proteins.iloc[rows], proteins_faa, numbers), references.index))
+        for rows, numbers in zip(np.split(counted, cuts), np.split(owners, cuts), strict=True)
+    ]
+    share = pd.concat(found)["share"]
+    return share.set_axis(names[share.index])
+
+
 def name_calls(
     fasta: Path,
     proteins_faa: Path,
@@ -68,7 +87,7 @@ def name_calls(
     contigs: pd.DataFrame,
     regions: Mapping[str, Sequence[Region]],
     measured: Mapping[str, Any],
-    references: Path | None = None,
+    references: Sequence[References],
     heads: Path | None = None,
 ) -> NamedSample:
     """Name the viral and unresolved contigs and the proviruses of a sample.
@@ -82,7 +101,7 @@ def name_calls(
         contigs: the table of calls.
         regions: by the names of contigs.
         measured: what a training measured of the classifier.
-        references: of the user, beside those that ship.
+        references: those that ship, then those of the user.
         heads: None takes those that ship, if they were trained on these embeddings.
     """
     places = proteins[["start", "end"]].to_numpy(np.int64)
@@ -97,14 +116,13 @@ def name_calls(
     for region in proviruses:
         owners[region.name] = _genes_within(region, genes_of[region.contig], places, lengths[region.contig])
     chosen = choose_heads(heads, features)
-    known = [load_references(path) for path in (references_file.DEFAULT, references) if path]
     embedding = features.files[0]
 
     def inputs(numbers: Integers) -> Any:
         flat = embedding.rows(numbers).reshape(len(numbers), embedding.width)
         return protein_inputs(flat, proteins.iloc[numbers])
 
-    named = name_sample(owners, lengths, proteins, proteins_faa, inputs, known, chosen)
+    named = name_sample(owners, lengths, proteins, proteins_faa, inputs, references, chosen)
     functions = named.genes["function"].to_numpy()
     table = named.owners.reindex([*rows.index, *(region.name for region in proviruses)], fill_value="")
 

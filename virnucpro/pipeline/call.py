@@ -4,9 +4,11 @@ import json
 import logging
 from collections import Counter
 from contextlib import ExitStack, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from virnucpro import __version__
 from virnucpro.calling import CALL_FILES, PREDICTION_FILES
 from virnucpro.calling.calls import DEFAULT_FDR, decide_contigs, score_sample
 from virnucpro.calling.classifier import Classifier, load_classifier
@@ -15,12 +17,15 @@ from virnucpro.calling.features import Features
 from virnucpro.calling.published import VirNucPro, load_published
 from virnucpro.calling.regions import find_regions, genes_of_contigs
 from virnucpro.calling.requirements import read_requirements
-from virnucpro.calling.result_files import write_result_files
+from virnucpro.calling.result_files import NAME_COLUMNS, write_result_files
 from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
-from virnucpro.data.tables import read_table
+from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
-from virnucpro.naming.sample import name_calls
+from virnucpro.naming.miuvig import miuvig_table
+from virnucpro.naming.references import DEFAULT as DEFAULT_REFERENCES
+from virnucpro.naming.references import load_references
+from virnucpro.naming.sample import name_calls, shares_of_known
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
@@ -46,8 +51,9 @@ def call(
 
     Writes into the folder of its results: contigs.tsv, a row a contig in input order; genes.tsv, genes.faa and
     genes.gff3, their proteins with scores; regions.tsv, regions.gff3, regions.bed, viral.fasta.gz and viral.gbk, the
-    contigs called viral and the proviruses in others. A classifier of the original VirNucPro adds
-    prediction_results.txt and prediction_results_highestscore.csv, of frames and of chunks, as the original does.
+    contigs called viral and the proviruses in others; miuvig.tsv, the MIUViG fields of these. A classifier of the
+    original VirNucPro adds prediction_results.txt and prediction_results_highestscore.csv, of frames and of chunks, as
+    the original does.
 
     Args:
         work: folder of the sample below `work`, with what prepare wrote and the record of merge.
@@ -79,7 +85,9 @@ def call(
     inputs |= features.inputs
     _check_trained_on(model, features)
     records = read_table(prepared / "records.tsv", "record").set_index("record")
-    scores = score_sample(model, proteins, features, records["length"])
+    known = [load_references(path) for path in (DEFAULT_REFERENCES, references) if path]
+    shares = shares_of_known(proteins, prepared / "proteins.faa", known[0])
+    scores = score_sample(model, proteins, features, records["length"], shares)
     contigs, share = decide_contigs(requirements, records["length"], scores.contigs, prior, max_fdr, min_length)
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
@@ -89,12 +97,22 @@ def call(
     inputs |= {path.name: file_digest(path) for path in (references, heads) if path}
     proteins, contigs, names = name_calls(
         *(fasta, prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, regions, measured),
-        *(references, heads),
+        *(known, heads),
     )
+    of_genes = (proteins["kind"] != "frame").all()
     begin_writing(record, outputs)
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
         write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions, names)
+        table = read_table(paths["regions.tsv"], "contig", "kind", *NAME_COLUMNS)
+        fields = miuvig_table(
+            *(table, contigs),
+            version=__version__,
+            parameters=f"max_fdr {max_fdr:g}, min_length {min_length}",
+            gene_finder=f"pyrodigal-gv;{version('pyrodigal-gv')};metagenomic mode" if of_genes else "",
+            references="ICTV MSL41",
+        )
+        write_table(fields, paths["miuvig.tsv"])
     details = {name: getattr(requirements, name) for name in _LIMITS} | {
         "share": share._asdict(),
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,

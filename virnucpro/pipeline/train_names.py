@@ -22,6 +22,7 @@ from virnucpro.errors import UserError
 from virnucpro.naming import RANKS
 from virnucpro.naming.heads import Described, Heads, save_heads
 from virnucpro.naming.kmers import Sketches, shared_kmers, sketch
+from virnucpro.naming.names import sketch_proteins
 from virnucpro.naming.references import References, make_references, save_references
 from virnucpro.proteins.genes import find_genes
 from virnucpro.proteins.table import read_proteins
@@ -91,7 +92,9 @@ def train_names(
     of_taxa = fit_taxa(_inputs(features, table, taken), sizes, viral, seed)
 
     owners = table["contig"].iloc[taken].map({name: number for number, name in enumerate(viral.index)}).to_numpy()
-    hits = shared_kmers(_sketch(training, table.iloc[taken], owners), references.index)
+    hits = shared_kmers(
+        sketch_proteins(table.iloc[taken], training / "prepared" / "proteins.faa", owners), references.index
+    )
     references = replace(references, ranks=fit_ranks(hits, references, viral))
     save_references(references, output_dir / "references.npz")
     limits = tuple(of_functions.categories), tuple(of_functions.limits), tuple(of_taxa.taxa), of_taxa.limits
@@ -188,7 +191,10 @@ def _cellular_genes(
     calls = read_table(embeddings / "classifier" / "scores.tsv", "fragment", "call").set_index("fragment")["call"]
     clean = fragments.index[(fragments["label"] == "cellular") & (fragments.index.map(calls.to_dict()) == "cellular")]
     rows = np.flatnonzero(table["contig"].isin(clean))
-    hits = shared_kmers(_sketch(training, table.iloc[rows], np.arange(len(rows))), references.index)
+    hits = shared_kmers(
+        sketch_proteins(table.iloc[rows], training / "prepared" / "proteins.faa", np.arange(len(rows))),
+        references.index,
+    )
     viral = hits.loc[(hits["shared"] >= 2) & (hits["shared"] >= 0.1 * hits["kmers"]), "owner"]
     spoilt = set(table["contig"].iloc[rows[viral.unique()]])
     rows = rows[~table["contig"].iloc[rows].isin(spoilt).to_numpy()]
@@ -200,10 +206,3 @@ def _cellular_genes(
 
 def _inputs(features: Features, table: pd.DataFrame, rows: Integers) -> Rows:
     return protein_inputs(features.rows(rows), table.iloc[rows])
-
-
-def _sketch(training: Path, proteins: pd.DataFrame, owners: Integers) -> Sketches:
-    """Return the k-mers of proteins of the training, by their owners."""
-    content = (training / "prepared" / "proteins.faa").read_bytes()
-    places = zip(proteins["offset"].tolist(), proteins["residues"].tolist(), strict=True)
-    return sketch([content[start : start + count] for start, count in places], owners)
