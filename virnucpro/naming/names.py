@@ -105,7 +105,7 @@ def describe_statement(statement: Statement | None, note: str, genome: str = "")
         return columns | {"virus": kind_of({}, genome, "")}
     taxa = [statement.lineage.get(rank, "") for rank in RANKS[: RANKS.index(statement.rank) + 1]]
     known = taxa_of_ictv()
-    places = [(rank, taxon) for rank, taxon in zip(RANKS, taxa, strict=False) if taxon]
+    places = [place for place in zip(RANKS, taxa, strict=False) if place in known.index]
     genomes, hosts = ([value for place in places if (value := str(known.at[place, of]))] for of in ("genome", "host"))
     genome = genomes[-1] if genomes else genome
     return columns | {
@@ -179,8 +179,8 @@ def name_sample(
     ]
     table = pd.DataFrame(columns, index=names).join(_closest(hits, references, names))
     functions = genes["function"].to_numpy()
-    table["hallmarks"] = [int(np.isin(functions[numbers], HALLMARKS).sum()) if heads else "" for numbers in rows]
-    return Names(genes, table.reindex(index=list(owners), columns=NAME_COLUMNS[:-1]).fillna(""))
+    table["hallmarks"] = [str(np.isin(functions[numbers], HALLMARKS).sum()) if heads else "" for numbers in rows]
+    return Names(genes, table.reindex(index=list(owners), columns=NAME_COLUMNS[:-1]).astype(object).fillna(""))
 
 
 def _by_heads(heads: Heads, inputs: Rows) -> tuple[Rows, Rows]:
