@@ -185,7 +185,7 @@ def test_the_file_has_the_likeliest_contigs_without_scripts(path: Path) -> None:
     table = calls(path.parent)
     by = ["posterior", "log_odds"]
     table = table[table["fdr"] != ""].astype(dict.fromkeys(by, float)).sort_values(by, ascending=False, kind="stable")
-    held = [row[0] for row in parsed.rows if len(row) == 11 and row[2] in ("viral", "cellular", "unresolved")]
+    held = [row[0] for row in parsed.rows if len(row) == 13 and row[2] in ("viral", "cellular", "unresolved")]
     assert held[:50] == table["contig"].tolist()[:50]
     assert parsed.tags.count("script") == 4
     assert parsed.tags.count("img") == 1

@@ -94,7 +94,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
         ],
         "estimation": {"floor": FLOOR, "fewest": FEWEST, "defaultShare": DEFAULT_SHARE},
         "notClear": NOT_CLEAR,
-        "rows": _columns(output_dir, shown.assign(unjudged=unjudged.codes), list(fastas)),
+        "rows": table.page_columns(output_dir, shown.assign(unjudged=unjudged.codes), list(fastas)),
         "reasons": unjudged.categories.tolist(),
         "drawn": drawn,
         "map": places,
@@ -148,25 +148,6 @@ def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:
         if not now.items() <= call.inputs.items():
             changed.append(sample)
     return changed
-
-
-def _columns(output_dir: Path, shown: pd.DataFrame, samples: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the columns of the page's table; `unjudged` is the number of the reason of those that were not judged."""
-    bars = pd.Series("", shown.index)
-    for sample, rows in shown.groupby("sample"):
-        digits = table.gene_bars(output_dir / str(sample) / "genes.tsv", rows["contig"].tolist())
-        bars[rows.index] = pd.Series(list(digits), rows.index)
-    return {
-        "sample": pd.Index(samples).get_indexer(pd.Index(shown["sample"])).tolist(),
-        "id": shown["contig"].tolist(),
-        "length": shown["length"].tolist(),
-        "logOdds": [None if value != value else value for value in shown["log_odds"].tolist()],
-        "genes": shown["genes"].tolist(),
-        "proviruses": shown["proviruses"].tolist(),
-        "code": shown["genetic_code"].tolist(),
-        "unjudged": shown["unjudged"].tolist(),
-        "bars": bars.tolist(),
-    }
 
 
 def _choose_drawn(shown: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
-// The page of one contig: genes, smoothed score, GC and runs of N in true coordinates.
+// The page of one contig: its names, genes, smoothed score, GC and runs of N in true coordinates.
 
 const POINTS = 300; // of the smoothed curve
+const FONT = "11px system-ui, sans-serif", LINE = 15, MOST_LINES = 5, LONGEST = 36; // of labels; px, lines, letters
 const REGIONS = ["region", "proviral_region", "viral_sequence"]; // features that are no genes
 
 function readFeatures(gff3) {
@@ -12,6 +13,7 @@ function readFeatures(gff3) {
     features.push({
       id: decodeURIComponent(known.ID), type, start: start - 1, end: +end, score: +score, strand,
       logOdds: +known.log_odds, partial: known.partial,
+      product: decodeURIComponent(known.product ?? ""), productScore: known.function_score,
     });
   }
   return features;
@@ -61,18 +63,44 @@ function arrow(params, api) {
   };
 }
 
+// Labels come from right to left, and each takes the lowest line that is free: lines to genes cross no other label, or
+// lie behind it at the right end. A label without room is left out.
+const label = named => (params, api) => {
+  const { x: left, y: top, width } = params.coordSys, { product, lane } = named[params.dataIndex];
+  const [middle, gene] = api.coord([api.value(0), lane]);
+  const text = product.length > LONGEST ? `${product.slice(0, LONGEST - 1)}…` : product;
+  const size = echarts.format.getTextRect(text, FONT).width + 6;
+  const begin = Math.max(left, Math.min(middle, left + width - size));
+  const ends = (params.context.ends ??= Array(linesFor(named)).fill(Infinity));
+  const line = ends.findIndex(end => begin + size <= end);
+  if (line < 0) return null;
+  ends[line] = begin;
+  const y = top + LINE * (ends.length - line - 0.5);
+  return {
+    type: "group",
+    children: [
+      { type: "line", shape: { x1: middle, y1: y, x2: middle, y2: gene }, style: { stroke: colour("muted"), lineWidth: 0.7 } },
+      { type: "text", z2: 1, x: begin, y, style: { text, font: FONT, fill: colour("ink"), backgroundColor: colour("card"),
+        padding: [1, 3], verticalAlign: "middle" } },
+    ],
+  };
+};
+const linesFor = named => Math.min(MOST_LINES, named.length);
+
 function geneTip(gene) {
   const partial = gene.partial === "no" ? "" : `, partial: ${gene.partial}`;
   const text = `${gene.id}: ${number(gene.start + 1)} to ${number(gene.end)} (${gene.strand}), ${gene.type}${partial}`;
-  return `${echarts.format.encodeHTML(text)}<br>score ${gene.score.toFixed(4)}, log-odds ${gene.logOdds.toFixed(2)}`;
+  const product = gene.product && `<b>${echarts.format.encodeHTML(gene.product)}</b> (${gene.productScore})<br>`;
+  return `${product}${echarts.format.encodeHTML(text)}<br>score ${gene.score.toFixed(4)}, log-odds ${gene.logOdds.toFixed(2)}`;
 }
 
 function contigOption(row, drawn) {
   const features = readFeatures(drawn.gff3);
   const [lowest, highest] = placeInLanes(features);
   const end = Math.max(row.length, ...features.map(gene => gene.end));
-  const lanes = 20 * (highest - lowest + 1);
-  const tops = [20, 20 + lanes + 36, 20 + lanes + 36 + 150 + 36], heights = [lanes, 150, 70];
+  const named = features.filter(gene => gene.product).toSorted((a, b) => b.start - a.start);
+  const lanes = 20 * (highest - lowest + 1.2), labels = LINE * linesFor(named), genes = lanes + labels;
+  const tops = [20, 20 + genes + 36, 20 + genes + 36 + 150 + 36], heights = [genes, 150, 70];
   // A point in the middle of each window, and the ends: of steps, ECharts leaves out those of less than two pixels.
   const middle = at => (at * drawn.window + Math.min((at + 1) * drawn.window, row.length)) / 2;
   const gc = [[0, drawn.gc[0]], ...drawn.gc.map((value, at) => [middle(at), value]), [row.length, drawn.gc.at(-1)]];
@@ -92,7 +120,7 @@ function contigOption(row, drawn) {
         axisLabel: { show: grid === 2, color: colour("muted"), formatter: number, hideOverlap: true },
       })),
       yAxis: [
-        value(0, "genes", { min: lowest - 0.6, max: highest + 0.6, scale: false, interval: 100, splitLine: { show: false },
+        value(0, "genes", { min: lowest - 0.6, max: highest + 0.6 + labels / 20, scale: false, interval: 100, splitLine: { show: false },
           axisLabel: { show: false }, axisTick: { show: false } }),
         value(1, "log-odds"),
         value(2, "GC %"),
@@ -121,9 +149,36 @@ function contigOption(row, drawn) {
           type: "line", xAxisIndex: 2, yAxisIndex: 2, showSymbol: false, data: gc, lineStyle: { color: colour("accent"), width: 1 },
           markArea: shade(drawn.n, "unresolved"),
         },
+        {
+          type: "custom", renderItem: label(named), clip: true, silent: true, z: 1, xAxisIndex: 0, yAxisIndex: 0,
+          encode: { x: 0, y: 1 }, data: named.map(gene => [(gene.start + gene.end) / 2, gene.lane]),
+        },
       ],
     },
   };
+}
+
+// What is known of a virus: terms and values.
+function nameFacts(row) {
+  const repeat = row.terminal_repeat && `terminal repeat of ${number(+row.terminal_repeat)} bp`;
+  const shared = row.closest_share && `${percent(+row.closest_share)} of protein k-mers shared`;
+  const identity = row.closest_identity && `amino-acid identity about ${percent(+row.closest_identity)}`;
+  const joined = (...parts) => parts.filter(Boolean).join(", ");
+  return [
+    ["virus", row.virus],
+    ["genome", joined(row.genome, row.topology, repeat)],
+    ["taxonomy", row.taxonomy.split(";").filter(Boolean).join(" › ")],
+    ["lowest rank", joined(row.taxon_rank, row.taxon_score && `score ${row.taxon_score}`, row.taxon_note)],
+    ["closest known", joined(row.closest_name, row.closest, shared, identity)],
+    ["hallmark genes", row.hallmarks],
+    ["functions", row.functions],
+  ].filter(([, value]) => value);
+}
+
+function showNames(row) {
+  byId("contig-why").textContent = row.why;
+  const element = (name, text) => Object.assign(document.createElement(name), { textContent: text });
+  byId("contig-names").replaceChildren(...nameFacts(row).flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
 }
 
 function openContig(index) {
@@ -136,6 +191,7 @@ function openContig(index) {
   if (row.proviruses) facts.push(`${number(row.proviruses)} provirus${row.proviruses > 1 ? "es" : ""}`);
   if (drawn?.n.length) facts.push(`${drawn.n.length} runs of N`);
   byId("contig-facts").textContent = facts.filter(Boolean).join(" · ");
+  showNames(row);
   byId("contig-missing").hidden = Boolean(drawn);
   byId("contig-plot").hidden = !drawn;
   for (const id of ["save-svg", "save-gff3"]) byId(id).disabled = !drawn;

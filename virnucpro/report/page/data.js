@@ -2,6 +2,7 @@
 // and last those that the classifier does not judge; no setting changes their order.
 
 const CALLS = ["viral", "cellular", "unresolved"];
+const SEARCHED = ["taxonomy", "virus", "closest", "closest_name", "functions"]; // besides the id
 const byId = id => document.getElementById(id);
 const number = value => value.toLocaleString("en-US");
 const percent = value => (value < 0.0995 ? (100 * value).toPrecision(2) : (100 * value).toFixed(1)) + " %";
@@ -15,10 +16,11 @@ async function unpack(element) {
 }
 
 function makeRows(data) {
-  const table = data.rows;
+  const table = data.rows, named = Object.entries(table.names);
   for (const sample of data.samples) sample.rows = [];
   return table.id.map((id, index) => {
     const sample = data.samples[table.sample[index]];
+    const names = Object.fromEntries(named.map(([name, values]) => [name, values[index]]));
     const row = {
       index,
       id,
@@ -30,7 +32,10 @@ function makeRows(data) {
       code: table.code[index],
       bars: table.bars[index],
       unjudged: table.unjudged[index] < 0 ? "" : data.reasons[table.unjudged[index]],
+      ...names,
+      taxon: names.taxonomy.split(";").findLast(Boolean) ?? "",
     };
+    row.searched = [id, ...SEARCHED.map(name => row[name])].join("\n").toLowerCase();
     sample.rows.push(row);
     return row;
   });
