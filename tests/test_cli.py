@@ -23,6 +23,7 @@ STAGES = [
     "report",
     "fragment",
     "train",
+    "train-names",
     "import-classifier",
     "check-virnucpro",
 ]

@@ -182,7 +182,7 @@ def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[
     proteins, genes = read_proteins(folder / "prepared"), pd.read_csv(folder / "genes.tsv", sep="\t")
     assert {"gene", "orf"} == set(genes["kind"])
     same = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial"]
-    assert genes.columns.tolist() == [*same, "score", "log_odds"]
+    assert genes.columns.tolist() == [*same, "score", "log_odds", "function", "function_score"]
     pd.testing.assert_frame_equal(genes[same], proteins[same])
 
     of_contigs = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig", keep_default_na=False)

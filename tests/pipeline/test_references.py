@@ -1,6 +1,7 @@
 """references: records of a folder's FASTA and GenBank files, with names and lineages, found again by their proteins."""
 
 import gzip
+import logging
 import random
 import re
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_what_is_left_out_is_named(folder: Path, caplog: pytest.LogCaptureFixtur
     (folder / "notes.txt").write_text("mine")
     (folder / ".notes").write_text("hidden")
     assert made(folder).table["record"].tolist() == ["L.1", "short"]
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
         f"{folder}/notes.txt is left out: its ending is of no FASTA and no GenBank file",
         f"{folder}/a.gb: record W.1 has no sequence and is left out",
         f"{folder}: record short has no protein that can be compared",
