@@ -150,7 +150,7 @@ def measure_statements(
             proven = state_by_kmers(by_kmers[owner], references, lengths[owner]) if owner in by_kmers else (None, "")
             statement, _ = combine(*proven, by_embedding)
             lineages.append(statement.lineage if statement else {})
-        stated = pd.DataFrame(lineages, columns=list(RANKS), index=fragments.index).fillna("")
+        stated = pd.DataFrame(lineages, fragments.index, list(RANKS), object).fillna("")
         for number, name in enumerate(CLASSES):
             of_length = (fragments["length"].map(class_of) == number) & (fragments[level] != "")
             for rank in RANKS:
