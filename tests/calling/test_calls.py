@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from tests.data.test_embeddings import DESCRIPTION
-from virnucpro.calling.calls import decide_contigs, label_contigs
+from virnucpro.calling.calls import KNOWN_WEIGHT, MOST_KNOWN, decide_contigs, label_contigs, score_sample
 from virnucpro.calling.classifier import load_classifier
 from virnucpro.calling.evidence import EVIDENCE, describe_groups, evidence_of_contigs
 from virnucpro.calling.published import CHUNK_COLUMNS, score_contigs
@@ -150,3 +150,21 @@ def test_a_chromosome_whose_genes_say_nothing_stays_unresolved(genes: int, log_o
     for prior in (0.01, 0.5):
         labels, _ = label_contigs(model.requirements, table(found.tolist(), [genes * 1000]), prior)
         assert labels["call"].tolist() == ["unresolved"], "more genes make it no surer"
+
+
+def test_shared_kmers_with_a_known_virus_count_up_to_a_cap() -> None:
+    contigs = ["none", "some", "most"]
+    row = {"start": 0, "end": 300, "strand": "+", "kind": "gene", "genetic_code": 11, "residues": 100, "chunk": 0}
+    proteins = describe_groups(pd.DataFrame([row | {"contig": name, "group": i} for i, name in enumerate(contigs)]))
+    model = load_classifier(DEFAULT)
+
+    class Same:
+        """Equal embeddings of all proteins."""
+
+        def rows(self, numbers: np.ndarray) -> np.ndarray:
+            return np.ones((len(numbers), len(model.mean) - 1), np.float32)
+
+    lengths = pd.Series(300, contigs)
+    scores = score_sample(model, proteins, Same(), lengths, pd.Series({"some": 0.1, "most": 0.9}))  # type: ignore[arg-type]
+    added = scores.contigs["log_odds"] - scores.contigs["log_odds"]["none"]
+    assert added.round(6).tolist() == [0, 0.925, round(KNOWN_WEIGHT * MOST_KNOWN, 6)]
