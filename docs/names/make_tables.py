@@ -183,6 +183,7 @@ REST |= {
     "connector": "head-tail connector",
 }
 FIRST = ("glycoprotein",)  # these stand as they came
+FEWEST_GENOMES, MOST_SPREAD = 5, 1.25  # of a taxon whose lengths are given: complete genomes, and longest to shortest
 SPLIT = {"Totiviridae", "Flaviviridae", "Hypoviridae", "Papillomaviridae"}  # no family of today, or mixed up
 
 
@@ -232,8 +233,25 @@ def add_families(lineage: pd.DataFrame, training: pd.DataFrame, vmr: pd.DataFram
     return table.drop_duplicates("record")[["record", "how", *RANKS, "species"]]
 
 
-def taxa(vmr: pd.DataFrame) -> pd.DataFrame:
-    """Return ICTV's taxa with genome type and host, where 95 % of their species have the same."""
+def complete_genomes(vmr: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
+    """Return family, genus and length of the training's records that are complete genomes of one segment, by ICTV."""
+    rows = vmr[vmr["Genome coverage"].str.startswith("Complete")]
+    accessions = rows.melt(["Family", "Genus"], ["Virus GENBANK accession", "Virus REFSEQ accession"])
+    accessions = accessions[accessions["value"].str.fullmatch(r"\w+")].drop_duplicates("value").set_index("value")
+    records = training[training["label"] == "viral"].drop_duplicates("record")
+    lengths = records["length"].astype(int).set_axis(records["record"].str.split(".").str[0])
+    return accessions.join(lengths, how="inner")[["Family", "Genus", "length"]]
+
+
+def lengths_of(genomes: pd.Series) -> dict[str, int]:
+    """Return the number of complete genomes of a taxon, and the shortest and longest, if these resemble each other."""
+    alike = len(genomes) >= FEWEST_GENOMES and genomes.max() <= MOST_SPREAD * genomes.min()
+    return {"genomes": len(genomes), "shortest": genomes.min(), "longest": genomes.max()} if alike else {}
+
+
+def taxa(vmr: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
+    """Return ICTV's taxa, with genome type and host where 95 % of the species have the same, and lengths of genomes."""
+    complete = complete_genomes(vmr, training)
     species = vmr.drop_duplicates("Species")
     host = species["Host source"].str.replace(r" \(S\)", "", regex=True).replace({"algae": "protists"})
     places = ["unknown", "soil", "freshwater", "marine", "sewage", "phytobiome", "air"]
@@ -249,8 +267,10 @@ def taxa(vmr: pd.DataFrame) -> pd.DataFrame:
             row = {"rank": rank, "taxon": taxon}
             row["genome"] = _shared([values.loc[members] for values in (genome, strands, one_sense)])
             row["host"] = _shared([values.loc[members] for values in (host, animals)])
+            if rank in ("family", "genus"):
+                row |= lengths_of(complete.loc[complete[rank.title()] == taxon, "length"])
             rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype(dict.fromkeys(("genomes", "shortest", "longest"), "Int64"))
 
 
 def _shared(columns: list[pd.Series]) -> str:
@@ -271,13 +291,11 @@ def main() -> None:
         for path in clusters
     ]
     here, package = Path(__file__).parent, Path(__file__).parents[2] / "virnucpro" / "naming"
-    virus_metadata = pd.read_csv(vmr, **read)
+    virus_metadata, records = (pd.read_csv(path, **read) for path in (vmr, training))
     tables = {
         here / "functions.tsv.gz": functions(pd.read_csv(proteins, **read), *members),
-        here / "lineage.tsv.gz": add_families(
-            pd.read_csv(lineage, **read), pd.read_csv(training, **read), virus_metadata
-        ),
-        package / "ictv.tsv.gz": taxa(virus_metadata),
+        here / "lineage.tsv.gz": add_families(pd.read_csv(lineage, **read), records, virus_metadata),
+        package / "ictv.tsv.gz": taxa(virus_metadata, records),
     }
     for path, table in tables.items():
         table.to_csv(path, sep="\t", index=False, quoting=3, compression={"method": "gzip", "mtime": 0})

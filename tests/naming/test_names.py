@@ -130,6 +130,7 @@ def test_the_columns_of_a_statement() -> None:
         "taxon_rank": "genus",
         "taxon_score": "0.988",
         "taxon_note": NO_FAMILY,
+        "taxon_length": "",
         "genome": "dsDNA",
         "virus": "tailed phage",
     }
@@ -140,7 +141,7 @@ def test_the_columns_of_a_statement() -> None:
 
 
 def test_the_genome_of_embeddings_fills_in() -> None:
-    nothing = {"taxonomy": "", "taxon_rank": "", "taxon_score": "", "taxon_note": "n"}
+    nothing = {"taxonomy": "", "taxon_rank": "", "taxon_score": "", "taxon_length": "", "taxon_note": "n"}
     assert describe_statement(None, "n") == nothing | {"genome": "", "virus": ""}
     assert describe_statement(None, "n", "dsDNA") == nothing | {"genome": "dsDNA", "virus": "double-stranded DNA virus"}
     several = describe_statement(statement({"realm": "Riboviria"}, "realm"), "", "ssRNA(-)")
@@ -160,3 +161,11 @@ def test_functions_from_their_limits() -> None:
     assert found["function"].tolist() == ["a", "", "b", "", ""]
     np.testing.assert_array_equal(found["function_score"], [0.5, np.nan, 0.75, np.nan, np.nan])
     assert functions_of(np.zeros((0, 3), np.float32), described).columns.tolist() == ["function", "function_score"]
+
+
+def test_lengths_of_complete_genomes_are_those_of_the_lowest_taxon() -> None:
+    hepadna = {"realm": "Riboviria", "kingdom": "Pararnavirae", "phylum": "Artverviricota", "class": "Revtraviricetes"}
+    hepadna |= {"order": "Blubervirales", "family": "Hepadnaviridae"}
+    shortest, longest = describe_statement(statement(hepadna, "family"), "")["taxon_length"].split("-")
+    assert 3000 < int(shortest) <= int(longest) < 3600
+    assert describe_statement(statement(hepadna, "order"), "")["taxon_length"] == ""

@@ -61,6 +61,7 @@ LAMBDA = {
     "taxon_rank": "genus",
     "taxon_score": "0.973",
     "taxon_note": "ICTV has no family there",
+    "taxon_length": "39093-40470",
     "genome": "dsDNA",
     "virus": "tailed phage",
     "closest": "NC_001416.1",
@@ -74,6 +75,7 @@ PLANT = {
     "taxon_rank": "kingdom",
     "taxon_score": "0.912",
     "taxon_note": "no known family is close enough",
+    "taxon_length": "",
     "virus": "RNA virus",
     "why": "Embeddings of its genes are those of Orthornavirae.",
 }

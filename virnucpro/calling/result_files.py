@@ -30,7 +30,7 @@ GENE_COLUMNS = [
 CELLULAR = "cellular"  # the function of genes that are no virus's
 # Of regions, and of contigs called viral, in the order of the tables.
 NAME_COLUMNS = [
-    *("hallmarks", "taxonomy", "taxon_rank", "taxon_score", "taxon_note", "genome", "virus"),
+    *("hallmarks", "taxonomy", "taxon_rank", "taxon_score", "taxon_note", "taxon_length", "genome", "virus"),
     *("closest", "closest_name", "closest_share", "closest_identity", "why"),
 ]
 

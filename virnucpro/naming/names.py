@@ -100,7 +100,8 @@ def combine(by_kmers: Statement | None, note: str, by_embeddings: Statement | No
 
 def describe_statement(statement: Statement | None, note: str, genome: str = "") -> dict[str, Any]:
     """Return the columns of names that follow from a statement; the genome type is that of the embeddings, if known."""
-    columns = {"taxonomy": "", "taxon_rank": "", "taxon_score": "", "taxon_note": note, "genome": genome, "virus": ""}
+    columns = dict.fromkeys(("taxonomy", "taxon_rank", "taxon_score", "taxon_length", "virus"), "")
+    columns |= {"taxon_note": note, "genome": genome}
     if not statement:
         return columns | {"virus": kind_of({}, genome, "")}
     taxa = [statement.lineage.get(rank, "") for rank in RANKS[: RANKS.index(statement.rank) + 1]]
@@ -108,10 +109,13 @@ def describe_statement(statement: Statement | None, note: str, genome: str = "")
     places = [place for place in zip(RANKS, taxa, strict=False) if place in known.index]
     genomes, hosts = ([value for place in places if (value := str(known.at[place, of]))] for of in ("genome", "host"))
     genome = genomes[-1] if genomes else genome
+    lowest = (statement.rank, taxa[-1])
+    lengths = [str(known.at[lowest, end]) for end in ("shortest", "longest")] if lowest in places else []
     return columns | {
         "taxonomy": ";".join(["Viruses", *taxa]),
         "taxon_rank": statement.rank,
         "taxon_score": f"{statement.score:.3f}",
+        "taxon_length": "-".join(filter(None, lengths)),
         "genome": genome,
         "virus": kind_of(statement.lineage, genome, hosts[-1] if hosts else ""),
     }

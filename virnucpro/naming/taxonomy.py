@@ -94,8 +94,13 @@ def ranks_by_kmers(hits: pd.DataFrame, references: References) -> pd.DataFrame:
 
 @cache
 def taxa_of_ictv() -> pd.DataFrame:
-    """Return ICTV's taxa by rank and name, with `genome` and `host` where 95 % of their viruses have the same."""
-    table = read_table(Path(__file__).with_name("ictv.tsv.gz"), "rank", "taxon", "genome", "host")
+    """Return ICTV's taxa by rank and name; all columns are text.
+
+    `genome` and `host` are given where 95 % of the species have the same. `shortest` and `longest`, bases of complete
+    genomes, are given for genera and families with five or more genomes of similar length.
+    """
+    columns = ("rank", "taxon", "genome", "host", "genomes", "shortest", "longest")
+    table = read_table(Path(__file__).with_name("ictv.tsv.gz"), *columns)
     return table.set_index(["rank", "taxon"])
 
 

@@ -169,6 +169,7 @@ function nameFacts(row) {
     ["genome", joined(row.genome, row.topology, repeat)],
     ["taxonomy", row.taxonomy.split(";").filter(Boolean).join(" › ")],
     ["lowest rank", joined(row.taxon_rank, row.taxon_score && `score ${row.taxon_score}`, row.taxon_note)],
+    ["complete genomes of the taxon", row.taxon_length && `${row.taxon_length.split("-").map((bases) => number(+bases)).join(" to ")} bp`],
     ["closest known", joined(row.closest_name, row.closest, shared, identity)],
     ["hallmark genes", row.hallmarks],
     ["functions", row.functions],
