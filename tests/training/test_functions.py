@@ -71,12 +71,12 @@ def test_a_cluster_is_in_one_fold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_labels_are_found_and_not_learned_from() -> None:
-    inputs, table = made()
-    wrong = np.array([3, 100, 200])
+    inputs, table = made(members=12)
+    wrong = np.array([3, 200, 400])
     assert table["category"].to_numpy()[wrong].tolist() == [CELLULAR, CELLULAR, "holin"]
     table.loc[wrong, "category"] = ["portal protein", "holin", CELLULAR]
     fitted = fit_functions(inputs, table, 0)
-    assert np.flatnonzero(fitted.contradicted).tolist() == [3, 100], "genes of cells are kept, whatever they look like"
+    assert np.flatnonzero(fitted.contradicted).tolist() == [3, 200], "genes of cells are kept, whatever they look like"
     assert fitted.head.probabilities[wrong].argmax(axis=1).tolist() == [0, 0, 1]
     assert fitted.measured["proteins"].sum() == len(table) - 2
 
