@@ -15,15 +15,18 @@ MEASURED = {
 }
 
 
-def row(call: str, length: int, reason: str = "", name: str = "", share: str = "") -> dict[str, Any]:
-    return {"call": call, "length": length, "reason": reason, "closest_name": name, "closest_share": share}
+Row = tuple[str, float, str, str, int]
+
+
+def row(call: str, length: int, reason: str = "", name: str = "", share: float = 0.0) -> Row:
+    return name, share, call, reason, length
 
 
 @pytest.mark.parametrize(
     ("of", "log_odds", "functions", "expected"),
     [
         (
-            row("viral", 3000, name="Escherichia phage T7", share="0.724"),
+            row("viral", 3000, name="Escherichia phage T7", share=0.724),
             [3, 1, 0.9, -1, -2, 5],
             ["holin", "portal protein", "", "cellular", "", "holin"],
             "3 of 6 genes speak for a virus, 2 for a cell; portal protein and holin named; closest known: Escherichia "
@@ -45,11 +48,12 @@ def row(call: str, length: int, reason: str = "", name: str = "", share: str = "
         ),
         (row("unresolved", 499, "no gene"), [], [], "No gene; not called: no gene."),
         (row("viral", 1500), [2], [""], "The only gene speaks for a virus."),
+        (row("", 0), [2, 2], ["", "holin"], "2 of 2 genes speak for a virus; holin named."),
     ],
-    ids=["viral", "cellular", "unresolved", "no gene", "not measured"],
+    ids=["viral", "cellular", "unresolved", "no gene", "not measured", "provirus"],
 )
-def test_a_sentence(of: dict[str, Any], log_odds: list[float], functions: list[str], expected: str) -> None:
-    assert explain(of, np.array(log_odds, np.float64), functions, HALLMARKS, MEASURED) == expected
+def test_a_sentence(of: Row, log_odds: list[float], functions: list[str], expected: str) -> None:
+    assert explain(np.array(log_odds, np.float64), functions, HALLMARKS, *of, MEASURED) == expected
 
 
 @pytest.mark.parametrize(

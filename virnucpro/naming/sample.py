@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,16 +127,13 @@ def name_calls(
     functions = named.genes["function"].to_numpy()
     table = named.owners.reindex([*rows.index, *(region.name for region in proviruses)], fill_value="")
 
-    def why(name: str, call: str, reason: str, length: int, genes: Integers) -> str:
-        row = {"call": call, "reason": reason, "length": length, **table.loc[name, ["closest_name", "closest_share"]]}
-        return explain(row, log_odds[genes], functions[genes].tolist(), HALLMARKS, measured)
-
-    of_contigs = zip(rows.index, rows["call"], rows["reason"], rows["length"], strict=True)
-    sentences = [why(*row, genes_of[row[0]]) for row in of_contigs]
-    sentences += [
-        why(region.name, "viral", "", region.end - region.start, owners[region.name]) for region in proviruses
+    closest = zip(table["closest_name"], table["closest_share"].replace("", 0).astype(float), strict=True)
+    of_contigs = zip(genes_of.values(), rows["call"], rows["reason"], rows["length"], strict=True)
+    of_proviruses = ((owners[region.name], "", "", 0) for region in proviruses)  # how many are found is not known
+    table["why"] = [
+        explain(log_odds[genes], functions[genes].tolist(), HALLMARKS, *known, call, reason, length, measured)
+        for known, (genes, call, reason, length) in zip(closest, chain(of_contigs, of_proviruses), strict=True)
     ]
-    table["why"] = sentences
     ends = topologies(read_contigs(fasta))
     ends["terminal_repeat"] = ends["terminal_repeat"].astype(object).fillna("")
     joined = rows.join(ends).join(table[NAME_COLUMNS])

@@ -77,25 +77,30 @@ _CLASSES = {"0.5 to 1.5 kb": 500, "1.5 to 3 kb": 1_500, "3 to 10 kb": 3_000, "fr
 
 
 def explain(
-    row: Mapping[str, Any],
     log_odds: Floats,
     functions: Sequence[str],
     hallmarks: Sequence[str],
+    closest: str,
+    share: float,
+    call: str,
+    reason: str,
+    length: int,
     measured: Mapping[str, Any],
 ) -> str:
-    """Return why a contig or region was called as it was.
+    """Return why a contig or provirus was called as it was.
 
     Args:
-        row: `call`, `reason`, `length`, `closest_name` and `closest_share`, the last two empty where nothing is close.
         log_odds: of its genes, float64 [genes].
         functions: of its genes, empty where none is named.
         hallmarks: functions that only viruses have.
+        closest, share: name of the closest known virus, empty where nothing is close, and the k-mers that it shares.
+        call, reason, length: of a contig, as in the table of calls; the call of a provirus is empty.
         measured: of `what_is_found`.
     """
-    closest = closest_known(row["closest_name"], float(row["closest_share"] or 0))
-    found = what_is_found(measured, row["length"], row["call"])
-    reason = row["reason"] and f"not called: {row['reason']}"
-    return sentence(genes_speak(log_odds), functions_named(functions, hallmarks), closest, reason, found)
+    found = what_is_found(measured, length, call) if call else ""
+    against = reason and f"not called: {reason}"
+    named = functions_named(functions, hallmarks)
+    return sentence(genes_speak(log_odds), named, closest_known(closest, share), against, found)
 
 
 def sentence(*clauses: str) -> str:

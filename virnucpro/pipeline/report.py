@@ -164,16 +164,18 @@ def _draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> d
         lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
         folder = output_dir / str(sample)
         features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
-        regions = read_table(folder / "regions.tsv", "contig", "kind")
-        proviruses = regions[regions["kind"] == "provirus"].groupby("contig")[["start", "end"]]
+        regions = read_table(folder / "regions.tsv", "contig", "kind", "virus", "why")
+        proviruses = regions[regions["kind"] == "provirus"].groupby("contig")[["start", "end", "virus", "why"]]
+        named = {name: found.to_numpy().tolist() for name, found in proviruses}
         spans = {
-            name: [span for start, end in found.to_numpy().tolist() for span in _parts(start - 1, end, lengths[name])]
-            for name, found in proviruses
+            name: [span for start, end, *_ in found for span in _parts(start - 1, end, lengths[name])]
+            for name, found in named.items()
             if name in lengths
         }
         composed = read_composition(fastas[str(sample)], lengths)
         for number, name in of_sample["contig"].items():
-            drawn[number] = {"gff3": features[name], "regions": spans.get(name, [])} | composed[name]
+            of_contig = {"gff3": features[name], "regions": spans.get(name, []), "proviruses": named.get(name, [])}
+            drawn[number] = of_contig | composed[name]
     return {number: drawn[number] for number in rows.index.tolist()}
 
 

@@ -159,7 +159,7 @@ function contigOption(row, drawn) {
 }
 
 // What is known of a virus: terms and values.
-function nameFacts(row) {
+function nameFacts(row, drawn) {
   const repeat = row.terminal_repeat && `terminal repeat of ${number(+row.terminal_repeat)} bp`;
   const shared = row.closest_share && `${percent(+row.closest_share)} of protein k-mers shared`;
   const identity = row.closest_identity && `amino-acid identity about ${percent(+row.closest_identity)}`;
@@ -173,13 +173,15 @@ function nameFacts(row) {
     ["closest known", joined(row.closest_name, row.closest, shared, identity)],
     ["hallmark genes", row.hallmarks],
     ["functions", row.functions],
+    ...(drawn?.proviruses ?? []).map(([start, end, virus, why]) =>
+      [`provirus ${number(start)} to ${number(end)}`, [virus, why].filter(Boolean).join(": ")]),
   ].filter(([, value]) => value);
 }
 
-function showNames(row) {
+function showNames(row, drawn) {
   byId("contig-why").textContent = row.why;
   const element = (name, text) => Object.assign(document.createElement(name), { textContent: text });
-  byId("contig-names").replaceChildren(...nameFacts(row).flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
+  byId("contig-names").replaceChildren(...nameFacts(row, drawn).flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
 }
 
 function openContig(index) {
@@ -192,7 +194,7 @@ function openContig(index) {
   if (row.proviruses) facts.push(`${number(row.proviruses)} provirus${row.proviruses > 1 ? "es" : ""}`);
   if (drawn?.n.length) facts.push(`${drawn.n.length} runs of N`);
   byId("contig-facts").textContent = facts.filter(Boolean).join(" · ");
-  showNames(row);
+  showNames(row, drawn);
   byId("contig-missing").hidden = Boolean(drawn);
   byId("contig-plot").hidden = !drawn;
   for (const id of ["save-svg", "save-gff3"]) byId(id).disabled = !drawn;
