@@ -1,6 +1,5 @@
 """Sentences that say why a contig was called as it was."""
 
-from typing import Any
 
 import numpy as np
 import pytest
