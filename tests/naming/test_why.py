@@ -1,6 +1,5 @@
 """Sentences that say why a contig was called as it was."""
 
-
 import numpy as np
 import pytest
 

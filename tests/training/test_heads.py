@@ -154,6 +154,7 @@ def test_the_lowest_limit_with_95_in_100_right(is_right: list[int], stated: int)
 
 
 def test_a_limit_is_reached_by_what_it_was_measured_on() -> None:
-    probabilities = expit(np.random.default_rng(0).normal(2, 1, 500))
+    probabilities = expit(np.random.default_rng(0).normal(6, 1, 500))
     assert (probabilities >= limit_for(probabilities, np.ones(500, np.bool_))).all()
     assert limit_for(np.empty(0), np.empty(0, np.bool_)) == limit_for(np.full(4, 0.9), np.ones(4, np.bool_)) == NEVER
+    assert limit_for(np.full(9, 0.3), np.ones(9, np.bool_)) == 0.5, "nothing is stated that is more likely wrong"

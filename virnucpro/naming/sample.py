@@ -57,7 +57,10 @@ def choose_heads(path: Path | None, features: Features) -> Heads | None:
         features.description.check_trained_for(heads.described.embedding, str(features.files[0].path))
     except UserError:
         if path:
-            raise
+            raise UserError(
+                f"{path}: heads for other embeddings than those of {features.files[0].path}; remove heads, or fit them "
+                "to this encoder: virnucpro train-names --help"
+            ) from None
         logger.info("call: no functions and no taxa by embeddings: virnucpro has no heads for these; see docs/names")
         return None
     return heads

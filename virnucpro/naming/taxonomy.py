@@ -124,7 +124,12 @@ _KINDS = {
     "Naldaviricetes": "large DNA virus",
     "Orthornavirae": "RNA virus",
 }
-_BY_GENOME = {"ssDNA": "single-stranded DNA virus", "dsDNA": "double-stranded DNA virus", "ssRNA": "RNA virus"}
+_BY_GENOME = {
+    "ssDNA": "single-stranded DNA virus",
+    "dsDNA": "double-stranded DNA virus",
+    "ssRNA": "RNA virus",
+    "dsRNA": "RNA virus",
+}
 _OF_ONE_HOST = ("phage", "microvirus", "virophage")
 
 

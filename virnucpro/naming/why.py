@@ -27,7 +27,8 @@ def genes_speak(log_odds: Floats) -> str:
         return "no gene"
     if not viral + cellular:
         return f"{genes}, {'not clear' if count == 1 else 'none clear'}"
-    of = "the only gene speaks" if count == 1 else f"{viral or cellular} of {genes} speak"
+    speaking = viral or cellular
+    of = "the only gene speaks" if count == 1 else f"{speaking} of {genes} speak{'s' if speaking == 1 else ''}"
     return f"{of} for a {'virus' if viral else 'cell'}" + (f", {cellular} for a cell" if viral and cellular else "")
 
 

@@ -24,10 +24,13 @@ from virnucpro.naming.heads import Described, Heads, save_heads
 from virnucpro.naming.kmers import Sketches, shared_kmers, sketch
 from virnucpro.naming.names import sketch_proteins
 from virnucpro.naming.references import References, make_references, save_references
+from virnucpro.naming.sample import shares_of_known
+from virnucpro.naming.taxonomy import closest_references
 from virnucpro.proteins.genes import find_genes
 from virnucpro.proteins.table import read_proteins
+from virnucpro.training.cross_fit import group_weights
 from virnucpro.training.functions import CELLULAR, fit_functions
-from virnucpro.training.taxa import fit_ranks, fit_taxa, measure_statements, units_of
+from virnucpro.training.taxa import fit_ranks, fit_taxa, held_out, measure_statements, units_of, weight_of_known
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,8 @@ def train_names(
         embeddings: folder of the training's results, with embeddings.h5 and classifier/scores.tsv.
         sheet: the table of labeled files of this training.
         proteins: FASTA of labeled proteins.
-        functions: table of them: protein, category (several joined by `|`) and cluster.
+        functions: table of them: protein; category, several joined by `|`; cluster; copies, a name that near-copies
+            share.
         lineage: table of the viral records: record, realm to genus, and species.
         output_dir: folder to write into.
         model: the encoder of the embeddings.
@@ -100,6 +104,12 @@ def train_names(
     limits = tuple(of_functions.categories), tuple(of_functions.limits), tuple(of_taxa.taxa), of_taxa.limits
     heads = Heads(of_functions.head.head, of_taxa.head.head, Described(features.description, *limits))
     save_heads(heads, output_dir / "heads.safetensors")
+    known = closest_references(held_out(hits, references, viral, "unit"))["share"]
+    known = known.set_axis(viral.index[known.index])
+    logger.info(
+        "train-names: the share of known k-mers weighs %.2f in log-odds",
+        _weigh_known(known, table, embeddings, training, references),
+    )
     of_ranks = measure_statements(hits, references, viral, of_taxa.head.probabilities, heads.described)
     write_table(of_functions.measured, output_dir / "measured_functions.tsv")
     write_table(of_ranks, output_dir / "measured_taxa.tsv")
@@ -135,6 +145,8 @@ def _reference_viruses(sheet: Path, lineage: Path) -> References:
             proteins = [gene.protein for gene in genes]
             sketches.append(sketch(proteins, np.full(len(proteins), len(found))))
             found.append(contig.name.decode())
+    if not found:
+        raise UserError(f"{sheet}: none of its viral records is in its files; name each record in the column record")
     joined = Sketches(*(np.concatenate(parts) for parts in zip(*sketches, strict=True)))
     table = pd.DataFrame({"record": found, "name": names.loc[found].to_numpy()})
     table = table.join(_read_lineage(lineage), on="record").fillna("")
@@ -202,6 +214,28 @@ def _cellular_genes(
     names = table["contig"].iloc[rows].to_numpy()
     cells = pd.DataFrame({"category": CELLULAR, "cluster": names, "copies": table["protein"].iloc[rows].to_numpy()})
     return cells, _inputs(features, table, rows)
+
+
+def _weigh_known(
+    known: "pd.Series[float]", table: pd.DataFrame, embeddings: Path, training: Path, references: References
+) -> float:
+    """Return the weight that fits the cross-fitted log-odds of the fragments for training.
+
+    `known` has the shares of the viral ones with their own family left out.
+    """
+    text = ("fragment", "label", "group", "split")
+    scores = read_table(embeddings / "classifier" / "scores.tsv", *text).set_index("fragment")
+    scores = scores[scores["split"] == "train"]
+    viral = (scores["label"] == "viral").to_numpy()
+    cells = table[table["contig"].isin(scores.index[~viral])]
+    share = pd.concat([known, shares_of_known(cells, training / "prepared" / "proteins.faa", references)])
+    weights = group_weights(scores["group"].to_numpy(str), viral.astype(np.int64))
+    return weight_of_known(
+        scores["log_odds"].to_numpy(np.float64),
+        np.asarray(share.reindex(scores.index, fill_value=0), np.float64),
+        viral,
+        weights,
+    )
 
 
 def _inputs(features: Features, table: pd.DataFrame, rows: Integers) -> Rows:

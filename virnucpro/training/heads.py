@@ -18,6 +18,7 @@ BATCH = 256
 LEARNING_RATE = 2e-3  # at most, of a schedule that rises and falls once
 WEIGHT_DECAY = 0.02
 PRECISION = 0.95  # proportion of the statements that have to be right
+LEAST = 0.5  # probability of a statement
 FEWEST = 5  # statements that this is measured on
 
 
@@ -100,8 +101,8 @@ def _fit_network(
     return network.eval()
 
 
-def limit_for(probabilities: Floats, right: Mask) -> float:
-    """Return the lowest probability from which 95 % of at least 5 statements are right, else 2.
+def limit_for(probabilities: Floats, right: Mask, precision: float = PRECISION) -> float:
+    """Return the lowest probability from which enough of at least 5 statements are right, else 2; 0.5 at least.
 
     Examples:
         >>> limit_for(np.linspace(0.99, 0.9, 10), np.arange(10) < 8)
@@ -109,5 +110,5 @@ def limit_for(probabilities: Floats, right: Mask) -> float:
     """
     order = np.argsort(-probabilities, kind="stable")
     count = np.arange(1, len(order) + 1)
-    ends = np.flatnonzero((np.cumsum(right[order]) >= PRECISION * count) & (count >= FEWEST))
-    return math.floor(1e4 * probabilities[order[ends[-1]]]) / 1e4 if len(ends) else NEVER
+    ends = np.flatnonzero((np.cumsum(right[order]) >= precision * count) & (count >= FEWEST))
+    return max(LEAST, math.floor(1e4 * probabilities[order[ends[-1]]]) / 1e4) if len(ends) else NEVER

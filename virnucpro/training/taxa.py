@@ -8,20 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
+from virnucpro.calling.calls import MOST_KNOWN
 from virnucpro.data.arrays import Floats, Mask, Rows
 from virnucpro.naming import CLASSES, RANKS, class_of
 from virnucpro.naming.heads import Described
 from virnucpro.naming.names import EMBEDDED_RANKS, combine, likeliest, state_by_embeddings, state_by_kmers
 from virnucpro.naming.references import RankModel, References
 from virnucpro.naming.taxonomy import FEATURES, genome_of_class, ranks_by_kmers, relation_features, taxa_at
+from virnucpro.training import heads
 from virnucpro.training.heads import FittedHead, Sets, fit_head, limit_for
 
 FOLDS = 5
 HIDDEN, EPOCHS = 128, 8
 FEWEST = 5  # fragments of a class; rarer ones are not learned
+PRECISION = 0.96  # of statements by embeddings, so that 95 % of these and those by k-mers together are right
 HELD_OUT = {"genus": "species", "family": "genus"}  # for all other ranks the own family
 
 
@@ -59,16 +63,19 @@ def fit_taxa(inputs: Rows, sizes: "pd.Series[int]", fragments: pd.DataFrame, see
         stated = [likeliest(row, values) for row in fitted.probabilities[learned]]
         names, scores = np.array([name for name, _ in stated]), np.array([score for _, score in stated])
         right = names == truth.to_numpy()
-        limits[rank] = {name: _limits(names == name, scores, right, judged) for name in sorted({*names} - {""})}
+        limits[rank] = {
+            name: _limits(names == name, scores, right, judged, PRECISION) for name in sorted({*names} - {""})
+        }
     return FittedTaxa(fitted, taxa, limits)
 
 
-def _limits(of: Mask, probabilities: Floats, right: Mask, fragments: pd.DataFrame) -> list[float]:
+def _limits(
+    of: Mask, probabilities: Floats, right: Mask, fragments: pd.DataFrame, precision: float = heads.PRECISION
+) -> list[float]:
     """Return the limit of statements, those of a mask, for each class of lengths of fragments."""
     classes = fragments["length"].map(class_of).to_numpy()
-    return [
-        limit_for(probabilities[of & (classes == one)], right[of & (classes == one)]) for one in range(len(CLASSES))
-    ]
+    of_class = [of & (classes == one) for one in range(len(CLASSES))]
+    return [limit_for(probabilities[rows], right[rows], precision) for rows in of_class]
 
 
 def _statements(taxa: list[dict[str, str]], fragments: pd.DataFrame) -> list[tuple[str, list[str], "pd.Series[str]"]]:
@@ -159,3 +166,21 @@ def measure_statements(
                 right = (stated.loc[judged, rank] == fragments.loc[judged, rank])[is_stated]
                 rows.append((level, name, rank, judged.sum(), round(is_stated.mean(), 4), round(right.mean(), 4)))
     return pd.DataFrame(rows, columns=["held_out", "length", "rank", "fragments", "stated", "right"])
+
+
+def weight_of_known(log_odds: Floats, share: Floats, viral: Mask, weights: Floats) -> float:
+    """Return the likeliest weight of the share of k-mers with a known virus in a fragment's log-odds.
+
+    Args:
+        log_odds: cross-fitted, of fragments, float64 [fragments].
+        share: of `virnucpro.naming.taxonomy.closest_references`, 0 without one, float64 [fragments].
+        viral: which fragments are, bool [fragments].
+        weights: of fragments, float64 [fragments].
+    """
+    capped, sense = np.minimum(share, MOST_KNOWN), np.where(viral, 1, -1)
+    found = minimize_scalar(
+        lambda weight: weights @ np.logaddexp(0, -sense * (log_odds + weight * capped)),
+        bounds=(0, 100),
+        method="bounded",
+    )
+    return float(found.x)
