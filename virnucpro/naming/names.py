@@ -126,7 +126,7 @@ class Names(NamedTuple):
 
     Attributes:
         genes: `function` and `function_score` of all proteins, text, in their order.
-        owners: `NAME_COLUMNS` by the names of viral and unresolved contigs and of proviruses, but for `why`.
+        owners: `NAME_COLUMNS` without `why`, by the numbers of the contigs and regions.
     """
 
     genes: pd.DataFrame
@@ -134,8 +134,8 @@ class Names(NamedTuple):
 
 
 def name_sample(
-    owners: Mapping[str, Integers],
-    lengths: Mapping[str, int],
+    owners: Mapping[int, Integers],
+    lengths: Mapping[int, int],
     proteins: pd.DataFrame,
     proteins_faa: Path,
     inputs: Callable[[Integers], Rows],
@@ -145,8 +145,8 @@ def name_sample(
     """Name contigs and regions by their genes.
 
     Args:
-        owners: numbers of the genes of each, by its name.
-        lengths: in bases, by its name.
+        owners: numbers of the genes of each contig and region, by a number of its own.
+        lengths: in bases, by this number.
         proteins: of `describe_groups`.
         proteins_faa: their residues, as prepare wrote it.
         inputs: returns `protein_inputs` of the proteins with these numbers.
@@ -215,7 +215,7 @@ def _taxon_columns(
     return describe_statement(*combine(by_kmers, note, by_embeddings), genome)
 
 
-def _closest(hits: Sequence[pd.DataFrame], references: Sequence[References], names: Sequence[str]) -> pd.DataFrame:
+def _closest(hits: Sequence[pd.DataFrame], references: Sequence[References], names: Sequence[int]) -> pd.DataFrame:
     """Return `closest`, `closest_name`, `closest_share` and `closest_identity` by the names of the owners."""
     found = []
     for of, one in zip(hits, references, strict=True):
@@ -227,5 +227,5 @@ def _closest(hits: Sequence[pd.DataFrame], references: Sequence[References], nam
     columns = {"closest_share": "share", "closest_identity": "identity"}
     for column, source in columns.items():
         best[column] = [f"{value:.3f}" for value in best[source]]
-    best.index = pd.Index([names[owner] for owner in best.index], dtype=str)
+    best.index = pd.Index([names[owner] for owner in best.index], dtype=int)
     return best[["closest", "closest_name", *columns]]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,12 +113,15 @@ def name_calls(
     nothing = np.empty(0, np.int64)
     genes_of = {name: spans.get(name, nothing) for name in contigs["contig"]}
     rows = contigs.set_index("contig", drop=False)
-    lengths = dict(zip(rows.index, rows["length"].tolist(), strict=True))
-    owners = {name: genes_of[name] for name in rows.index[rows["call"] != "cellular"]}
     proviruses = [region for found in regions.values() for region in found if region.kind == "provirus"]
-    lengths |= {region.name: region.end - region.start for region in proviruses}
-    for region in proviruses:
-        owners[region.name] = _genes_within(region, genes_of[region.contig], places, lengths[region.contig])
+    of_length = rows["length"].to_dict()
+    genes = [
+        *genes_of.values(),
+        *(_genes_within(one, genes_of[one.contig], places, of_length[one.contig]) for one in proviruses),
+    ]
+    named_calls = [*rows["call"], *(["viral"] * len(proviruses))]
+    owners = {number: genes[number] for number, call in enumerate(named_calls) if call != "cellular"}
+    lengths = dict(enumerate([*rows["length"], *(region.end - region.start for region in proviruses)]))
     chosen = choose_heads(heads, features)
     embedding = features.files[0]
 
@@ -128,20 +131,22 @@ def name_calls(
 
     named = name_sample(owners, lengths, proteins, proteins_faa, inputs, references, chosen)
     functions = named.genes["function"].to_numpy()
-    table = named.owners.reindex([*rows.index, *(region.name for region in proviruses)], fill_value="")
+    table = named.owners.reindex(range(len(genes)), fill_value="")
 
     closest = zip(table["closest_name"], table["closest_share"].replace("", 0).astype(float), strict=True)
-    of_contigs = zip(genes_of.values(), rows["call"], rows["reason"], rows["length"], strict=True)
-    of_proviruses = ((owners[region.name], "", "", 0) for region in proviruses)  # how many are found is not known
+    calls = zip(rows["call"], rows["reason"], rows["length"], strict=True)
+    calls_of = chain(calls, repeat(("", "", 0), len(proviruses)))  # how many proviruses are found is not known
     table["why"] = [
-        explain(log_odds[genes], functions[genes].tolist(), HALLMARKS, *known, call, reason, length, measured)
-        for known, (genes, call, reason, length) in zip(closest, chain(of_contigs, of_proviruses), strict=True)
+        explain(log_odds[of], functions[of].tolist(), HALLMARKS, *known, *call, measured)
+        for of, known, call in zip(genes, closest, calls_of, strict=True)
     ]
     ends = topologies(read_contigs(fasta))
     ends["terminal_repeat"] = ends["terminal_repeat"].astype(object).fillna("")
-    joined = rows.join(ends).join(table[NAME_COLUMNS])
+    table = table[NAME_COLUMNS].set_axis([*rows.index, *(region.name for region in proviruses)])
+    joined = rows.join(ends).join(table.head(len(rows)))
+    of_regions = table[~table.index.duplicated(keep="last")]  # a contig may have the name of a provirus
     order = [*contigs.columns[:-1], *ends.columns, *NAME_COLUMNS, contigs.columns[-1]]
-    return NamedSample(proteins.join(named.genes), joined[order].reset_index(drop=True), table[NAME_COLUMNS])
+    return NamedSample(proteins.join(named.genes), joined[order].reset_index(drop=True), of_regions)
 
 
 def _genes_within(region: Region, genes: Integers, places: Integers, length: int) -> Integers:
