@@ -124,7 +124,7 @@ def test_two_runs_in_one_folder(project: Project, undisturbed: Project) -> None:
     third = elsewhere.run("--", str(project.results / "gut" / "embeddings.h5"))
     assert third.returncode == 1
     assert "virnucpro: error" in third.stderr
-    assert running.wait(120) == 0
+    assert running.wait(600) == 0
     assert embeddings(project) == embeddings(undisturbed)
 
 
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_in_mid_write(project: Project, undisturbed: Project, 
     filler = fill(small_disk)
     assert being_written(project) == {half}, "the disk filled while the shard was written"
     assert shutil.disk_usage(small_disk).free == 0
-    assert running.wait(120) == 1
+    assert running.wait(600) == 1
     assert running.stderr is not None
     warned = running.stderr.read()
     assert "virnucpro embed: error: [Errno 28] No space left on device" in warned
@@ -218,7 +218,7 @@ def test_a_bin_that_runs_out_of_memory(tmp_path: Path) -> None:
     (project.work / "soil" / "shards" / "0001.h5").unlink()
     running = start(project)
     project.starve("soil", "0001")
-    said = running.communicate(timeout=120)[1]
+    said = running.communicate(timeout=600)[1]
     assert running.returncode == 0, said
     assert "does not fit the memory of cpu: bins are split" in said
     with h5py.File(project.results / "soil" / "embeddings.h5") as file:
