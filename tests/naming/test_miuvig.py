@@ -21,7 +21,7 @@ REGIONS = pd.DataFrame(
         ("e", 45_001, 81_000, "provirus", "", "", "", ""),
     ],
     columns=["contig", "start", "end", "kind", "taxonomy", "taxon_rank", "taxon_score", "genome"],
-).assign(genes=9, score=0.9)
+).assign(genes=9, score=0.9, taxon_length=["39000-48000", "11000-11500", "5386-6000", "", ""])
 
 
 def made(regions: pd.DataFrame = REGIONS, gene_finder: str = "pyrodigal-gv;0.3.2;metagenomic mode") -> pd.DataFrame:
@@ -41,6 +41,9 @@ def test_a_row_a_region_with_the_name_of_its_sequence() -> None:
 def test_only_the_ends_of_a_whole_contig_predict_a_complete_genome() -> None:
     table = made()
     assert table["assembly_qual"].tolist() == ["High-quality draft genome"] * 3 + ["Genome fragment(s)"] * 2
+    for unlike in ("", "45000-48000"):  # nothing is known of the taxon, or its genomes are longer
+        short = made(REGIONS.assign(taxon_length=unlike))[["assembly_qual", "compl_appr"]].iloc[0]
+        assert short.tolist() == ["Genome fragment(s)", ""]
     assert table["compl_appr"].tolist() == [
         "other: direct terminal repeat of 160 bp",
         "other: circular contig",

@@ -134,13 +134,14 @@ def test_embeddings_of_another_encoder_leave_names_by_kmers(prepared: Sample, ca
 def test_a_provirus_is_named_by_its_own_genes(prepared: Sample) -> None:
     named = prepared.name().regions
     assert named.columns.tolist() == NAME_COLUMNS
-    assert sorted(named.index) == sorted(CALLS), "names are its, not those of the contig that is called as it is"
-    *_, circle, provirus = named.to_dict("records")
+    assert named.index.tolist() == ["phage", ACROSS.name], (
+        "names are its, not those of the contig that is called as it is"
+    )
+    *_, provirus = named.to_dict("records")
     assert provirus["taxonomy"].startswith(TAILED)
     assert provirus["virus"] == "tailed phage"
     assert float(provirus["closest_share"]) > 0.3, "it has genes of a phage like T7, and none of the host"
     assert "genes speak for a virus; closest known: " in provirus["why"]
-    assert circle["closest"] == ""
 
 
 def test_genes_across_the_origin_belong_to_a_region_across_it(prepared: Sample, own_heads: Callable[..., Path]) -> None:

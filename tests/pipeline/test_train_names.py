@@ -69,7 +69,8 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     embed(folder / "embeddings.h5", proteins["protein"].tolist(), which)
     write_provenance(folder / "merge.json", "merge", {}, {}, [folder / "embeddings.h5"])
     (folder / "classifier").mkdir()
-    calls = pd.DataFrame({"fragment": table["fragment"], "call": table["label"]})
+    calls = table[["fragment", "label", "group"]].assign(split="train", call=table["label"])
+    calls["log_odds"] = np.where(table["label"] == "viral", 2.0, -2.0)
     calls.loc[43, "call"] = "unresolved"
     write_table(calls, folder / "classifier" / "scores.tsv")
     labeled = [f"p{n}" for n in range(80)]

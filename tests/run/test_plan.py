@@ -8,9 +8,10 @@ import pytest
 from virnucpro.calling.requirements import DEFAULT
 from virnucpro.config import DEFAULTS
 from virnucpro.encoders.names import TOKENIZER
+from virnucpro.errors import UserError
 from virnucpro.run import plan as plans
 from virnucpro.run.outside import OutsideFiles
-from virnucpro.run.plan import TRAINING, Plan, Training
+from virnucpro.run.plan import TRAINING, Plan, Training, plan_run
 
 EMBEDDED = ("prepare", "embed", "merge")
 SAMPLES = {"soil": "contigs", "gut": "contigs", "p": "proteins"}
@@ -111,6 +112,20 @@ def test_references_decide_calls_alone(made: Made) -> None:
     made.references.append(other)
     assert made.changed(before) == {*CALLED, *END}
     assert made.plan().key("references") != key
+
+
+def test_heads_decide_calls_alone_and_must_be_there(made: Made, tmp_path: Path) -> None:
+    before = made.keys()
+    made.config["heads"] = str(made.folder / "heads")
+    (made.folder / "heads").write_text("heads")
+    assert made.changed(before) == {*CALLED, *END}
+    before = made.keys()
+    (made.folder / "heads").write_text("other heads")
+    assert made.changed(before) == {*CALLED, *END}
+    table = made.folder / "samples.tsv"
+    table.write_text(f"sample\tfasta\nsoil\t{made.files['soil']}\n")
+    with pytest.raises(UserError, match="heads: missing: no such file"):
+        plan_run({"samples": str(table), "heads": "missing"}, tmp_path / "memory")
 
 
 def test_settings_of_frames(made: Made) -> None:

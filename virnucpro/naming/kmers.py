@@ -13,8 +13,10 @@ import pandas as pd
 
 from virnucpro.data.arrays import Integers
 from virnucpro.data.records import AMINO_ACIDS
+from virnucpro.errors import UserError
 
 K = 7  # residues
+MOST_REFERENCES = 65_536
 SCALED = 8  # one k-mer in so many is kept
 
 Kmers = npt.NDArray[np.uint32]  # 20 ** 7 fits
@@ -88,6 +90,8 @@ class Index(NamedTuple):
 
 def index(sketches: Sketches) -> Index:
     """Return the index of references' k-mers. Few sets of references share all k-mers, so that the index is small."""
+    if len(sketches.owners) and sketches.owners.max() >= MOST_REFERENCES:
+        raise UserError(f"references: more than {MOST_REFERENCES:,} records; give fewer, such as one of each species")
     order = np.lexsort((sketches.owners, sketches.kmers))
     members = sketches.owners[order].astype(np.uint16).astype(">u2")  # bytes of a set sort as its numbers
     kmers, firsts = np.unique(sketches.kmers[order], return_index=True)

@@ -16,6 +16,7 @@ COLUMNS = [
 ]
 GENOME_TYPES = ("dsDNA", "ssDNA", "dsRNA", "ssRNA", "ssRNA(+)", "ssRNA(-)")  # of MIxS, as far as ICTV states them
 NON_SEGMENTED = {"Duplodnaviria", "Varidnaviria"}  # realms without segmented genomes, as in suvtk 0.2.0
+NEAR = 0.9  # of the shortest complete genome of the taxon
 _COMPLETE = {
     "circular": "other: circular contig",
     "DTR": "other: direct terminal repeat of {} bp",
@@ -63,15 +64,18 @@ def genome_type(genome: str) -> str:
 def _place(region: Any) -> dict[str, object]:
     """Return what follows from the place of a region and from the ends of its contig.
 
-    MIUViG counts a genome that is predicted complete as a high-quality draft, and one of unknown size as a fragment.
+    MIUViG counts a genome that is at least 90 % complete as a high-quality draft, and one of unknown size as a
+    fragment. The ends of a complete genome count only if it is as long as complete genomes of its taxon.
     """
     provirus = region.kind == "provirus"
     ends = "" if provirus else region.topology
+    shortest = int(str(region.taxon_length).split("-")[0] or 0)
+    complete = ends and shortest and region.end - region.start + 1 >= NEAR * shortest
     return {
         "contig": Region(region.contig, region.start - 1, region.end, region.genes, region.score, region.kind).name,
         "detec_type": "provirus (UpViG)" if provirus else "independent sequence (UViG)",
-        "assembly_qual": "High-quality draft genome" if ends else "Genome fragment(s)",
-        "compl_appr": _COMPLETE[ends].format(region.terminal_repeat) if ends else "",
+        "assembly_qual": "High-quality draft genome" if complete else "Genome fragment(s)",
+        "compl_appr": _COMPLETE[ends].format(region.terminal_repeat) if complete else "",
         "number_contig": 1,
         "topology": ends,
     }

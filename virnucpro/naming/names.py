@@ -27,6 +27,7 @@ HALLMARKS = (
     "Rep protein",
 )
 EMBEDDED_RANKS = RANKS[:4]  # realm to class: embeddings prove no rank below
+BLOCK = 100  # owners named at once: many references may share a k-mer
 NO_FAMILY = "ICTV has no family there"
 NOT_CLOSE = "no known family is close enough"
 
@@ -153,44 +154,62 @@ def name_sample(
         references: shipped ones first, which have a model of ranks, then those of the user.
         heads: None where there are none for the encoder: functions stay empty, and taxa rest on k-mers alone.
     """
-    rows = [genes for genes in owners.values() if len(genes)]
-    names = [name for name, genes in owners.items() if len(genes)]
+    numbers = [number for number, genes in owners.items() if len(genes)]
     genes = pd.DataFrame({"function": "", "function_score": ""}, index=range(len(proteins)))
-    leaves: Rows | None = None
-    if heads and rows:
-        found = [_by_heads(heads, inputs(numbers)) for numbers in rows]
-        leaves = np.concatenate([of_taxon for _, of_taxon in found])
-        named = functions_of(np.concatenate([of_genes for of_genes, _ in found]), heads.described)
-        named["function_score"] = [f"{score:.4f}" if score == score else "" for score in named["function_score"]]
-        named.index = pd.Index(np.concatenate(rows))
-        genes.update(named[~named.index.duplicated()])
+    found = []
+    for first in range(0, len(numbers), BLOCK):
+        block = numbers[first : first + BLOCK]
+        rows = [owners[number] for number in block]
+        leaves = None
+        if heads:
+            named, leaves = _by_heads(heads, inputs(np.concatenate(rows)), np.array(list(map(len, rows))))
+            named.index = pd.Index(np.concatenate(rows))
+            named = named[~named.index.duplicated()]  # a provirus has genes of its contig
+            genes.loc[named.index, named.columns] = named
+        hits = _compare(rows, proteins, proteins_faa, references)
+        taxa = _taxa(hits[0], references[0], [lengths[number] for number in block], leaves, heads)
+        table = taxa.join(_closest(hits, references))
+        if heads:
+            functions = genes["function"].to_numpy()
+            table["hallmarks"] = [str(np.isin(functions[of], HALLMARKS).sum()) for of in rows]
+        found.append(table.set_axis(block))
+    together = (pd.concat(found) if found else pd.DataFrame()).reindex(index=list(owners), columns=NAME_COLUMNS[:-1])
+    return Names(genes, together.astype(object).fillna(""))
+
+
+def _by_heads(heads: Heads, inputs: Rows, sizes: Integers) -> tuple[pd.DataFrame, Rows]:
+    """Return `function` and `function_score` of genes, and the probabilities of taxa, float32 [owners, classes].
+
+    The inputs are those of the owners' genes, one owner after another, and the sizes their numbers. Columns are text.
+    """
+    each = heads.function.probabilities(inputs, np.ones(len(inputs), np.int64))
+    named = functions_of(each, heads.described)
+    named["function_score"] = [f"{score:.4f}" if score == score else "" for score in named["function_score"]]
+    return named, heads.taxon.probabilities(inputs, sizes)
+
+
+def _compare(
+    rows: Sequence[Integers], proteins: pd.DataFrame, proteins_faa: Path, references: Sequence[References]
+) -> list[pd.DataFrame]:
+    """Return `shared_kmers` of owners, by the numbers of their genes, with each of the references."""
     counts = proteins["counts"].to_numpy()
     counted = [numbers[counts[numbers]] for numbers in rows]  # of frames, those that are evidence
-    together = proteins.iloc[np.concatenate([*counted, np.empty(0, np.int64)])]
-    sketches = sketch_proteins(together, proteins_faa, np.repeat(np.arange(len(rows)), list(map(len, counted))))
-    hits = [shared_kmers(sketches, one.index) for one in references]
-    first = references[0]
-    by_kmers = ranks_by_kmers(hits[0], first).to_dict("index")
-    spans = [lengths[name] for name in names]
-    proven = [
-        state_by_kmers(by_kmers[owner], first, length) if owner in by_kmers else (None, "")
-        for owner, length in enumerate(spans)
-    ]
-    described = heads.described if heads else None
-    columns = [
-        _taxon_columns(*by_kmer, spans[owner], leaves[owner] if leaves is not None else None, described)
-        for owner, by_kmer in enumerate(proven)
-    ]
-    table = pd.DataFrame(columns, index=names).join(_closest(hits, references, names))
-    functions = genes["function"].to_numpy()
-    table["hallmarks"] = [str(np.isin(functions[numbers], HALLMARKS).sum()) if heads else "" for numbers in rows]
-    return Names(genes, table.reindex(index=list(owners), columns=NAME_COLUMNS[:-1]).astype(object).fillna(""))
+    owners = np.repeat(np.arange(len(rows)), list(map(len, counted)))
+    sketches = sketch_proteins(proteins.iloc[np.concatenate(counted)], proteins_faa, owners)
+    return [shared_kmers(sketches, one.index) for one in references]
 
 
-def _by_heads(heads: Heads, inputs: Rows) -> tuple[Rows, Rows]:
-    """Return the probabilities of functions, float32 [genes, categories], and of taxa, float32 [1, classes]."""
-    each, together = np.ones(len(inputs), np.int64), np.array([len(inputs)])
-    return heads.function.probabilities(inputs, each), heads.taxon.probabilities(inputs, together)
+def _taxa(
+    hits: pd.DataFrame, references: References, lengths: Sequence[int], leaves: Rows | None, heads: Heads | None
+) -> pd.DataFrame:
+    """Return the columns that name the taxa of owners, a row each, from k-mers and the taxon head's probabilities."""
+    by_kmers = ranks_by_kmers(hits, references).to_dict("index")
+    rows = []
+    for owner, length in enumerate(lengths):
+        proven = state_by_kmers(by_kmers[owner], references, length) if owner in by_kmers else (None, "")
+        probabilities = None if leaves is None else leaves[owner]
+        rows.append(_taxon_columns(*proven, length, probabilities, heads.described if heads else None))
+    return pd.DataFrame(rows)
 
 
 def sketch_proteins(proteins: pd.DataFrame, proteins_faa: Path, owners: Integers) -> Sketches:
@@ -215,8 +234,8 @@ def _taxon_columns(
     return describe_statement(*combine(by_kmers, note, by_embeddings), genome)
 
 
-def _closest(hits: Sequence[pd.DataFrame], references: Sequence[References], names: Sequence[int]) -> pd.DataFrame:
-    """Return `closest`, `closest_name`, `closest_share` and `closest_identity` by the names of the owners."""
+def _closest(hits: Sequence[pd.DataFrame], references: Sequence[References]) -> pd.DataFrame:
+    """Return `closest`, `closest_name`, `closest_share` and `closest_identity` of owners that have any, by `owner`."""
     found = []
     for of, one in zip(hits, references, strict=True):
         closest = closest_references(of)
@@ -227,5 +246,4 @@ def _closest(hits: Sequence[pd.DataFrame], references: Sequence[References], nam
     columns = {"closest_share": "share", "closest_identity": "identity"}
     for column, source in columns.items():
         best[column] = [f"{value:.3f}" for value in best[source]]
-    best.index = pd.Index([names[owner] for owner in best.index], dtype=int)
     return best[["closest", "closest_name", *columns]]

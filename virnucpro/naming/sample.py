@@ -126,8 +126,9 @@ def name_calls(
     embedding = features.files[0]
 
     def inputs(numbers: Integers) -> Any:
-        flat = embedding.rows(numbers).reshape(len(numbers), embedding.width)
-        return protein_inputs(flat, proteins.iloc[numbers])
+        each, place = np.unique(numbers, return_inverse=True)  # a provirus has genes of its contig
+        flat = embedding.rows(each).reshape(len(each), embedding.width)
+        return protein_inputs(flat, proteins.iloc[each])[place]
 
     named = name_sample(owners, lengths, proteins, proteins_faa, inputs, references, chosen)
     functions = named.genes["function"].to_numpy()
@@ -144,7 +145,8 @@ def name_calls(
     ends["terminal_repeat"] = ends["terminal_repeat"].astype(object).fillna("")
     table = table[NAME_COLUMNS].set_axis([*rows.index, *(region.name for region in proviruses)])
     joined = rows.join(ends).join(table.head(len(rows)))
-    of_regions = table[~table.index.duplicated(keep="last")]  # a contig may have the name of a provirus
+    named_regions = {region.name for found in regions.values() for region in found}
+    of_regions = table[table.index.isin(named_regions) & ~table.index.duplicated(keep="last")]
     order = [*contigs.columns[:-1], *ends.columns, *NAME_COLUMNS, contigs.columns[-1]]
     return NamedSample(proteins.join(named.genes), joined[order].reset_index(drop=True), of_regions)
 

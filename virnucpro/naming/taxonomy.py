@@ -104,6 +104,7 @@ def taxa_of_ictv() -> pd.DataFrame:
     return table.set_index(["rank", "taxon"])
 
 
+@cache
 def genome_of_class(taxon: str) -> str:
     """Return the genome type of a class of ICTV, empty where it has several."""
     table = taxa_of_ictv()

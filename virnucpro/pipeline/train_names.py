@@ -135,9 +135,12 @@ def _read_lineage(path: Path) -> pd.DataFrame:
 
 def _reference_viruses(sheet: Path, lineage: Path) -> References:
     """Return the viral records of a training as references, with a column `unit` in their table."""
-    names = read_table(sheet, "record", "organism").drop_duplicates("record").set_index("record")["organism"]
+    table = read_table(sheet, "record", "organism").drop_duplicates("record").set_index("record", drop=False)
+    names = table["organism" if "organism" in table else "record"]
     rows = read_training(sheet, lambda *_: None)
     rows = rows[rows["label"] == "viral"].drop_duplicates("record").set_index("record")
+    if "" in rows.index:
+        raise UserError(f"{sheet}: a viral row has no record; train-names needs a row for each record")
     found: list[str] = []
     sketches: list[Sketches] = []
     for block in _blocks(rows):
@@ -145,8 +148,6 @@ def _reference_viruses(sheet: Path, lineage: Path) -> References:
             proteins = [gene.protein for gene in genes]
             sketches.append(sketch(proteins, np.full(len(proteins), len(found))))
             found.append(contig.name.decode())
-    if not found:
-        raise UserError(f"{sheet}: none of its viral records is in its files; name each record in the column record")
     joined = Sketches(*(np.concatenate(parts) for parts in zip(*sketches, strict=True)))
     table = pd.DataFrame({"record": found, "name": names.loc[found].to_numpy()})
     table = table.join(_read_lineage(lineage), on="record").fillna("")

@@ -14,6 +14,7 @@ from virnucpro.calling.requirements import DEFAULT, read_requirements, settle_la
 from virnucpro.config import check_beginning, check_config, find_references, read_samples, read_training
 from virnucpro.data.description import NUCLEOTIDES, PROTEINS
 from virnucpro.encoders.names import TOKENIZER, local_checkpoint, model_name
+from virnucpro.errors import UserError
 from virnucpro.run.machine import settle_device
 from virnucpro.run.outside import OutsideFiles
 from virnucpro.run.shards import guess_tokens, shards_of_tokens
@@ -290,6 +291,10 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
             outside.look_at(path)
     if "heads" in config:
         outside.look_at(Path(config["heads"]))
+        if outside.sha256(Path(config["heads"])) == "missing":
+            raise UserError(
+                f"config: heads: {config['heads']}: no such file; give one that virnucpro train-names wrote"
+            )
     classifier = DEFAULT if config["classifier"] == "default" else Path(config["classifier"])
     outside.look_at(classifier)
     for model in filter(None, (config["model"], config.get("nucleotide_model"))):

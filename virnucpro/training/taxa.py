@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from virnucpro.calling.calls import MOST_KNOWN
 from virnucpro.data.arrays import Floats, Mask, Rows
+from virnucpro.errors import UserError
 from virnucpro.naming import CLASSES, RANKS, class_of
 from virnucpro.naming.heads import Described
 from virnucpro.naming.names import EMBEDDED_RANKS, combine, likeliest, state_by_embeddings, state_by_kmers
@@ -115,6 +116,10 @@ def fit_ranks(hits: pd.DataFrame, references: References, fragments: pd.DataFram
         truth = taxa_at(fragments, rank).iloc[relation.index]
         relation, of_owner = relation[truth.notna().to_numpy()], fragments.loc[truth.dropna().index]
         right = (relation["taxon"].to_numpy() == truth.dropna().to_numpy()).astype(np.int64)
+        if of_owner["unit"].nunique() < FOLDS or len(set(right)) < 2:
+            raise UserError(
+                f"train-names: too few viruses to learn the rank {rank} from; add viral families to the training"
+            )
         features = relation[FEATURES].to_numpy(np.float64)
         model = LogisticRegression(C=1.0, max_iter=1000)
         probability = cross_val_predict(
