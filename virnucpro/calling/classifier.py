@@ -65,8 +65,7 @@ class Classifier:
         for weight, bias, output, output_bias in zip(
             self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias, strict=True
         ):
-            hidden = standard @ weight.astype(np.float32).T + bias
-            hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))  # GELU
+            hidden = hidden_layer(standard, weight, bias)
             log_odds += hidden @ output + output_bias
         return log_odds / len(self.output_bias)
 
@@ -86,6 +85,13 @@ def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     flat = embedding.reshape(len(embedding), int(np.prod(embedding.shape[1:])))
     residues = np.log(proteins["group_residues"].to_numpy(np.float32))
     return np.column_stack([group_means(flat, proteins), residues])
+
+
+def hidden_layer(standard: Rows, weight: npt.NDArray[np.float16], bias: Rows) -> Rows:
+    """Return what a network's hidden units make of standardized inputs, float32 [inputs, hidden], after GELU."""
+    hidden = standard @ weight.astype(np.float32).T + bias
+    hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))
+    return np.asarray(hidden)
 
 
 def standardize(inputs: Rows, mean: Rows, scale: Rows) -> Rows:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
-from scipy.special import erf, softmax
+from scipy.special import softmax
 
-from virnucpro.calling.classifier import standardize
+from virnucpro.calling.classifier import hidden_layer, standardize
 from virnucpro.data.arrays import Integers, Rows
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.files import atomic_path
@@ -58,8 +58,7 @@ class Head:
         for weight, bias, output, output_bias in zip(
             self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias, strict=True
         ):
-            hidden = standard @ weight.astype(np.float32).T + bias
-            hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))  # GELU
+            hidden = hidden_layer(standard, weight, bias)
             logits = np.add.reduceat(hidden @ output.T + output_bias, firsts) if len(sizes) else total
             total += softmax(logits / np.sqrt(sizes)[:, None], axis=1)
         return np.asarray(total / len(self.output_bias), np.float32)

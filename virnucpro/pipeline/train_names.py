@@ -11,6 +11,7 @@ import pandas as pd
 from virnucpro.calling.classifier import protein_inputs
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
+from virnucpro.calling.result_files import CELLULAR
 from virnucpro.config import read_training
 from virnucpro.data.arrays import Integers, Rows
 from virnucpro.data.embeddings import EmbeddingFile
@@ -29,7 +30,7 @@ from virnucpro.naming.taxonomy import closest_references
 from virnucpro.proteins.genes import find_genes
 from virnucpro.proteins.table import read_proteins
 from virnucpro.training.cross_fit import group_weights
-from virnucpro.training.functions import CELLULAR, fit_functions
+from virnucpro.training.functions import fit_functions
 from virnucpro.training.taxa import fit_ranks, fit_taxa, held_out, measure_statements, units_of, weight_of_known
 
 logger = logging.getLogger(__name__)

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from virnucpro.calling.result_files import CELLULAR
 from virnucpro.data.arrays import Floats, Mask, Rows
 from virnucpro.naming.heads import NEVER
 from virnucpro.training.heads import FittedHead, Sets, fit_head, limit_for
 
 FOLDS = 5
 HIDDEN, EPOCHS = 256, 12
-CELLULAR = "cellular"
 UNNAMED = ("other",)  # categories that no gene is given
 CONTRADICTED = (0.02, 0.93)  # a label is wrong if networks give it less than the first, another more than the second
 
