@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from virnucpro.calling import LENGTHS
 from virnucpro.data.arrays import Floats
 
 CLEAR = 1.0  # log-odds from which a gene speaks for a virus, and below minus this for a cell
@@ -60,7 +61,7 @@ def what_is_found(measured: Mapping[str, Any], length: int, call: str) -> str:
         length: of the contig, in bases.
         call: of the contig.
     """
-    name = next((name for name, start in reversed(_CLASSES.items()) if length >= start), "")
+    name = next((name for name, start in reversed(LENGTHS.items()) if length >= start), "")
     of_length = measured.get(f"test, {name}") or measured.get(f"cross-validation, {name}")
     if not of_length:
         return ""
@@ -72,9 +73,6 @@ def what_is_found(measured: Mapping[str, Any], length: int, call: str) -> str:
     if call == "cellular":
         return f"{100 * lost:.1f} % of {viruses} are called cellular"
     return f"{100 * (1 - found):.0f} % of {viruses} are not found"
-
-
-_CLASSES = {"0.5 to 1.5 kb": 500, "1.5 to 3 kb": 1_500, "3 to 10 kb": 3_000, "from 10 kb": 10_000}
 
 
 def explain(

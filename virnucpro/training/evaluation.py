@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from virnucpro.calling import LENGTHS
 from virnucpro.calling.calls import DEFAULT_FDR, label_contigs
 from virnucpro.calling.requirements import Requirements
 from virnucpro.data.arrays import Floats, Integers
 
-SHORTEST = 500  # bases of a fragment; shorter contigs are not called
-CLASSES = {"0.5 to 1.5 kb": SHORTEST, "1.5 to 3 kb": 1_500, "3 to 10 kb": 3_000, "from 10 kb": 10_000}
+SHORTEST = min(LENGTHS.values())  # bases of a fragment; shorter contigs are not called
+CLASSES = LENGTHS
 RESAMPLES = 500
 FALSE_POSITIVE_RATES = (0.017, 0.05)  # at which the proportion of viral contigs found is given
 SHARE = 0.1  # of viral contigs in the sample for which calls are evaluated
