@@ -19,7 +19,7 @@ from virnucpro.data.provenance import Provenance, begin_writing, checked_input, 
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import spans_of
 from virnucpro.report import contigs as table
-from virnucpro.report.drawn import read_composition, read_features
+from virnucpro.report.drawn import draw
 from virnucpro.report.methods import describe_methods, describe_settings, describe_versions
 from virnucpro.report.page import render
 from virnucpro.report.places import FEWEST_PLACED, choose_evenly, mean_embeddings, place
@@ -83,7 +83,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
     sums = {str(name): column.to_numpy().sum().item() for name, column in pd.DataFrame(counts.values()).items()}
     total = sums | table.describe_lengths(viral["length"])
     now = shown[~shown["sample"].isin(_changed_since(work, earlier))]
-    drawn = _draw(output_dir, fastas, _choose_drawn(now))
+    drawn = draw(output_dir, fastas, _choose_drawn(now))
     places = _place(output_dir, now)
     unjudged = pd.Categorical(shown["reason"].where(~shown["judged"]))
     judged_here = shown.loc[shown["judged"], "sample"].value_counts()
@@ -155,33 +155,6 @@ def _choose_drawn(shown: pd.DataFrame) -> pd.DataFrame:
     interest = (shown["call"] == "viral") * 2 + (shown["proviruses"] > 0)
     ordered = shown.loc[interest.sort_values(ascending=False, kind="stable").index].head(MOST_DRAWN)
     return ordered[ordered["genes"].cumsum() <= MOST_GENES]
-
-
-def _draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
-    """Return what the page draws of contigs, by the numbers of their rows."""
-    drawn: dict[Any, dict[str, Any]] = {}
-    for sample, of_sample in rows.groupby("sample"):
-        lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
-        folder = output_dir / str(sample)
-        features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
-        regions = read_table(folder / "regions.tsv", "contig", "kind", "virus", "why")
-        proviruses = regions[regions["kind"] == "provirus"].groupby("contig")[["start", "end", "virus", "why"]]
-        named = {name: found.to_numpy().tolist() for name, found in proviruses}
-        spans = {
-            name: [span for start, end, *_ in found for span in _parts(start - 1, end, lengths[name])]
-            for name, found in named.items()
-            if name in lengths
-        }
-        composed = read_composition(fastas[str(sample)], lengths)
-        for number, name in of_sample["contig"].items():
-            of_contig = {"gff3": features[name], "regions": spans.get(name, []), "proviruses": named.get(name, [])}
-            drawn[number] = of_contig | composed[name]
-    return {number: drawn[number] for number in rows.index.tolist()}
-
-
-def _parts(start: int, end: int, length: int) -> list[tuple[int, int]]:
-    """Return the span of a region, or both parts of one across the origin of a circular contig."""
-    return [(start, end)] if end <= length else [(start, length), (0, end - length)]
 
 
 def _place(output_dir: Path, shown: pd.DataFrame) -> dict[str, Any] | None:

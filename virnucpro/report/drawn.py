@@ -7,13 +7,43 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from virnucpro.calling.result_files import encode
 from virnucpro.data.records import read_contigs
+from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
 
 MOST_WINDOWS = 100  # of a curve of GC
 SHORTEST_WINDOW = 100  # bases
 _RUN_OF_N = re.compile(rb"N{10,}")  # as long as what no gene is read across
+
+
+def draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """Return what the page draws of contigs, by the numbers of their rows."""
+    drawn: dict[Any, dict[str, Any]] = {}
+    for sample, of_sample in rows.groupby("sample"):
+        lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
+        folder = output_dir / str(sample)
+        features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
+        regions = read_table(folder / "regions.tsv", "contig", "kind", "virus", "why")
+        proviruses = regions[regions["kind"] == "provirus"].groupby("contig")[["start", "end", "virus", "why"]]
+        named = {name: found.to_numpy().tolist() for name, found in proviruses}
+        spans = {
+            name: [span for start, end, *_ in found for span in _parts(start - 1, end, lengths[name])]
+            for name, found in named.items()
+            if name in lengths
+        }
+        composed = read_composition(fastas[str(sample)], lengths)
+        for number, name in of_sample["contig"].items():
+            of_contig = {"gff3": features[name], "regions": spans.get(name, []), "proviruses": named.get(name, [])}
+            drawn[number] = of_contig | composed[name]
+    return {number: drawn[number] for number in rows.index.tolist()}
+
+
+def _parts(start: int, end: int, length: int) -> list[tuple[int, int]]:
+    """Return the span of a region, or both parts of one across the origin of a circular contig."""
+    return [(start, end)] if end <= length else [(start, length), (0, end - length)]
 
 
 def read_features(files: Iterable[Path], names: Collection[str]) -> dict[str, str]:
