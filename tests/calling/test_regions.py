@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from virnucpro.calling.regions import (
     genes_of_contigs,
     viral_posterior,
 )
-from virnucpro.calling.result_files import NAME_COLUMNS, RegionWriter
+from virnucpro.calling.result_files import NAME_COLUMNS, REGION_COLUMNS, RegionWriter, encode
 from virnucpro.data.records import Record
 
 
@@ -82,7 +83,7 @@ def regions_of(call: str, genes: pd.DataFrame, length: int) -> list[Region]:
 def test_a_provirus_is_cut_out_from_gene_to_gene() -> None:
     (found,) = regions("cellular", (50, -4), (40, 2.5), (60, -4))
     assert found[:4] == ("c", 50 * 900, 90 * 900, 40)
-    assert found.kind == "provirus"
+    assert found.is_provirus
     assert found.name == "c|provirus_45001_81000"
     assert 0.5 < found.score < 1
 
@@ -142,7 +143,7 @@ def test_a_provirus_has_5000_bases(gene: int, found: int) -> None:
 
 def test_a_viral_contig_is_one_region() -> None:
     (found,) = regions("viral", (5, -4), (40, 1))
-    assert found == Region("c", 0, 45 * 900, 45, 0.9876, "whole")
+    assert found == Region("c", 0, 45 * 900, 45, 0.9876, "c")
     assert found.name == "c"
 
 
@@ -196,30 +197,32 @@ def written(tmp_path: Path) -> Path:
 
     genes = [[gene(number, 1000 * number, "+-"[number % 2]) for number in range(20)], [], []]
     genes[1] = [gene(20, 100, "-"), gene(21, 1200, "+", "start"), gene(22, 8500, "+"), gene(23, 8600, "-")]
+    names = [f"{HOSTILE}|provirus_5001_11900", f"{HOSTILE}|provirus_14001_19900", "circle"]
     found = [
-        [Region(HOSTILE, 5000, 11_900, 7, 0.8, "provirus"), Region(HOSTILE, 14_000, 19_900, 6, 0.25, "provirus")],
-        [Region("circle", 0, 9000, 4, 1.0, "whole")],
+        [Region(HOSTILE, 5000, 11_900, 7, 0.8, names[0]), Region(HOSTILE, 14_000, 19_900, 6, 0.25, names[1])],
+        [Region("circle", 0, 9000, 4, 1.0, names[2])],
         [],
     ]
     with (tmp_path / "contigs.fa").open("wb") as file:
         for one in contigs:
             file.write(b">%b\n%b\n" % (one.name, one.letters))
+    topologies = {"topology": ["provirus", "provirus", "circular"], "fdr": ["", "", "0.0012"]}
     with ExitStack() as stack:
         faa_file = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
-        names = pd.DataFrame("", [region.name for of_one in found for region in of_one], NAME_COLUMNS)
-        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa_file, names)
+        table = pd.DataFrame("", names, NAME_COLUMNS).assign(**topologies)
+        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa_file, table)
         for one, of_one, its_genes in zip(contigs, found, genes, strict=True):
             writer.write(one, of_one, its_genes)
     return tmp_path
 
 
 def test_the_table_counts_from_one(written: Path) -> None:
-    table = pd.read_csv(written / "regions.tsv", sep="\t", quoting=3)
-    assert table.columns.tolist() == ["contig", "start", "end", "genes", "score", "kind", *NAME_COLUMNS]
-    assert table[["start", "end", "kind"]].to_numpy().tolist() == [
-        [5001, 11900, "provirus"],
-        [14001, 19900, "provirus"],
-        [1, 9000, "whole"],
+    table = pd.read_csv(written / "regions.tsv", sep="\t", quoting=3, keep_default_na=False, dtype=str)
+    assert table.columns.tolist() == [*REGION_COLUMNS, *NAME_COLUMNS]
+    assert table[REGION_COLUMNS].to_numpy().tolist() == [
+        [f"{HOSTILE}|provirus_5001_11900", HOSTILE, "5001", "11900", "6900", "provirus", "7", "0.8000", ""],
+        [f"{HOSTILE}|provirus_14001_19900", HOSTILE, "14001", "19900", "5900", "provirus", "6", "0.2500", ""],
+        ["circle", "circle", "1", "9000", "9000", "circular", "4", "1.0000", "0.0012"],
     ]
 
 
@@ -231,8 +234,29 @@ def test_genometools_takes_the_gff3(written: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("bedtools"), reason="needs bedtools: apt-get install bedtools")
+@pytest.mark.parametrize("name", ["a;b=c,d", "track_1", "browser", "#1", "a%3Bb", "x|y"])
+def test_bedtools_joins_bed_and_gff3_of_any_contig(tmp_path: Path, name: str) -> None:
+    (tmp_path / "proteins.faa").touch()
+    region = Region(name, 100, 900, 5, 0.9, f"{name}|provirus_101_900")
+    with ExitStack() as stack:
+        faa = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
+        names = pd.DataFrame("", [region.name], [*NAME_COLUMNS, "topology", "fdr"])
+        writer = RegionWriter(stack, [tmp_path / file for file in REGION_FILES], faa, names)
+        writer.write(Record(name.encode(), b"ACGT" * 500), [region], [])
+    command = ["bedtools", "intersect", "-wb", "-a", tmp_path / "regions.bed", "-b", tmp_path / "regions.gff3"]
+    (line,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    joined = line.split("\t")
+    assert joined[1:4] == ["100", "900", region.name]
+    assert [unquote(joined[at]) for at in (0, 6)] == [name, name]
+    assert joined[9:11] == ["101", "900"]
+
+
+@pytest.mark.skipif(not shutil.which("bedtools"), reason="needs bedtools: apt-get install bedtools")
 def test_bedtools_cuts_out_what_the_fasta_holds(written: Path) -> None:
-    command = ["bedtools", "getfasta", "-nameOnly", "-fi", written / "contigs.fa", "-bed", written / "regions.bed"]
+    encoded = written / "encoded.fa"  # names as BED and GFF3 have them
+    records = SeqIO.parse(written / "contigs.fa", "fasta")
+    encoded.write_text("".join(f">{encode(record.id)}\n{record.seq}\n" for record in records))
+    command = ["bedtools", "getfasta", "-nameOnly", "-fi", encoded, "-bed", written / "regions.bed"]
     cut = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     expected = {record.id: str(record.seq) for record in SeqIO.parse(StringIO(cut), "fasta")}
     with gzip.open(written / "viral.fasta.gz", "rt") as file:
@@ -241,13 +265,29 @@ def test_bedtools_cuts_out_what_the_fasta_holds(written: Path) -> None:
     assert list(found) == [f"{HOSTILE}|provirus_5001_11900", f"{HOSTILE}|provirus_14001_19900", "circle"]
 
 
+@pytest.mark.skipif(not shutil.which("samtools"), reason="needs samtools: apt-get install samtools")
+def test_samtools_indexes_the_fasta(written: Path) -> None:
+    command = ["samtools", "faidx", written / "viral.fasta.gz", f"{HOSTILE}|provirus_5001_11900"]
+    cut = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    letters = {record.id: record.seq for record in SeqIO.parse(written / "contigs.fa", "fasta")}
+    assert SeqIO.read(StringIO(cut), "fasta").seq == letters[HOSTILE][5000:11_900]
+
+
+def test_a_provirus_gets_the_name_of_no_contig() -> None:
+    genes, length = contig("c", (50, -4), (40, 2.5), (60, -4))
+    names = ["c", "c|provirus_45001_81000", "c|provirus_45001_81000_2"]
+    calls = pd.DataFrame({"contig": names, "length": length, "call": "cellular", "genes": 0, "score": "0.1"})
+    (found,) = find_regions(calls, genes)["c"]
+    assert found.name == "c|provirus_45001_81000_3"
+
+
 def test_a_viral_contig_that_is_no_circle_is_linear_in_the_genbank_file(tmp_path: Path) -> None:
     (tmp_path / "proteins.faa").touch()
     with ExitStack() as stack:
         faa = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
-        names = pd.DataFrame("", ["line"], NAME_COLUMNS)
+        names = pd.DataFrame("", ["line"], [*NAME_COLUMNS, "topology", "fdr"])
         writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa, names)
-        writer.write(Record(b"line", b"ACGT" * 500), [Region("line", 0, 2000, 3, 1.0, "whole")], [])
+        writer.write(Record(b"line", b"ACGT" * 500), [Region("line", 0, 2000, 3, 1.0, "line")], [])
     assert SeqIO.read(tmp_path / "viral.gbk", "genbank").annotations["topology"] == "linear"
 
 

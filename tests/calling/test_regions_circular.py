@@ -142,7 +142,7 @@ def call_circle(name: str, origin: int, turn: bool, folder: Path) -> Called:
     calls = {"contig": ["c"], "length": [length], "call": [call], "genes": [len(table)], "score": ["0.9"]}
     regions = find_regions(pd.DataFrame(calls), genes_of_contigs(table, log_odds), circles={"c"})["c"]
     scored = table.assign(log_odds=log_odds, score=0.5, function="")
-    names = pd.DataFrame("", [region.name for region in regions], NAME_COLUMNS)
+    names = pd.DataFrame("", [region.name for region in regions], [*NAME_COLUMNS, "topology", "fdr"])
     with ExitStack() as stack:
         faa = stack.enter_context((folder / "prepared" / "proteins.faa").open("rb"))
         writer = RegionWriter(stack, [folder / file for file in REGION_FILES], faa, names)
@@ -223,7 +223,7 @@ def test_files_hold_a_provirus_across_the_origin_once_and_whole(across: Called, 
         f"##sequence-region c 1 {length}",
         f"c\tvirnucpro\tregion\t1\t{length}\t.\t.\t.\tIs_circular=true",
         f"c\tvirnucpro\tproviral_region\t{region.start + 1}\t{region.end}\t{region.score:.4f}\t.\t.\t"
-        f"ID={quote(region.name, safe='|')};genes={region.genes};kind=provirus",
+        f"ID={quote(region.name, safe='|')};genes={region.genes}",
     ]
     bed = [line.split("\t") for line in (across.folder / "regions.bed").read_text().splitlines()]
     assert [line[:4] for line in bed] == [

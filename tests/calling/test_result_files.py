@@ -1,18 +1,23 @@
 """Names of genes and regions in every result file, read by other programs' readers; all texts are hostile."""
 
 import csv
+import datetime
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
 from Bio import SeqIO
+from Bio.SeqRecord import SeqRecord
 
-from virnucpro.calling import CALL_FILES
+from virnucpro.calling import CALL_FILES, REGION_FILES
 from virnucpro.calling.calls import SampleScores
 from virnucpro.calling.regions import Region
-from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, write_result_files
+from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, RegionWriter, write_result_files
+from virnucpro.data.records import Record
 
 HOSTILE = 'a;b=c, &"x"%20|>é'
 LAMBDA = ["Viruses", "Duplodnaviria", "Heunggongvirae", "Uroviricota", "Caudoviricetes", "Lambdavirus"]
@@ -48,7 +53,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "faa").write_bytes(faa)
     proteins = pd.DataFrame(genes, columns=[*GENE_COLUMNS[:8], "function", "function_score", "residues", "offset"])
     names = pd.DataFrame.from_dict(NAMES, orient="index", columns=NAME_COLUMNS).fillna("")
-    places = {"phage": (6000, "whole"), "host": (5000, "provirus"), "unknown": (6000, "whole")}
+    names = names.assign(topology=["DTR", "provirus", ""], fdr=["0.0012", "", "0.0500"])
+    places = zip(contigs, (6000, 5000, 6000), NAMES, strict=True)
     write_result_files(
         {name: folder / name for name in CALL_FILES},
         folder / "fasta",
@@ -56,7 +62,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         proteins,
         SampleScores(np.full(len(genes), 1.5), pd.DataFrame()),
         pd.DataFrame({"contig": contigs, "genes": len(FUNCTIONS)}),
-        {name: [Region(name, 0, end, 4, 0.9, kind)] for name, (end, kind) in places.items()},
+        {contig: [Region(contig, 0, end, 4, 0.9, name)] for contig, end, name in places},
         names,
     )
     return folder
@@ -79,7 +85,8 @@ def test_tables_have_the_names(written: Path) -> None:
     assert genes["function_score"].tolist() == 3 * ["0.9731", "0.9731", "0.9731", ""]
     regions = read(written / "regions.tsv")
     assert regions.columns.tolist()[-len(NAME_COLUMNS) :] == NAME_COLUMNS
-    assert regions["kind"].tolist() == ["whole", "provirus", "whole"]
+    assert regions["topology"].tolist() == ["DTR", "provirus", ""]
+    assert regions["fdr"].tolist() == ["0.0012", "", "0.0500"]
     for (_, row), names in zip(regions.iterrows(), NAMES.values(), strict=True):
         assert {name: value for name, value in row[NAME_COLUMNS].items() if value} == names
 
@@ -107,3 +114,69 @@ def test_biopython_reads_the_names_of_the_genbank_file(written: Path) -> None:
     for record, organism, division in zip((phage, provirus, unknown), organisms, ("PHG", "ENV", "ENV"), strict=True):
         assert record.annotations["organism"] == record.annotations["source"] == organism
         assert record.annotations["data_file_division"] == division
+
+
+@pytest.mark.parametrize(
+    ("virus", "division"),
+    [
+        *(("tailed phage", "PHG"), ("microvirus", "PHG"), ("RNA virus of bacteria", "PHG")),
+        *(("RNA virus of plants", "VRL"), ("tailed virus of archaea", "VRL"), ("RNA virus", "ENV"), ("", "ENV")),
+    ],
+)
+def test_the_division_follows_from_the_kind_of_virus(tmp_path: Path, virus: str, division: str) -> None:
+    record = write_genbank(tmp_path, b"ACGT" * 500, [], virus=virus)
+    assert record.annotations["data_file_division"] == division
+
+
+def write_genbank(folder: Path, letters: bytes, genes: list[SimpleNamespace], **names: str) -> SeqRecord:
+    """Write a viral contig with proteins of 20 residues, and return its record as Biopython reads it."""
+    (folder / "faa").write_bytes(b"M" * 20)
+    paths = [folder / name for name in REGION_FILES]
+    table = pd.DataFrame("", ["c"], [*NAME_COLUMNS, "topology", "fdr"]).assign(**names)
+    with ExitStack() as stack:
+        writer = RegionWriter(stack, paths, stack.enter_context((folder / "faa").open("rb")), table)
+        writer.write(Record(b"c", letters), [Region("c", 0, len(letters), len(genes), 0.9, "c")], genes)
+    return SeqIO.read(folder / "viral.gbk", "genbank")
+
+
+def gene(start: int, end: int, strand: str = "+", partial: str = "no", protein: str = "c_1") -> SimpleNamespace:
+    place = {"start": start, "end": end, "strand": strand, "partial": partial, "protein": protein}
+    of_table = {"kind": "gene", "genetic_code": 11, "residues": 20, "offset": 0}
+    return SimpleNamespace(**place, **of_table, score=0.75, log_odds=1.099, function="")
+
+
+def test_the_record_has_the_day_of_the_call(tmp_path: Path) -> None:
+    days = [datetime.date.today()]
+    dated = write_genbank(tmp_path, b"ACGT" * 500, []).annotations["date"]
+    days.append(datetime.date.today())
+    assert dated in [f"{day:%d-%b-%Y}".upper() for day in days]
+
+
+@pytest.mark.parametrize("length", [46, 47, 60, 150])
+def test_a_long_name_of_a_protein_comes_back_unchanged(tmp_path: Path, length: int) -> None:
+    protein = f"{'NODE_1_cov_12.5' * 10}"[: length - 2] + "_1"
+    record = write_genbank(tmp_path, b"ACGT" * 500, [gene(300, 363, protein=protein)])
+    assert record.features[0].qualifiers["locus_tag"] == [protein]
+    assert record.features[0].qualifiers["translation"] == ["M" * 20]
+
+
+@pytest.mark.parametrize(
+    ("place", "location", "codon_start"),
+    [
+        ((2, 62, "+", "start"), "[<0:62](+)", "3"),
+        ((1, 61, "-", "end"), "[<0:61](-)", "1"),
+        ((1938, 1998, "-", "start"), "[1938:>2000](-)", "3"),
+        ((1939, 1999, "+", "end"), "[1939:>2000](+)", "1"),
+        ((900, 960, "+", "start"), "[<900:960](+)", "1"),  # cut off by a run of N
+        ((2, 62, "+", "no"), "[2:62](+)", "1"),
+    ],
+)
+def test_a_gene_that_is_cut_off_reaches_the_end_of_the_record(
+    tmp_path: Path, place: tuple[int, int, str, str], location: str, codon_start: str
+) -> None:
+    letters = bytes(np.random.default_rng(0).choice(list(b"ACGT"), 2000).tolist())
+    (feature,) = (record := write_genbank(tmp_path, letters, [gene(*place)])).features
+    assert (str(feature.location), feature.qualifiers["codon_start"]) == (location, [codon_start])
+    start, end, strand, _ = place
+    cut = record.seq[start:end] if strand == "+" else record.seq[start:end].reverse_complement()
+    assert feature.extract(record.seq)[int(codon_start) - 1 :][:60] == cut

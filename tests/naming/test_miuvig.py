@@ -3,7 +3,6 @@
 import pandas as pd
 import pytest
 
-from virnucpro.calling.regions import Region
 from virnucpro.naming.miuvig import COLUMNS, genome_type, miuvig_table
 
 LAMBDA = "Viruses;Duplodnaviria;Heunggongvirae;Uroviricota;Caudoviricetes;;;Lambdavirus"
@@ -14,14 +13,14 @@ CONTIGS = pd.DataFrame(
 ).astype({"terminal_repeat": "Int64"})
 REGIONS = pd.DataFrame(
     [
-        ("a", 1, 39_937, "whole", LAMBDA, "genus", "0.981", "dsDNA"),
-        ("b", 1, 10_140, "whole", DWV, "genus", "0.950", "ssRNA(+)"),
-        ("c", 1, 5_386, "whole", "", "", "", "ssDNA(+)"),
-        ("d", 1, 3_000, "whole", "Viruses;Duplodnaviria", "realm", "0.990", ""),
-        ("e", 45_001, 81_000, "provirus", "", "", "", ""),
+        ("a", "a", 39_937, "DTR", LAMBDA, "genus", "0.981", "dsDNA"),
+        ("b", "b", 10_140, "circular", DWV, "genus", "0.950", "ssRNA(+)"),
+        ("c", "c", 5_386, "ITR", "", "", "", "ssDNA(+)"),
+        ("d", "d", 3_000, "", "Viruses;Duplodnaviria", "realm", "0.990", ""),
+        ("e|provirus_45001_81000", "e", 36_000, "provirus", "", "", "", ""),
     ],
-    columns=["contig", "start", "end", "kind", "taxonomy", "taxon_rank", "taxon_score", "genome"],
-).assign(genes=9, score=0.9, taxon_length=["39000-48000", "11000-11500", "5386-6000", "", ""])
+    columns=["name", "contig", "length", "topology", "taxonomy", "taxon_rank", "taxon_score", "genome"],
+).assign(taxon_length=["39000-48000", "11000-11500", "5386-6000", "", ""])
 
 
 def made(regions: pd.DataFrame = REGIONS, gene_finder: str = "pyrodigal-gv;0.3.2;metagenomic mode") -> pd.DataFrame:
@@ -33,7 +32,6 @@ def test_a_row_a_region_with_the_name_of_its_sequence() -> None:
     table = made()
     assert list(table.columns) == COLUMNS
     assert table["contig"].tolist() == ["a", "b", "c", "d", "e|provirus_45001_81000"]
-    assert table["contig"].iloc[-1] == Region("e", 45_000, 81_000, 9, 0.9, "provirus").name
     assert table["detec_type"].tolist() == ["independent sequence (UViG)"] * 4 + ["provirus (UpViG)"]
     assert set(table["number_contig"]) == {1}
 

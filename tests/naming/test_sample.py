@@ -34,8 +34,8 @@ from virnucpro.proteins.table import read_proteins
 
 EMBEDDING = replace(DESCRIPTION, embed_dim=4)
 _, T7, BACTERIUM = (sequence for _, sequence in list(read_fasta(ROOT / "config" / "demo.fna.gz"))[:3])
-ACROSS = Region("circle", 18_000, 30_000, 9, 0.9, "provirus")  # of 24 kb
-NONE = ACROSS.name  # a contig may have the name of a provirus
+ACROSS = Region("circle", 18_000, 30_000, 9, 0.9, "circle|provirus_18001_30000_2")  # of 24 kb
+NONE = "circle|provirus_18001_30000"  # a contig
 CONTIGS = {
     "phage": T7[18_000:38_000],
     NONE: "ACGT" * 5,
@@ -43,7 +43,7 @@ CONTIGS = {
     "circle circular=true": T7[10_000:16_000] + BACTERIUM[8000:20_000] + T7[4000:10_000],
 }
 CALLS = {"phage": "viral", NONE: "unresolved", "host": "cellular", "circle": "cellular"}
-REGIONS = {"phage": [Region("phage", 0, 20_000, 22, 0.99, "whole")], "circle": [ACROSS]}
+REGIONS = {"phage": [Region("phage", 0, 20_000, 22, 0.99, "phage")], "circle": [ACROSS]}
 TAILED = "Viruses;Duplodnaviria;Heunggongvirae;Uroviricota;Caudoviricetes"
 
 
@@ -74,6 +74,7 @@ class Sample:
         random_rows = np.random.default_rng(0).normal(size=(len(self.proteins), 4)).astype(np.float32)
         lengths = [len(sequence) for sequence in CONTIGS.values()]
         calls = pd.DataFrame({"contig": list(CALLS), "length": lengths, "call": list(CALLS.values())})
+        calls["fdr"] = calls["call"].map({"viral": "0.0100"}).fillna("")
         calls["reason"] = calls["call"].map({"unresolved": "no gene"}).fillna("")
         log_odds = np.where(self.proteins["contig"] == "host", -3.0, 3.0)
         chosen = features or self.features(random_rows, EMBEDDING)
@@ -112,7 +113,7 @@ def test_embeddings_of_another_encoder_leave_names_by_kmers(prepared: Sample, ca
     named = prepared.name()
     assert "no functions and no taxa by embeddings" in caplog.text
     assert set(named.proteins["function"]) == set(named.proteins["function_score"]) == {""}
-    columns = ["contig", "length", "call", "topology", "terminal_repeat", *NAME_COLUMNS, "reason"]
+    columns = ["contig", "length", "call", "fdr", "topology", "terminal_repeat", *NAME_COLUMNS, "reason"]
     assert named.contigs.columns.tolist() == columns
     assert named.contigs["contig"].tolist() == list(CALLS)
     assert named.contigs["topology"].tolist() == ["", "", "", "circular"]
@@ -133,10 +134,9 @@ def test_embeddings_of_another_encoder_leave_names_by_kmers(prepared: Sample, ca
 
 def test_a_provirus_is_named_by_its_own_genes(prepared: Sample) -> None:
     named = prepared.name().regions
-    assert named.columns.tolist() == NAME_COLUMNS
-    assert named.index.tolist() == ["phage", ACROSS.name], (
-        "names are its, not those of the contig that is called as it is"
-    )
+    assert named.columns.tolist() == [*NAME_COLUMNS, "topology", "fdr"]
+    assert named.index.tolist() == ["phage", ACROSS.name]
+    assert named[["topology", "fdr"]].to_numpy().tolist() == [["", "0.0100"], ["provirus", ""]]
     *_, provirus = named.to_dict("records")
     assert provirus["taxonomy"].startswith(TAILED)
     assert provirus["virus"] == "tailed phage"

@@ -11,5 +11,7 @@ LENGTHS = {"0.5 to 1.5 kb": 500, "1.5 to 3 kb": 1_500, "3 to 10 kb": 3_000, "fro
 # What a call leaves in a sample's folder.
 REGION_FILES = ("regions.tsv", "regions.gff3", "regions.bed", "viral.fasta.gz", "viral.gbk")
 CALL_FILES = ("contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", *REGION_FILES, "miuvig.tsv")
+# What the calls of all samples of a run leave in its folder.
+POOLED_FILES = ("viral.tsv", "viral.fasta.gz")
 # What a call by one of the original VirNucPro's classifiers leaves there too, as the original does.
 PREDICTION_FILES = ("prediction_results.txt", "prediction_results_highestscore.csv")

@@ -53,7 +53,7 @@ class Region(NamedTuple):
             beyond its length.
         genes: how many it holds; of frames, chunks with an open frame.
         score: probability of being viral.
-        kind: `provirus` within a contig or `whole`.
+        name: of its sequence, unique in its sample: the contig's, or CONTIG|provirus_START_END with positions from 1.
     """
 
     contig: str
@@ -61,12 +61,12 @@ class Region(NamedTuple):
     end: int
     genes: int
     score: float
-    kind: str
+    name: str
 
     @property
-    def name(self) -> str:
-        """What its sequence is called: the contig, or CONTIG|provirus_START_END with positions from 1."""
-        return self.contig if self.kind == "whole" else f"{self.contig}|provirus_{self.start + 1}_{self.end}"
+    def is_provirus(self) -> bool:
+        """Whether the region lies within a contig that is not called viral."""
+        return self.name != self.contig
 
 
 def evidence_of_genes(log_odds: Floats, chain: Chain = CHAIN) -> Floats:
@@ -126,16 +126,25 @@ def find_regions(
 
     From the table of calls, that of `genes_of_contigs`, and the names of the contigs that are circular.
     """
-    spans = spans_of(genes["contig"])
+    spans, taken = spans_of(genes["contig"]), set(contigs["contig"])
     found = {}
     rows = zip(*(contigs[name].tolist() for name in ("contig", "length", "call", "genes", "score")), strict=True)
     for name, length, call, count, score in rows:
         if call == "viral":
-            found[name] = [Region(name, 0, length, count, float(score), "whole")]
+            found[name] = [Region(name, 0, length, count, float(score), name)]
         elif name in spans and length > LEAST_BASES:
             proviruses = _proviruses(name, length, genes.iloc[slice(*spans[name])], chain, name in circles)
-            found[name] = sorted(region for region in proviruses if region.score >= least_score)
+            found[name] = [_renamed(region, taken) for region in sorted(proviruses) if region.score >= least_score]
     return {contig: regions for contig, regions in found.items() if regions}
+
+
+def _renamed(region: Region, taken: Container[str]) -> Region:
+    """Return a provirus with a number behind its name if a contig of the sample has that name."""
+    name, number = region.name, 1
+    while name in taken:
+        number += 1
+        name = f"{region.name}_{number}"
+    return region._replace(name=name)
 
 
 def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain, circular: bool) -> Iterator[Region]:
@@ -155,7 +164,9 @@ def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain, cir
         if last - first < LEAST_GENES or bases < LEAST_BASES or last - first == len(viral):
             continue
         score = float(expit(SCORE_WEIGHT * evidence[first:last].sum() + SCORE_BIAS))
-        yield Region(contig, start % length, start % length + bases, last - first, score, "provirus")
+        start %= length
+        name = f"{contig}|provirus_{start + 1}_{start + bases}"
+        yield Region(contig, start, start + bases, last - first, score, name)
 
 
 def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:

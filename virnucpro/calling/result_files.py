@@ -1,18 +1,19 @@
 """Write calls, genes and viral regions: tables, and FASTA, GFF3, BED and GenBank for other programs.
 
-FASTA headers of genes have the positions of genes.tsv, from 0. GFF3 and regions.tsv count from 1.
+Positions in these files are 1-based and inclusive, in BED 0-based and half-open.
 """
 
-import gzip
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import pandas as pd
+from Bio.bgzf import BgzfWriter
 from scipy.special import expit
 
 from virnucpro.calling import PREDICTION_FILES, REGION_FILES
@@ -23,11 +24,16 @@ from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 
 LINE = 60
+BLOCK = 1_000 * LINE  # letters written at once: the writer of BGZF copies all that it has not compressed yet
+WIDTH = 80  # of GenBank's lines
+CODON = 3
 GENE_COLUMNS = [
     *("protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"),
     *("function", "function_score"),
 ]
 CELLULAR = "cellular"  # the function of genes that are no virus's
+# A provirus has the topology `provirus` and no fdr, since that is not known.
+REGION_COLUMNS = ["name", "contig", "start", "end", "length", "topology", "genes", "score", "fdr"]
 # Of regions, and of contigs called viral, in the order of the tables.
 NAME_COLUMNS = [
     *("hallmarks", "taxonomy", "taxon_rank", "taxon_score", "taxon_note", "taxon_length", "genome", "virus"),
@@ -40,7 +46,6 @@ _FEATURES = {
     "orf": ("virnucpro\tORF", "."),
     "frame": ("virnucpro\treading_frame", "."),
 }
-_TYPES = {"provirus": "proviral_region", "whole": "viral_sequence"}  # Sequence Ontology
 
 
 def write_result_files(
@@ -57,11 +62,11 @@ def write_result_files(
 
     Paths and regions are by their names and by those of contigs; the table of calls has a row a contig in the order of
     `fasta`, proteins_faa and the table of proteins are as prepare wrote them. The table of proteins has `function` and
-    `function_score` too. `names` has `NAME_COLUMNS` of each region, by its name. All of these are text, empty where a
-    value is not known.
+    `function_score` too. `names` has `NAME_COLUMNS`, `topology` and `fdr` of each region, by its name. All of these
+    are text, empty where a value is not known.
     """
     scored = proteins.assign(score=expit(scores.log_odds).round(4), log_odds=scores.log_odds.round(3))
-    write_table(scored[GENE_COLUMNS], paths["genes.tsv"])
+    write_table(scored.assign(start=scored["start"] + 1)[GENE_COLUMNS], paths["genes.tsv"])
     write_table(contigs, paths["contigs.tsv"])
     if scores.frames is not None and scores.chunks is not None:
         of_frames, of_chunks = (paths[name] for name in PREDICTION_FILES)
@@ -80,8 +85,14 @@ def write_result_files(
 
 
 def encode(name: str) -> str:
-    """Return a name as GFF3 allows it in any column."""
-    return quote(name, safe=".:^*$@!+_?-|")
+    """Return a name as GFF3 allows it in any column, and such that BED takes no line for a header or a comment.
+
+    Examples:
+        >>> [encode(name) for name in ("k141_7", "a;b", "#1", "track_2")]
+        ['k141_7', 'a%3Bb', '%231', '%74rack_2']
+    """
+    encoded = quote(name, safe=".:^*$@!+_?-|")
+    return f"%{ord(name[0]):X}{encoded[1:]}" if name.startswith(("track", "browser")) else encoded
 
 
 def _attribute(key: str, value: str) -> str:
@@ -105,8 +116,8 @@ def _organism(names: Mapping[str, str]) -> dict[str, Any]:
     """Return the annotations of a GenBank record that follow from the names of a region."""
     taxa = [taxon for taxon in names["taxonomy"].split(";") if taxon]
     organism = f"unclassified {taxa[-1]}" if taxa else "viral metagenome"
-    is_phage = not {"phage", "microvirus"}.isdisjoint(names["virus"].split())  # a virophage is none
-    division = "PHG" if is_phage else "ENV"
+    is_phage = not {"phage", "microvirus", "bacteria"}.isdisjoint(names["virus"].split())  # a virophage is none
+    division = "PHG" if is_phage else "VRL" if " of " in names["virus"] else "ENV"  # without a host it is not known
     return {"data_file_division": division, "source": organism, "organism": organism, "taxonomy": taxa}
 
 
@@ -123,7 +134,8 @@ class GeneWriter:
         sequence = encode(contig.name.decode())
         self._gff3.write(_landmark(contig).encode())
         for row in rows:
-            header = f">{row.protein} {row.contig}:{row.start}-{row.end}({row.strand}) score={row.score:.4f}\n"
+            place = f"{row.contig}:{row.start + 1}-{row.end}({row.strand})"
+            header = f">{row.protein} {place} score={row.score:.4f}\n"
             self._faa.write(header.encode() + next(self._residues))
             source, phase = _FEATURES[row.kind]
             place = f"{sequence}\t{source}\t{row.start + 1}\t{row.end}\t{row.score:.4f}\t{row.strand}\t{phase}"
@@ -136,21 +148,19 @@ class GeneWriter:
 class RegionWriter:
     """Writes regions, contig by contig, into `virnucpro.calling.REGION_FILES`, whose paths are in this order.
 
-    The stack closes them. Translations are read from proteins.faa as prepare wrote it. `names` has `NAME_COLUMNS` of
-    each region, by its name.
+    The stack closes them. Translations are read from proteins.faa as prepare wrote it. `names` has `NAME_COLUMNS`,
+    `topology` and `fdr` of each region, by its name.
     """
 
     def __init__(self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO, names: pd.DataFrame) -> None:
         tsv, gff3, bed, fasta, genbank = paths
         self._proteins_faa = proteins_faa
-        self._names: dict[Any, dict[Any, str]] = names[NAME_COLUMNS].to_dict("index")
+        self._names: dict[Any, dict[Any, str]] = names.to_dict("index")
         self._tsv, self._gff3, self._bed, self._genbank = (
             stack.enter_context(path.open("w", encoding="utf-8")) for path in (tsv, gff3, bed, genbank)
         )
-        packed = stack.enter_context(fasta.open("wb"))
-        # Without a name and a time in its header: the same calls are the same bytes.
-        self._fasta = stack.enter_context(gzip.GzipFile("", "wb", fileobj=packed, mtime=0))
-        self._tsv.write("\t".join(["contig", "start", "end", "genes", "score", "kind", *NAME_COLUMNS]) + "\n")
+        self._fasta = stack.enter_context(BgzfWriter(fasta))
+        self._tsv.write("\t".join([*REGION_COLUMNS, *NAME_COLUMNS]) + "\n")
         self._gff3.write("##gff-version 3\n")
 
     def write(self, contig: Record, regions: Sequence[Region], genes: Sequence[Any]) -> None:
@@ -164,60 +174,71 @@ class RegionWriter:
         for region in regions:
             start, end, score = region.start, region.end, f"{region.score:.4f}"
             names = self._names[region.name]
-            values = [region.contig, start + 1, end, region.genes, score, region.kind, *names.values()]
+            columns = [region.name, region.contig, start + 1, end, end - start]
+            evidence = [names["topology"], region.genes, score, names["fdr"]]
+            values = [*columns, *evidence, *(names[column] for column in NAME_COLUMNS)]
             self._tsv.write("\t".join(map(str, values)) + "\n")
-            place = f"{encode(region.contig)}\tvirnucpro\t{_TYPES[region.kind]}\t{start + 1}\t{end}\t{score}\t.\t."
+            feature = "proviral_region" if region.is_provirus else "viral_sequence"  # Sequence Ontology
+            place = f"{encode(region.contig)}\tvirnucpro\t{feature}\t{start + 1}\t{end}\t{score}\t.\t."
             known = "".join(_attribute(key, names[key]) for key in ("taxonomy", "virus", "closest"))
-            self._gff3.write(f"{place}\tID={encode(region.name)};genes={region.genes};kind={region.kind}{known}\n")
-            name = region.name.replace("\t", " ")
+            self._gff3.write(f"{place}\tID={encode(region.name)};genes={region.genes}{known}\n")
             parts = [(start, min(end, length)), (0, end - length)]  # BED has no circles
             for begin, stop in parts[: 1 + (end > length)]:
-                self._bed.write(f"{region.contig}\t{begin}\t{stop}\t{name}\t{round(1000 * region.score)}\t.\n")
+                place = f"{encode(region.contig)}\t{begin}\t{stop}"
+                self._bed.write(f"{place}\t{region.name}\t{round(1000 * region.score)}\t.\n")
             letters = (contig.letters * 2)[start:end] if end > length else contig.letters[start:end]
             self._fasta.write(b">%b score=%b\n" % (region.name.encode(), score.encode()))
-            for begin in range(0, len(letters), LINE):
-                self._fasta.write(letters[begin : begin + LINE] + b"\n")
+            for begin in range(0, len(letters), BLOCK):
+                ends = range(begin, min(begin + BLOCK, len(letters)), LINE)
+                self._fasta.write(b"".join(letters[at : at + LINE] + b"\n" for at in ends))
             self._write_genbank(contig, region, letters, genes)
 
     def _write_genbank(self, contig: Record, region: Region, letters: bytes, genes: Iterable[Any]) -> None:
-        from Bio import SeqIO  # here: it takes a while, and most contigs hold no virus
-        from Bio.Seq import Seq
+        from Bio.Seq import Seq  # here: it takes a while, and most contigs hold no virus
+        from Bio.SeqIO.InsdcIO import GenBankWriter
         from Bio.SeqRecord import SeqRecord
 
-        topology = "circular" if contig.circular and region.kind == "whole" else "linear"
+        topology = "circular" if contig.circular and not region.is_provirus else "linear"
+        dated: dict[str, Any] = {"molecule_type": "DNA", "topology": topology, "date": date.today()}
         record = SeqRecord(
             Seq(letters),
             id=region.name,
             name=region.name,
             description=f"viral region by virnucpro, score {region.score:.4f}",
-            annotations={"molecule_type": "DNA", "topology": topology, **_organism(self._names[region.name])},
+            annotations=dated | _organism(self._names[region.name]),
         )
         for gene in sorted(genes, key=lambda gene: gene.start < region.start):  # those behind the origin last
             start = (gene.start - region.start) % len(contig.letters)
             end = start + gene.end - gene.start
-            if end <= len(letters) or region.kind == "whole":
+            if end <= len(letters) or not region.is_provirus:
                 record.features.append(self._feature(gene, start, end, len(letters)))
+        writer = GenBankWriter(self._genbank)
+        # A name that continues on the next line comes back with a space in it.
+        tags = (len(feature.qualifiers["locus_tag"][0]) for feature in record.features)
+        writer.MAX_WIDTH = max(WIDTH, writer.QUALIFIER_INDENT + len('/locus_tag=""') + max(tags, default=0))
         with warnings.catch_warnings(action="ignore"):  # of names that are longer than the format foresaw
-            SeqIO.write(record, self._genbank, "genbank")
+            writer.write_record(record)
 
     def _feature(self, gene: Any, start: int, end: int, length: int) -> Any:
         from Bio.SeqFeature import AfterPosition, BeforePosition, CompoundLocation, SeqFeature, SimpleLocation
 
-        strand = 1 if gene.strand == "+" else -1
+        strand, offset = 1 if gene.strand == "+" else -1, 0
         if end > length:  # across the origin of a circular contig
             parts = [SimpleLocation(start, length, strand), SimpleLocation(0, end - length, strand)]
             location: Any = CompoundLocation(parts[::strand])
         else:
             left, right = ("start", "end")[::strand]
-            first = BeforePosition(start) if gene.partial in ("both", left) else start
-            last = AfterPosition(end) if gene.partial in ("both", right) else end
+            # A gene that is cut off begins in the first letter of the record, or ends in the last, as INSDC asks.
+            first = BeforePosition(0 if start < CODON else start) if gene.partial in ("both", left) else start
+            last = AfterPosition(length if length - end < CODON else end) if gene.partial in ("both", right) else end
             location = SimpleLocation(first, last, strand)
+            offset = start - first if strand > 0 else last - end
         note = f"virnucpro score {gene.score:.4f}, log-odds {gene.log_odds:.3f}"
         qualifiers = {"locus_tag": [gene.protein], "note": [note]}
         if gene.kind != "gene":
             return SeqFeature(location, type="misc_feature", qualifiers=qualifiers)
         self._proteins_faa.seek(gene.offset)
         translation = self._proteins_faa.read(gene.residues).decode()
-        qualifiers |= {"product": [_product(gene) or "hypothetical protein"], "codon_start": [1]}
+        qualifiers |= {"product": [_product(gene) or "hypothetical protein"], "codon_start": [1 + offset]}
         qualifiers |= {"transl_table": [gene.genetic_code], "translation": [translation]}
         return SeqFeature(location, type="CDS", qualifiers=qualifiers)

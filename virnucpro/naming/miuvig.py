@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from virnucpro.calling.regions import Region
-
 COLUMNS = [
     *("contig", "pred_genome_type", "pred_genome_struc", "detec_type", "assembly_qual", "compl_appr", "number_contig"),
     *("vir_ident_software", "feat_pred", "tax_class", "organism", "topology"),
@@ -38,15 +36,15 @@ def miuvig_table(
     `contig` is the name of the region in viral.fasta.gz and viral.gbk. Fields that are not known are empty.
 
     Args:
-        regions: as regions.tsv has them, with the columns of names.
-        contigs: with `contig`, `topology` and `terminal_repeat`.
+        regions: as regions.tsv has them.
+        contigs: with `contig` and `terminal_repeat`.
         version: of virnucpro.
         parameters: of the calls, without a semicolon, e.g. `max_fdr 0.1`.
         gene_finder: `feat_pred` as MIxS writes it, SOFTWARE;VERSION;PARAMETERS; empty if no genes were predicted.
         references: database that the names are from, e.g. `ICTV MSL41`.
     """
     software = {"vir_ident_software": f"virnucpro;{version};{parameters}", "feat_pred": gene_finder}
-    table = regions.merge(contigs[["contig", "topology", "terminal_repeat"]], "left", "contig", validate="m:1")
+    table = regions.merge(contigs[["contig", "terminal_repeat"]], "left", "contig", validate="m:1")
     rows = [_place(row) | _taxon(row, version, references) | software for row in table.itertuples(index=False)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -67,12 +65,12 @@ def _place(region: Any) -> dict[str, object]:
     MIUViG counts a genome that is at least 90 % complete as a high-quality draft, and one of unknown size as a
     fragment. The ends of a complete genome count only if it is as long as complete genomes of its taxon.
     """
-    provirus = region.kind == "provirus"
+    provirus = region.topology == "provirus"
     ends = "" if provirus else region.topology
     shortest = int(str(region.taxon_length).split("-")[0] or 0)
-    complete = ends and shortest and region.end - region.start + 1 >= NEAR * shortest
+    complete = ends and shortest and region.length >= NEAR * shortest
     return {
-        "contig": Region(region.contig, region.start - 1, region.end, region.genes, region.score, region.kind).name,
+        "contig": region.name,
         "detec_type": "provirus (UpViG)" if provirus else "independent sequence (UViG)",
         "assembly_qual": "High-quality draft genome" if complete else "Genome fragment(s)",
         "compl_appr": _COMPLETE[ends].format(region.terminal_repeat) if complete else "",

@@ -38,7 +38,7 @@ class NamedSample(NamedTuple):
         proteins: with `function` and `function_score`.
         contigs: with `topology`, `terminal_repeat` and `NAME_COLUMNS`, before the last column. Contigs called cellular
             have no names.
-        regions: `NAME_COLUMNS` by the names of regions.
+        regions: `NAME_COLUMNS`, `topology` and `fdr` by the names of regions.
     """
 
     proteins: pd.DataFrame
@@ -113,7 +113,7 @@ def name_calls(
     nothing = np.empty(0, np.int64)
     genes_of = {name: spans.get(name, nothing) for name in contigs["contig"]}
     rows = contigs.set_index("contig", drop=False)
-    proviruses = [region for found in regions.values() for region in found if region.kind == "provirus"]
+    proviruses = [region for found in regions.values() for region in found if region.is_provirus]
     of_length = rows["length"].to_dict()
     genes = [
         *genes_of.values(),
@@ -146,7 +146,8 @@ def name_calls(
     table = table[NAME_COLUMNS].set_axis([*rows.index, *(region.name for region in proviruses)])
     joined = rows.join(ends).join(table.head(len(rows)))
     named_regions = {region.name for found in regions.values() for region in found}
-    of_regions = table[table.index.isin(named_regions) & ~table.index.duplicated(keep="last")]
+    of_regions = table[table.index.isin(named_regions)].join(joined[["topology", "fdr"]])
+    of_regions = of_regions.fillna({"topology": "provirus", "fdr": ""})
     order = [*contigs.columns[:-1], *ends.columns, *NAME_COLUMNS, contigs.columns[-1]]
     return NamedSample(proteins.join(named.genes), joined[order].reset_index(drop=True), of_regions)
 

@@ -91,7 +91,7 @@ def call(
     contigs, share = decide_contigs(requirements, records["length"], scores.contigs, prior, max_fdr, min_length)
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
-    counts = [sum(region.kind == "provirus" for region in regions.get(name, ())) for name in contigs["contig"]]
+    counts = [sum(region.is_provirus for region in regions.get(name, ())) for name in contigs["contig"]]
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
     measured = _measured(classifier.with_name("metrics.json"))
     inputs |= {path.name: file_digest(path) for path in (references, heads) if path}
@@ -104,7 +104,7 @@ def call(
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
         write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions, names)
-        table = read_table(paths["regions.tsv"], "contig", "kind", *NAME_COLUMNS)
+        table = read_table(paths["regions.tsv"], "name", "contig", "topology", *NAME_COLUMNS)
         fields = miuvig_table(
             *(table, contigs),
             version=__version__,

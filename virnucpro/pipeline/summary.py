@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from virnucpro.calling import CALLS
+from virnucpro.calling import CALLS, POOLED_FILES
+from virnucpro.calling.pooled import pool_regions
 from virnucpro.data.files import atomic_path, write_text
 from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import append_table, read_table, write_table
@@ -26,12 +27,19 @@ REASONS = ["nothing in the record", "less than a codon", "no open reading frame"
 
 
 def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = (), failed: Path | None = None) -> None:
-    """Write what a run made: summary.tsv, a row a sample; left_out.tsv, every record without an embedding and why;
-    packing.svg, a picture of the bins; summary.txt, a few lines for the terminal; virnucpro_*_mqc.json for MultiQC.
+    """Write the files of a whole run.
 
-    Calls of an earlier run stay where they are, and the text names them. The samples are named in the order of the
-    rows, and those among them whose contigs were called. With a table of failed samples there is no record, so that the
-    workflow writes the summary again.
+    viral.tsv and viral.fasta.gz are the viral contigs and proviruses of all samples that were called. summary.tsv has a
+    row a sample. left_out.tsv has every record without an embedding, and the reason. packing.svg is a picture of the
+    bins. summary.txt is for the terminal, virnucpro_*_mqc.json for MultiQC.
+
+    Calls of an earlier run stay where they are, and the text names them.
+
+    Args:
+        output_dir: folder of the run.
+        samples: in the order of the rows.
+        called: those whose contigs were called.
+        failed: table of failed samples. With one there is no record, so that the workflow writes the summary again.
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
     for_multiqc = [output_dir / name for name in ("virnucpro_stats_mqc.json", "virnucpro_mqc.json")]
@@ -40,10 +48,11 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     for sample in samples:
         read = [(work / sample / "prepared" / "records.tsv", "prepare")]
         if sample in called:
-            read.append((output_dir / sample / "contigs.tsv", "call"))
+            read += [(output_dir / sample / name, "call") for name in ("contigs.tsv", "regions.tsv", "viral.fasta.gz")]
         for file, stage in read:
             inputs[f"{sample}/{file.name}"] = checked_input(file, work / sample / f"{stage}.json", stage)
-    begin_writing(record, [*outputs, *for_multiqc])
+    pooled = [output_dir / name for name in POOLED_FILES] if called else []
+    begin_writing(record, [*outputs, *for_multiqc, *pooled])
     rows: list[dict[str, Any]] = []
     manifests, sequences, calls, shares = [], 0, [], []
     reasons: Counter[str] = Counter()
@@ -73,6 +82,10 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     table["tokens_per_second"] = (table["tokens"] / table["seconds"].clip(lower=0.001)).round(1)
     for count in (*CALLS, "proviruses") if called else ():
         table[count] = table[count].astype("Int64")  # empty for samples that were not called
+    if pooled:
+        with atomic_path(pooled[0]) as viral, atomic_path(pooled[1]) as fasta:
+            pool_regions(output_dir, called, viral, fasta)
+        outputs += pooled
     draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
     text = (_show_calls(pd.concat(calls)) if calls else "") + _describe(table, shares, reasons, output_dir)
@@ -134,7 +147,7 @@ def _describe(table: pd.DataFrame, shares: Sequence[Mapping[str, Any]], reasons:
     if "viral" in table:
         counts = ", ".join(f"{total[call]:,.0f} {call}" for call in CALLS)
         counts += f", {total['proviruses']:,.0f} proviruses"
-        calls = {"calls": f"{counts}; contigs.tsv, regions.tsv and viral.fasta.gz of each sample"}
+        calls = {"calls": counts, "viral": f"{shown}/{' and '.join(POOLED_FILES)}"}
         lines = calls | ({"viral share": describe_shares(shares)} if shares else {}) | lines
     return "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
 

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from virnucpro.calling import CALL_FILES, PREDICTION_FILES, SENSITIVITIES
+from virnucpro.calling import CALL_FILES, POOLED_FILES, PREDICTION_FILES, SENSITIVITIES
 from virnucpro.calling.requirements import DEFAULT, read_requirements, settle_layers
 from virnucpro.config import check_beginning, check_config, find_references, read_samples, read_training
 from virnucpro.data.description import NUCLEOTIDES, PROTEINS
@@ -27,14 +27,14 @@ VERSIONS = {
     "embed": 1,
     "merge": 1,
     "references": 1,
-    "call": 3,
-    "summary": 2,
+    "call": 4,
+    "summary": 3,
     "report": 3,
     "fragment": 2,
     "train": 2,
 }
 
-RUN_FILES = ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html")
+RUN_FILES = (*POOLED_FILES, "summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html")
 
 TRAINING = "training"  # the sample that holds the fragments of a training
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from virnucpro.calling import CALLS
+from virnucpro.calling import CALLS, POOLED_FILES
 
 SHOWN = 10  # contigs, the likeliest viruses
 SHOWN_SAMPLES = 5  # whose files are named one by one
 OF_SAMPLE = ["contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", "regions.tsv", "viral.fasta.gz", "embeddings.h5"]
-OF_RUN = ["report.html", "summary.tsv", "left_out.tsv", "packing.svg"]
+OF_RUN = [*POOLED_FILES, "report.html", "summary.tsv", "left_out.tsv", "packing.svg"]
 
 
 def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -> str:

@@ -8,7 +8,13 @@ rule summary:
             ancient(f"{WORK}/{sample}/manifests") for sample in PLAN.samples
         ],
         merged=of_samples("work/{sample}/merge.json"),
-        calls=of_samples("{sample}/contigs.tsv", "work/{sample}/call.json", called=True),
+        calls=of_samples(
+            "{sample}/contigs.tsv",
+            "{sample}/regions.tsv",
+            "{sample}/viral.fasta.gz",
+            "work/{sample}/call.json",
+            called=True,
+        ),
     output:
         samples=report(
             f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"
@@ -22,6 +28,12 @@ rule summary:
         text=f"{OUT}/summary.txt",
         stats=f"{OUT}/virnucpro_stats_mqc.json",
         calls=f"{OUT}/virnucpro_mqc.json" if PLAN.called else [],
+        viral=(
+            report(f"{OUT}/viral.tsv", caption="../report/viral.rst", category="Calls")
+            if PLAN.called
+            else []
+        ),
+        fasta=f"{OUT}/viral.fasta.gz" if PLAN.called else [],
         record=f"{WORK}/summary.json",
     log:
         f"{LOGS}/summary.log",

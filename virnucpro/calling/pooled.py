@@ -1,0 +1,63 @@
+"""Viral contigs and proviruses of all samples of a run: one table and one FASTA, likeliest first."""
+
+import gzip
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pandas as pd
+from Bio.bgzf import BgzfWriter
+
+from virnucpro.calling.result_files import BLOCK, NAME_COLUMNS, REGION_COLUMNS
+from virnucpro.data.tables import read_table, write_table
+from virnucpro.errors import UserError
+
+_NUMBERS = {"start", "end", "length", "genes"}
+
+
+def pool_regions(folder: Path, samples: Sequence[str], table: Path, fasta: Path) -> None:
+    """Write the rows of regions.tsv of all samples, and their sequences in the same order as BGZF.
+
+    Rows are sorted by score; of equal scores the longest sequence is first. The columns are `sample` and those of
+    regions.tsv. `name` is SAMPLE|NAME: it is unique, since no sample has a `|` in its name.
+
+    Args:
+        folder: of the run, with the samples' folders.
+        samples: those whose contigs are called.
+        table, fasta: files to write.
+
+    Raises:
+        UserError: the FASTA and the table of a sample do not belong together.
+    """
+    columns = [*REGION_COLUMNS, *NAME_COLUMNS]
+    text = [name for name in columns if name not in _NUMBERS]
+    tables = [read_table(folder / sample / "regions.tsv", *text).assign(sample=sample) for sample in samples]
+    regions = pd.concat(tables, ignore_index=True)
+    regions["name"] = regions["sample"] + "|" + regions["name"]
+    evidence = regions[["score", "length"]].astype(float)
+    order = evidence.sort_values(["score", "length"], ascending=False, kind="stable").index
+    with tempfile.TemporaryFile(dir=folder) as unsorted, BgzfWriter(fasta) as pooled:
+        spans = [span for sample in samples for span in _copy(folder / sample / "viral.fasta.gz", sample, unsorted)]
+        if [name for name, _, _ in spans] != regions["name"].tolist():
+            raise UserError(f"{folder}: the sequences of viral.fasta.gz are not those of regions.tsv; run call again")
+        for _, start, end in (spans[row] for row in order):
+            unsorted.seek(start)
+            for at in range(start, end, BLOCK):
+                pooled.write(unsorted.read(min(BLOCK, end - at)))
+    write_table(regions.loc[order, ["sample", *columns]], table)
+
+
+def _copy(fasta: Path, sample: str, target: BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """Append the records of a sample to a file, and yield the new name, the start and the end of each, in bytes."""
+    name, start = "", target.tell()
+    with gzip.open(fasta) as lines:
+        for line in lines:
+            if line.startswith(b">"):
+                if name:
+                    yield name, start, target.tell()
+                line = b">%b|%b" % (sample.encode(), line[1:])
+                name, start = line[1:].split()[0].decode(), target.tell()
+            target.write(line)
+    if name:
+        yield name, start, target.tell()
