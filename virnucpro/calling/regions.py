@@ -5,7 +5,7 @@ conditional random field (Lafferty et al. 2001). A gene's log-odds, cut to +-4 a
 change of the state along the contig costs. A provirus is a run of genes that are more likely viral than not, by the
 forward and backward sums over all ways to divide the contig, from its first gene to its last. The last gene of a
 circular contig is followed by its first. The four numbers of the chain, and the two that make a probability of a
-region's evidence, were fitted to curated prophages (docs/regions.md).
+region's evidence, were fitted to curated prophages (docs/proviruses.md).
 """
 
 import math
