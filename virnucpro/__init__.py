@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Late, since it loads torch, which most of the package does without.
+    # Loaded on first use: it loads torch, which most of the package does not need.
     if name in ("Embeddings", "embed_proteins"):
         from virnucpro.embedding import proteins
 

@@ -89,7 +89,7 @@ def test_pooled_tokens() -> None:
 
 @pytest.mark.parametrize("letter", ["*", "J", "m", "<", ">", "?", "é", " "])
 def test_letters_outside_the_alphabet_are_named(letter: str) -> None:
-    with pytest.raises(UserError, match=r"p2: .* is no letter of the ESM-2 alphabet") as caught:
+    with pytest.raises(UserError, match=r"p2: .* is not in the ESM-2 alphabet") as caught:
         VarlenCollator(ESM2Tokenizer())([{"id": "p1", "sequence": "MK"}, {"id": "p2", "sequence": f"MK{letter}V"}])
     assert repr(letter) in str(caught.value)
 

@@ -147,7 +147,7 @@ def refusal() -> str:
 
 def test_a_folder_that_cannot_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIRNUCPRO_LEASE_DIR", str(folder / "deeper"))
-    assert f"{folder}/deeper: No such file or directory; VIRNUCPRO_LEASE_DIR" in refusal()
+    assert f"{folder}/deeper: No such file or directory; set VIRNUCPRO_LEASE_DIR" in refusal()
     folder.write_text("a file")
     monkeypatch.setenv("VIRNUCPRO_LEASE_DIR", str(folder))
     assert f"{folder}: File exists" in refusal()

@@ -105,10 +105,10 @@ def test_weights_in_a_bin_file_of_hugging_face(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_attention_heads": None}, "config.json beside it that counts its heads"),
-        ({"num_attention_heads": 5}, "counts its heads"),
-        ({"hidden_act": "relu"}, "hidden_act = 'relu' where it takes 'gelu'"),
-        ({"num_hidden_layers": 3}, "num_hidden_layers = 3 where it takes 2"),
+        ({"num_attention_heads": None}, "config.json beside it with num_attention_heads, which is None"),
+        ({"num_attention_heads": 5}, "num_attention_heads, which is 5"),
+        ({"hidden_act": "relu"}, "hidden_act = 'relu', but only 'gelu' is supported"),
+        ({"num_hidden_layers": 3}, "num_hidden_layers = 3, but only 2 is supported"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
@@ -138,7 +138,7 @@ def test_a_model_without_a_tensor_is_refused(folder: Path, tmp_path: Path, missi
 def test_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    with pytest.raises(UserError, match=r"tokenizer\.json: no such file; DNABERT-S takes its tokenizer"):
+    with pytest.raises(UserError, match=r"tokenizer\.json: no such file; DNABERT-S needs its tokenizer"):
         load(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="not a tokenizer"):

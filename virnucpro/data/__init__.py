@@ -19,7 +19,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Late, since NumPy takes longer to load than the command line may take to answer.
+    # Loaded on first use: NumPy takes longer to load than the command line may take to answer.
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal, NotRequired
 
 from pydantic import PositiveInt, TypeAdapter
-from typing_extensions import TypedDict  # pydantic cannot read the one of typing before Python 3.12
+from typing_extensions import TypedDict  # pydantic cannot use typing.TypedDict before Python 3.12
 
 from virnucpro.data.checked import Name, Precision, Sha256, read_json
 
@@ -27,7 +27,7 @@ class ModelCard(TypedDict):
 
 
 class TokenBudget(TypedDict):
-    """A device, the memory that the model takes on it, and the token budget; `reason` explains the budget in words."""
+    """A device, the memory that the model needs on it, and the token budget; `reason` explains the budget in words."""
 
     device: Name
     capability: NotRequired[list[int] | None]

@@ -16,7 +16,7 @@ Precision = Annotated[str, Field(pattern="^(float32|bfloat16|float16)$")]
 
 
 def read_json(path: str | os.PathLike[str], expected: TypeAdapter[Content], stage: str) -> Content:
-    """Read and check a JSON file, which a stage writes that the message names.
+    """Read a JSON file and check it against a type; error messages name the stage that writes it.
 
     Raises:
         UserError: the file is missing, cannot be read, or does not have this type.
@@ -30,7 +30,7 @@ def read_json(path: str | os.PathLike[str], expected: TypeAdapter[Content], stag
 
 
 def parse_json(text: str | bytes, path: str | os.PathLike[str], expected: TypeAdapter[Content], stage: str) -> Content:
-    """Parse and check the content of a JSON file; as `read_json`."""
+    """Parse the content of a JSON file and check it, as `read_json` does."""
     try:
         return expected.validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:

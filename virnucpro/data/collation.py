@@ -15,24 +15,25 @@ from virnucpro.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-FILLED_TO = 64  # oneDNN keeps some 3 MB of kernels for every number of tokens that it meets, so let it meet few
-SHARES = (4, 2, 1)  # a compiled forward's batches have a quarter, half or all of the token budget
+# Batches are padded to a multiple of this many tokens: oneDNN caches about 3 MB of kernels for each number of tokens.
+FILLED_TO = 64
+SHARES = (4, 2, 1)  # batches of a compiled model have a quarter, a half or all of the token budget
 
 
 class Tokenizer(Protocol):
     """Turns sequences of letters into token ids."""
 
-    padding: int  # id of the token that fills a batch up
-    special_tokens: int  # of a sequence, beside those of its letters
-    before: int  # special tokens before the letters that pooling leaves out
-    after: int  # those after them
+    padding: int  # id of the padding token
+    special_tokens: int  # special tokens of a sequence
+    before: int  # tokens before the letters that pooling leaves out
+    after: int  # tokens after the letters that pooling leaves out
 
     def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
-        """Tokenise the sequences of a bin, none of them empty; the ids are for messages.
+        """Tokenize the sequences of a bin; no sequence is empty, and the ids are for messages.
 
         Returns:
-            The token ids of all sequences, special tokens included, one sequence after another, int64 [tokens]; and
-            how many each sequence has.
+            Token ids of all sequences, one sequence after another, int64 [tokens]; and the number of tokens of each
+            sequence. Both include special tokens.
 
         Raises:
             UserError: a sequence has a letter without a token.
@@ -42,15 +43,17 @@ class Tokenizer(Protocol):
 class BatchShape(NamedTuple):
     """Fixed shape of many batches, so that one captured CUDA graph can be replayed for them."""
 
-    tokens: int  # padding included
-    sequences: int  # those that padding is made of and empty ones included
-    longest: int  # tokens of the longest sequence; those of padding are no longer
+    tokens: int  # including padding
+    sequences: int  # including empty sequences and sequences of padding
+    longest: int  # tokens of the longest sequence, including sequences of padding
 
 
 def batch_shapes(bins: Sequence[Sequence[int]], budget: int) -> list[BatchShape]:
-    """Return the few shapes that bins, given as the tokens of their sequences, are filled up to, the smallest first.
+    """Return the shapes that bins are padded to, smallest first; shapes that no bin needs are left out.
 
-    A shape that no bin needs is left out.
+    Args:
+        bins: tokens of every sequence of every bin.
+        budget: tokens that a bin may hold.
     """
     shapes: list[BatchShape] = []
     longest = max(max(lengths) for lengths in bins)
@@ -64,7 +67,7 @@ def batch_shapes(bins: Sequence[Sequence[int]], budget: int) -> list[BatchShape]
 
 
 def fill_up(lengths: Sequence[int], tokens: int, longest: int) -> list[int]:
-    """Return the lengths of a bin's sequences and of the padding that makes them `tokens`, in pieces of `longest`."""
+    """Return the lengths of a bin's sequences, then of its padding up to `tokens`, in pieces of `longest` at most."""
     padding = tokens - sum(lengths)
     return [*lengths, *(min(longest, padding - begin) for begin in range(0, padding, longest))]
 
@@ -73,17 +76,17 @@ def fill_up(lengths: Sequence[int], tokens: int, longest: int) -> list[int]:
 class PackedBatch:
     """Sequences end to end, without padding between them.
 
-    Padding may follow the last sequence, in sequences of its own: it makes the tokens a multiple of 64, or gives the
-    batch a shape.
+    Padding may follow the last sequence, as further sequences. It makes the number of tokens a multiple of 64, or gives
+    the batch a fixed shape.
 
     Attributes:
-        input_ids: int64 [tokens], the tokens of every sequence, one after another.
-        cu_seqlens: int32 [sequences + 1], where each sequence starts, and the number of tokens; in a batch of a given
-            shape the last sequences may be empty.
-        max_seqlen: tokens of the longest sequence.
-        lengths: tokens of every sequence that is not empty, padding included.
-        ids: id of every sequence, padding left out.
-        segments: int64 [ids, 3], tokens of every sequence before, in and after its pooled ones; without padding.
+        input_ids: Tokens of every sequence, one after another, int64 [tokens].
+        cu_seqlens: Start of each sequence, and the number of tokens, int32 [sequences + 1]. In a batch of a fixed shape
+            the last sequences may be empty.
+        max_seqlen: Tokens of the longest sequence, including padding.
+        lengths: Tokens of every sequence that is not empty, including padding.
+        ids: Id of every sequence, without padding.
+        segments: Tokens of every sequence before, in and after its pooled part, int64 [ids, 3]; without padding.
     """
 
     input_ids: torch.Tensor
@@ -95,12 +98,12 @@ class PackedBatch:
 
     @property
     def shape(self) -> BatchShape:
-        """The batch's shape."""
+        """Shape of the batch."""
         return BatchShape(len(self.input_ids), len(self.cu_seqlens) - 1, self.max_seqlen)
 
     @property
     def padding(self) -> int:
-        """Tokens of padding, which follow those of the sequences."""
+        """Number of padding tokens, which follow the last sequence."""
         return sum(self.lengths[len(self.ids) :])
 
     def pooled(self) -> torch.Tensor:
@@ -115,7 +118,7 @@ class PackedBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def clone(self) -> PackedBatch:
-        """Return the batch with tensors of its own."""
+        """Return the batch with copies of its tensors."""
         return self._map(lambda tensor: tensor.clone())
 
     def pin_memory(self) -> PackedBatch:
@@ -131,15 +134,25 @@ class PackedBatch:
 class VarlenCollator:
     """Turns a bin into a `PackedBatch`.
 
-    A sequence of the bin is a mapping with `id` and `sequence`. It may have `pool`, the half-open span of its tokens
-    that are pooled, counted from the first that is no special token; without it all are pooled.
+    A sequence of the bin is a mapping with `id` and `sequence`. It may have `pool`, the half-open span of tokens to
+    pool, counted without the special tokens at the start. By default all tokens are pooled.
 
     Args:
-        tokenizer: makes the tokens.
-        shapes: a batch is filled up to the first of these that holds it; without one, to a multiple of 64 tokens.
+        tokenizer: tokenizer of the model.
+        shapes: a batch is padded to the first shape that holds it, or to a multiple of 64 tokens.
 
     Raises:
         UserError: a sequence is empty, or has a letter that the tokenizer lacks.
+
+    Examples:
+        Each sequence starts with BOS and ends with EOS; padding fills the batch up to 64 tokens.
+
+        >>> from virnucpro.encoders.alphabet import ESM2Tokenizer
+        >>> batch = VarlenCollator(ESM2Tokenizer())([{"id": "a", "sequence": "MKV"}, {"id": "b", "sequence": "MK"}])
+        >>> batch.cu_seqlens.tolist(), batch.padding
+        ([0, 5, 9, 64], 55)
+        >>> batch.segments.tolist()  # tokens before, in and after the pooled part
+        [[1, 3, 1], [1, 2, 1]]
     """
 
     def __init__(self, tokenizer: Tokenizer, shapes: Sequence[BatchShape] = ()) -> None:
@@ -147,7 +160,7 @@ class VarlenCollator:
         self.shapes = shapes
 
     def __call__(self, sequences: Sequence[Mapping[str, Any]]) -> PackedBatch:
-        """Tokenise and pack a bin."""
+        """Tokenize and pack a bin."""
         import torch
 
         ids = [str(sequence["id"]) for sequence in sequences]

@@ -1,4 +1,4 @@
-"""What embeddings are: everything on which their numbers depend, but for the proteins' residues."""
+"""Description of embeddings: all settings that change their values."""
 
 import hashlib
 import json
@@ -13,8 +13,9 @@ from virnucpro.data.cards import TokenBudget
 from virnucpro.data.checked import Name, Precision
 from virnucpro.errors import UserError
 
-PROTEINS = ""  # the encoder of proteins, and
-NUCLEOTIDES = "_nucleotides"  # that of the nucleotides of frames, as files of theirs are called
+# Suffixes of files by the encoder that wrote them: of proteins, or of the nucleotides of frames.
+PROTEINS = ""
+NUCLEOTIDES = "_nucleotides"
 
 ALL_TOKENS = "mean_of_all_tokens"
 
@@ -23,23 +24,26 @@ ProteinKind = Literal["frame", "gene", "protein"]
 
 @dataclass(frozen=True)
 class EmbeddingDescription:
-    """What made embeddings; two files with equal descriptions can be merged, and classified by one classifier.
+    """Settings that embeddings were made with.
+
+    Files with equal descriptions can be merged, and classified by one classifier.
 
     Attributes:
-        encoder, encoder_sha256: name of the model and digest of its weights; of DNABERT-S, of its tokenizer as well.
-        embed_dim: numbers of a layer's embedding.
-        layers: numbers of the layers, 0 the model's input.
-        pooling: how the embeddings of tokens became one: `mean` over the residues of a protein; `mean_of_all_tokens`,
-            the special ones as well, over the nucleotides of a frame.
-        precision: of the weights.
-        proteins: what was embedded: `gene`s, open `frame`s of chunks, or `protein`s of a FASTA file.
-        chunk_size, short_chunks: bases of the chunks that frames lie in; 0 and none for other proteins.
-        max_sequence_length: residues that the model took at once; 0 of nucleotides, for which there is no limit.
-        long_proteins: what became of longer ones, `cut` or `windows`; `whole` of nucleotides.
+        encoder: Name of the model.
+        encoder_sha256: Digest of the model's weights; for DNABERT-S, of its weights and tokenizer.
+        embed_dim: Width of one layer's embedding.
+        layers: Numbers of the layers; 0 is the model's input.
+        pooling: `mean` over the residues of a protein, or `mean_of_all_tokens` over the nucleotides of a frame, special
+            tokens included.
+        precision: Precision of the weights.
+        proteins: Origin of the proteins: `gene`, `frame` (open in a chunk), or `protein` of a FASTA file.
+        chunk_size, short_chunks: Sizes in bases of the chunks that frames lie in; 0 and empty for other proteins.
+        max_sequence_length: Residues that the model takes at once; 0, for no limit, for nucleotides.
+        long_proteins: Treatment of longer proteins, `cut` or `windows`; `whole` for nucleotides.
     """
 
     encoder: Name
-    encoder_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty: unknown, of a classifier of VirNucPro's
+    encoder_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]  # empty: unknown, for some VirNucPro classifiers
     embed_dim: PositiveInt
     layers: Annotated[tuple[int, ...], Field(min_length=1)]
     pooling: Annotated[str, Field(pattern="^(mean|mean_of_all_tokens)$")]
@@ -52,10 +56,10 @@ class EmbeddingDescription:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the description that `as_json` gave.
+        """Return the description from the output of `as_json`.
 
         Raises:
-            ValueError: a field is missing, or is none of a description.
+            ValueError: a field is missing or unknown.
         """
         if values.keys() != {field.name for field in fields(cls)}:
             raise ValueError(f"a description of embeddings has no fields {', '.join(map(str, values))}")
@@ -63,12 +67,12 @@ class EmbeddingDescription:
         return cls(**found)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON has them."""
+        """Return the fields as JSON values."""
         return {name: _listed(value) for name, value in asdict(self).items()}
 
     @property
     def is_of_nucleotides(self) -> bool:
-        """Whether the nucleotides of frames were embedded, not their residues."""
+        """Whether the nucleotides of frames were embedded, instead of their residues."""
         return self.pooling == ALL_TOKENS
 
     @property
@@ -82,9 +86,9 @@ class EmbeddingDescription:
         return (self.embed_dim,) if len(self.layers) == 1 else (len(self.layers), self.embed_dim)
 
     def check_same(self, other: "EmbeddingDescription", where: Path, expected: str) -> None:
-        """Raise a UserError that names the first field in which the embeddings of a file differ from the `other` ones.
+        """Raise a UserError that names the first field in which the embeddings in file `where` differ from `other`.
 
-        Those are called `expected` in the message.
+        The message calls the other embeddings `expected`.
         """
         for name, made in vars(self).items():
             wanted = getattr(other, name)
@@ -94,11 +98,11 @@ class EmbeddingDescription:
     def check_trained_for(self, other: "EmbeddingDescription", where: str) -> None:
         """Raise a UserError if a classifier was trained on other embeddings than these.
 
-        The precision may differ: half precision moves scores by a few thousandths. Of the short chunks of the training
-        some may be missing. The message begins with `where`.
+        The precision may differ: half precision changes scores by a few thousandths. The sample may use fewer sizes of
+        short chunks than the training. The message begins with `where`.
         """
         if not other.encoder_sha256:
-            # Of a file of VirNucPro's that is none of the published ones neither the model nor the chunks are known.
+            # An unpublished VirNucPro classifier does not say which model and chunks it was trained with.
             layers = self.layers if len(self.layers) == len(other.layers) else other.layers
             chunk_size = other.chunk_size or self.chunk_size
             other = replace(other, encoder_sha256=self.encoder_sha256, embed_dim=self.embed_dim)
@@ -126,7 +130,7 @@ def describe_embeddings(
     max_sequence_length: int,
     long_proteins: str,
 ) -> EmbeddingDescription:
-    """Return what the embeddings of a sample will be, from what token-budget found and the settings of prepare.
+    """Return the description of a sample's future embeddings, from its token budget and the settings of prepare.
 
     Raises:
         UserError: the model has no such layer.
@@ -148,20 +152,20 @@ def describe_embeddings(
 def describe_nucleotides(
     device: TokenBudget, prepared: Mapping[str, Any], layers: Sequence[int]
 ) -> EmbeddingDescription:
-    """Return what the embeddings of the nucleotides of a sample's frames will be, as VirNucPro makes them."""
+    """Return the description of the embeddings of nucleotides of a sample's frames, as VirNucPro makes them."""
     described = describe_embeddings(device, prepared, layers, max_sequence_length=0, long_proteins="whole")
     return replace(described, pooling=ALL_TOKENS)
 
 
 def describe_proteins(prepared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a description that tell what was embedded, from the settings of prepare."""
+    """Return the fields of a description that say where the proteins come from, by the settings of prepare."""
     kind = prepared["proteins"].removesuffix("s") if prepared["type"] == "contigs" else "protein"
     chunks = (prepared["chunk_size"], tuple(prepared["short_chunks"])) if kind == "frame" else (0, ())
     return {"proteins": kind, "chunk_size": chunks[0], "short_chunks": chunks[1]}
 
 
 def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
-    """Return layers' numbers from 0, the model's input, to `last`, where negative ones count from the end.
+    """Return layer numbers from 0 (the model's input) to `last`; negative numbers count from the end.
 
     Raises:
         UserError: the model has no such layer.

@@ -1,10 +1,10 @@
-"""Files of embeddings, HDF5: a few datasets, and attributes that say what made them.
+"""HDF5 files of embeddings. Attributes hold the settings that the embeddings were made with. Datasets:
 
-id                text [sequences], of the proteins
-begin             int64 [sequences], only in the file of a shard: residues of the protein before what was embedded
-embedding         float32 [sequences, embed_dim], or [sequences, layers, embed_dim] where several layers were asked for
-residue_start     int64 [sequences + 1], only with per-residue embeddings: where each sequence's rows start in
-residue_embedding float32 [residues, ...], shaped like `embedding`
+- `id`: text [sequences], ids of the proteins.
+- `embedding`: float32 [sequences, embed_dim], or [sequences, layers, embed_dim] for several layers.
+- `begin`: int64 [sequences], only in the file of a shard. The first residue of the protein that was embedded, from 0.
+- `residue_start`: int64 [sequences + 1], only with per-residue embeddings. First row of each sequence in the next:
+- `residue_embedding`: float32 [residues, ...], shaped like `embedding`.
 """
 
 import errno
@@ -35,9 +35,14 @@ def new_embedding_file(
     residues: Sequence[int] | None = None,
     begins: Sequence[int] | None = None,
 ) -> Iterator[h5py.File]:
-    """Yield an open file with ids and attributes, whose rows are to be written; it is put in place if all goes well.
+    """Yield an open file with ids and attributes, for the caller to write the rows; move it into place on success.
 
-    With `residues`, those of every sequence, it has room for their embeddings as well. With `begins` it is of a shard.
+    Args:
+        path: the file.
+        ids: ids of the sequences.
+        description: settings of the embeddings.
+        residues: number of residues of every sequence; reserves room for per-residue embeddings.
+        begins: first embedded residue of every sequence, for the file of a shard.
     """
     row_shape, layers = description.row_shape, description.layers
     start = np.cumsum([0, *(residues or ())], dtype=np.int64)
@@ -45,11 +50,11 @@ def new_embedding_file(
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     with atomic_path(path) as temporary:
-        # HDF5 crashes where the disk fills while it writes, so all the room is taken before: also before hours of work.
+        # HDF5 crashes if the disk fills while it writes, so all space is reserved first, before hours of work.
         if shutil.disk_usage(temporary.parent).free < least:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         with h5py.File(temporary, "w") as file:
-            # The description whole, as JSON, and its main parts to read.
+            # The whole description as JSON, and its main fields for people.
             file.attrs.update(
                 model=description.encoder,
                 model_sha256=description.encoder_sha256,
@@ -113,7 +118,7 @@ class EmbeddingFile:
 
     @property
     def width(self) -> int:
-        """Numbers of a sequence, of all layers."""
+        """Length of an embedding, over all layers."""
         return int(np.prod(self.row_shape))
 
     def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:
@@ -128,5 +133,5 @@ class EmbeddingFile:
         return np.asarray(self._map(self._residue_offset, int(self._residue_start[-1]))[begin:end])
 
     def _map(self, offset: int, rows: int) -> np.memmap[Any, np.dtype[np.float32]]:
-        # HDF5's own selection of scattered rows takes seconds. Mapped anew each time, since pages once touched count.
+        # HDF5 needs seconds to select scattered rows. Each call maps the file again, to give up pages already read.
         return np.memmap(self.path, np.float32, "r", offset, (rows, *self.row_shape))

@@ -14,7 +14,7 @@ from virnucpro.errors import UserError
 BEGINNING = 100_000  # characters, up to the end of a line
 
 _ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-# The modules that decompress, by a file's first bytes: its name may lie. pzstd begins with a frame to be skipped.
+# Modules that decompress, by a file's first bytes: its name may be wrong. pzstd begins with a frame to skip.
 _MODULES = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bz2",
@@ -32,21 +32,26 @@ def read_fasta(path: str | os.PathLike[str], beginning: bool = False) -> Iterato
 
 
 def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Iterator[tuple[str, str, str]]:
-    """Yield (id, description, sequence) for every record, in file order.
+    r"""Yield (id, description, sequence) for every record, in file order.
 
-    The id is the first word of the header, the description all that follows it. The file is plain text, gzip, bzip2, xz
-    or zstd, with any line ends and any wrapping. Its `beginning` is the first lines alone, 100 kB or so, whose last
-    record may lack its end.
+    The id is the first word of the header, and the description is the rest of it. The file may be plain text, gzip,
+    bzip2, xz or zstd, with any line ends and any wrapping. With `beginning`, only the first 100 kB or so are read, and
+    the last record may be incomplete.
 
     Raises:
         UserError: the file is missing, empty, damaged or not FASTA, or a record has no unique id.
+
+    Examples:
+        >>> _ = Path("contigs.fna").write_text(">c1 circular=true\nACGT\nAC\n>c2\nGG\n")
+        >>> list(read_records("contigs.fna"))
+        [('c1', 'circular=true', 'ACGTAC'), ('c2', '', 'GG')]
     """
     path = Path(path)
     check_fasta(path)
     seen: set[str] = set()
     for header, sequence in _records(path, beginning):
         name, *description = header.split(None, 1) or [""]
-        # NUL and the like would be cut or refused by the formats that the id is written to later.
+        # The formats that the id is written to later would cut or refuse NUL and the like.
         if not name.isprintable() or not name or "\ufffd" in name:
             what = f"the id {name!r}, which holds unprintable characters" if name else "no id after '>'"
             raise UserError(f"{locate(path, len(seen))}: the record has {what}; give it a plain one")
@@ -59,7 +64,7 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
 
 
 def check_fasta(path: Path) -> None:
-    """Look at a file's beginning.
+    """Check the first line of a file that has text.
 
     Raises:
         UserError: the file is missing, empty, damaged in its first line, or not FASTA.
@@ -77,7 +82,7 @@ def check_fasta(path: Path) -> None:
     if not first:
         raise UserError(f"{path}: the file is empty")
     if first.startswith(">"):
-        return  # whoever reads on looks at its id, as at that of any other
+        return  # its id is checked when the records are read
     if first.lstrip().startswith(">"):
         raise UserError(f"{path}: line {number}: {_NO_HEADER}")
     if first.startswith(_ZIP):
@@ -90,13 +95,13 @@ def check_fasta(path: Path) -> None:
 
 
 def locate(path: Path, record: int, letter: str | None = None) -> str:
-    """Return 'FILE: line N', of the header of a record (counted from 0) or of the first such letter in it.
+    """Return 'FILE: line N' for the header of a record (counted from 0), or for the first such letter in it.
 
-    Reads the file again: line numbers are computed only for error messages.
+    The file is read again: line numbers are computed only for error messages.
     """
     number, headers = 0, -1
     with _open_text(path) as handle:
-        for number, line in enumerate(handle, start=1):  # noqa: B007 (the last number is wanted)
+        for number, line in enumerate(handle, start=1):  # noqa: B007 (the last number is used)
             headers += line.startswith(">")
             if headers == record and (letter is None or (not line.startswith(">") and letter in line)):
                 break
@@ -104,7 +109,7 @@ def locate(path: Path, record: int, letter: str | None = None) -> str:
 
 
 def _records(path: Path, beginning: bool) -> Iterator[tuple[str, str]]:
-    from Bio.SeqIO.FastaIO import SimpleFastaParser  # here, since `virnucpro --help` can do without
+    from Bio.SeqIO.FastaIO import SimpleFastaParser  # loaded here: `virnucpro --help` does not need it
 
     try:
         with _open_text(path) as handle:
@@ -114,8 +119,8 @@ def _records(path: Path, beginning: bool) -> Iterator[tuple[str, str]]:
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """Return what the modules raise for a damaged file."""
-    zstd = sys.modules.get(_ZSTD)  # loaded where a file needs it, since `virnucpro --help` can do without
+    """Return the exceptions that the modules raise for a damaged file."""
+    zstd = sys.modules.get(_ZSTD)  # loaded only if a file needs it
     return (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
 
 
@@ -132,6 +137,6 @@ def _module(path: Path) -> str:
 
 
 def _open_text(path: Path) -> IO[str]:
-    # Old headers may hold Latin-1; only the id matters, and it is checked. Windows may put a mark before the first.
+    # Old headers may hold Latin-1; only the id matters, and it is checked. Windows may put a byte order mark first.
     text: IO[str] = import_module(_module(path)).open(path, "rt", encoding="utf-8-sig", errors="replace")
     return text

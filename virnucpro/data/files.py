@@ -18,23 +18,23 @@ _MARK = "virnucpro-"  # in the names of temporary folders: other hidden files ar
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place on success, remove it on failure.
 
-    A reader therefore sees the old file, the whole new file or none, whatever kills the writer.
+    A reader therefore sees the old file, the whole new file or no file, even if the writer is killed.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A folder rather than a file: libraries that refuse to open what exists (or add suffixes) can write into it.
+    # A temporary folder, not a file: some libraries refuse to open an existing file, or add a suffix.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.{_MARK}") as folder:
         temporary = Path(folder) / target.name
         yield temporary
         with temporary.open("rb") as written:
-            os.fsync(written.fileno())  # or a power failure may leave the name without the content
+            os.fsync(written.fileno())  # a power failure could otherwise leave an empty file
         temporary.replace(target)
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
     """Delete the temporary files that killed writers of `path` left beside it.
 
-    To be called by the one process that is about to write `path`: it would delete those of another, too.
+    Call it only from the one process that writes `path`: temporary files of other writers are deleted too.
     """
     target = Path(path)
     for folder in target.parent.glob(f".{glob.escape(target.name)}.{_MARK}*"):
@@ -42,7 +42,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` atomically, and not at all where the file already says the same (its time stamp stays)."""
+    """Write `text` atomically; a file that already holds it is left alone, with its time stamp."""
     target = Path(path)
     if target.exists() and target.read_bytes() == text.encode():
         return

@@ -5,7 +5,7 @@ import os
 from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
-from typing_extensions import TypedDict  # pydantic cannot read the one of typing before Python 3.12
+from typing_extensions import TypedDict  # pydantic cannot use typing.TypedDict before Python 3.12
 
 from virnucpro.data.checked import Name, Sha256, parse_json, read_json
 from virnucpro.data.description import EmbeddingDescription
@@ -17,9 +17,9 @@ Tokens = Annotated[int, Field(ge=3)]  # special tokens included
 
 
 class WindowOf(TypedDict):
-    """Place of a window in a protein that is too long for the model; half-open, from 0, in the protein.
+    """Position of a window in a protein that is too long for the model; residues are half-open, from 0.
 
-    Residues from `begin` on are embedded; those from `pool_begin` to `pool_end` are pooled.
+    Embedding starts at residue `begin`. Residues from `pool_begin` to `pool_end` are pooled.
     """
 
     begin: NonNegativeInt
@@ -30,8 +30,8 @@ class WindowOf(TypedDict):
 class PackedSequence(TypedDict):
     """Sequence of a bin: a protein, a window of one, or nucleotides.
 
-    `offset` is the byte of proteins.faa, or nucleotides.fna, at which its letters begin. `length` counts these letters
-    and `sha256` is their digest. `truncated` says that the protein was longer. `tokens` is given for nucleotides only.
+    `offset` is the byte in proteins.faa, or nucleotides.fna, at which its letters begin. `length` is the number of
+    letters and `sha256` their digest. `truncated` says that the protein was longer. Only nucleotides have `tokens`.
     """
 
     id: Name
@@ -44,14 +44,14 @@ class PackedSequence(TypedDict):
 
 
 class Bin(TypedDict):
-    """Sequences that run through the model at once, and the sum of their tokens."""
+    """Sequences that run through the model in one batch, and the sum of their tokens."""
 
     tokens: Tokens
     sequences: Annotated[list[PackedSequence], Field(min_length=1)]
 
 
 class Manifest(TypedDict):
-    """One shard of a sample; `version` is that of this format, `token_budget` the tokens that a bin may hold."""
+    """One shard of a sample; `version` is the version of the format, `token_budget` the tokens that a bin may hold."""
 
     version: Literal[2]
     sample: Name
@@ -65,12 +65,12 @@ _MANIFEST = TypeAdapter(Manifest)
 
 
 def tokens_of(sequence: PackedSequence) -> int:
-    """Return how many tokens a sequence has, special ones included."""
+    """Return the number of tokens of a sequence, including special tokens."""
     return sequence.get("tokens", sequence["length"] + SPECIAL_TOKENS)
 
 
 def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
-    """Check and write a manifest, one line a sequence; a file with the same content is left alone."""
+    """Check and write a manifest, one sequence per line; a file with the same content is left alone."""
     head = {key: value for key, value in manifest.items() if key not in ("embedding", "bins")}
     description = manifest["embedding"].as_json()
     embedding = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in description.items())

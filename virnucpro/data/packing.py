@@ -19,18 +19,25 @@ MAX_SEQUENCE_LENGTH = 1022  # residues; with BOS and EOS the 1,024 tokens that E
 def first_fit_decreasing(tokens: npt.ArrayLike, budget: int) -> npt.NDArray[np.int32]:
     """Assign sequences to bins by first-fit decreasing.
 
-    Longest first, ties in the order given, each into the FIRST open bin with room. Sequences of one length are placed
-    as a run: the first bin takes as many as it has room for, then the next, which is what first-fit does one by one.
+    Sequences are placed longest first, ties in the order given, each into the first open bin with room. For speed all
+    sequences of one length are placed at once: the first bin takes as many as it has room for, then the next. The bins
+    are the same as if sequences were placed one by one.
 
     Args:
         tokens: tokens of every sequence, int [sequences], each at least 1.
-        budget: tokens a bin holds.
+        budget: tokens that a bin may hold.
 
     Returns:
-        Bin of every sequence, int32 [sequences], bins numbered from 0 in the order in which they were opened.
+        Bin of every sequence, int32 [sequences]. Bins are numbered from 0 in the order in which they were opened.
 
     Raises:
         ValueError: a sequence is longer than the budget.
+
+    Examples:
+        Bin 0 holds 7 + 3 tokens, bin 1 holds 6 + 4.
+
+        >>> first_fit_decreasing([3, 6, 4, 7], budget=10).tolist()
+        [0, 1, 1, 0]
     """
     tokens = np.asarray(tokens)
     if tokens.size == 0:
@@ -43,8 +50,8 @@ def first_fit_decreasing(tokens: npt.ArrayLike, budget: int) -> npt.NDArray[np.i
 
     runs = np.bincount(tokens)
     lengths = np.flatnonzero(runs)
-    room = np.empty(0, np.int32)  # of the bins that a later sequence may still fit, in the order of opening
-    number = np.empty(0, np.int32)  # of those bins
+    room = np.empty(0, np.int32)  # free tokens of the open bins, in the order of opening
+    number = np.empty(0, np.int32)  # numbers of the open bins
     opened = 0
     placed = np.empty(tokens.size, np.int32)
     done = 0
@@ -53,7 +60,7 @@ def first_fit_decreasing(tokens: npt.ArrayLike, budget: int) -> npt.NDArray[np.i
         candidates = np.flatnonzero(room >= length)
         taken = room[candidates] // length
         filled = np.cumsum(taken)
-        used = int(np.searchsorted(filled, left))  # bins filled to the brim; the next one takes the rest of the run
+        used = int(np.searchsorted(filled, left))  # bins that take all they can; the next takes the rest
         if used < len(candidates):
             candidates, taken = candidates[: used + 1], taken[: used + 1]
             taken[used] -= filled[used] - left
@@ -83,8 +90,19 @@ class GreedyPacker:
     """Packs sequences into bins that hold at most `max_tokens_per_batch` tokens each.
 
     Args:
-        max_tokens_per_batch: the token budget of a bin, BOS and EOS of every sequence included.
+        max_tokens_per_batch: token budget of a bin, including BOS and EOS of every sequence.
         max_sequence_length: residues; a longer sequence is truncated to its N-terminal part.
+
+    Examples:
+        Each sequence has two special tokens, so `a` and `c` fill a bin of 12 tokens with 7 + 5.
+
+        >>> packer = GreedyPacker(max_tokens_per_batch=12)
+        >>> proteins = {"a": "MKVLA", "b": "MKVL", "c": "MKV"}
+        >>> bins = packer.pack_sequences([{"id": name, "sequence": residues} for name, residues in proteins.items()])
+        >>> [[sequence["id"] for sequence in batch] for batch in bins]
+        [['a', 'c'], ['b']]
+        >>> packer.compute_efficiency(bins)
+        0.75
     """
 
     def __init__(self, max_tokens_per_batch: int, max_sequence_length: int = MAX_SEQUENCE_LENGTH) -> None:
@@ -92,17 +110,17 @@ class GreedyPacker:
         self.max_sequence_length = max_sequence_length
 
     def sort_by_length(self, sequences: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """Return the sequences longest first, ties by id."""
+        """Return the sequences, longest first, ties by id."""
         return sorted(sequences, key=lambda sequence: (-len(sequence["sequence"]), sequence["id"]))
 
     def pack_sequences(self, sequences: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
-        """Pack sequences into bins by first-fit decreasing, whatever order they come in.
+        """Pack sequences into bins by first-fit decreasing; their order does not matter.
 
         Args:
-            sequences: mappings with `id` and `sequence`; other keys are carried along. They are not changed.
+            sequences: mappings with `id` and `sequence`; other keys are kept. The mappings are not changed.
 
         Returns:
-            Bins of new dicts. Those of truncated sequences have `truncated: True`, and a warning is logged for each.
+            Bins of new dicts. A truncated sequence has `truncated: True`, and a warning is logged for it.
 
         Raises:
             UserError: the budget is smaller than one of the sequences.
@@ -121,7 +139,7 @@ class GreedyPacker:
         return bins
 
     def compute_efficiency(self, batches: Sequence[Sequence[Mapping[str, Any]]]) -> float:
-        """Return the proportion of the bins' budgets that their tokens fill, 0 to 1; 0 without bins."""
+        """Return the proportion of the bins' token budgets that is used, 0 to 1; 0 without bins."""
         if not batches:
             return 0.0
         tokens = sum(len(sequence["sequence"]) + SPECIAL_TOKENS for batch in batches for sequence in batch)
@@ -141,9 +159,18 @@ def warn_truncated(name: str, length: int, max_sequence_length: int) -> None:
 
 
 def deal_bins(tokens: npt.ArrayLike, shards: int) -> npt.NDArray[np.int32]:
-    """Deal bins to shards, the fullest first, each to the shard with the fewest tokens (Graham 1969, LPT).
+    """Deal bins to shards, fullest first, each to the shard with the fewest tokens (LPT, Graham 1969).
 
-    From the tokens of every bin, int [bins], follows the shard of every bin, int32 [bins].
+    Args:
+        tokens: tokens of every bin, int [bins].
+        shards: number of shards.
+
+    Returns:
+        Shard of every bin, int32 [bins].
+
+    Examples:
+        >>> deal_bins([5, 9, 8, 4], shards=2).tolist()  # 9 + 4 and 8 + 5 tokens
+        [1, 0, 1, 0]
     """
     tokens = np.asarray(tokens, np.int64)
     shard = np.empty(tokens.size, np.int32)

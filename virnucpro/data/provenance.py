@@ -1,6 +1,6 @@
-"""Records of stages: what each ran with, and the digests of the files that it read and wrote.
+"""Records of stages: settings, and digests of the files that a stage read and wrote.
 
-A record is one JSON file. Snakemake decides what runs again; a stage checks by records that it reads what was written.
+A record is one JSON file. Snakemake decides what to rerun. A stage uses records to check that its input is complete.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from virnucpro.errors import UserError
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a stage ran with and what it made."""
+    """Record of a stage."""
 
-    stage: str  # its name
-    settings: Mapping[str, Any]  # arguments that decide what it writes
-    inputs: Mapping[str, str]  # SHA-256 of the files it read, keyed by their role, e.g. `fasta`
-    outputs: Mapping[str, str]  # SHA-256 of the files it wrote, keyed by their names
+    stage: str  # name of the stage
+    settings: Mapping[str, Any]  # arguments that change its output
+    inputs: Mapping[str, str]  # SHA-256 of its input files, keyed by their role, e.g. `fasta`
+    outputs: Mapping[str, str]  # SHA-256 of its output files, keyed by their names
     details: Mapping[str, Any]  # counts, times and devices, for people and for later stages
-    key: str  # the key that the workflow gave the job; it covers all that decides the result
+    key: str  # key of the job in the workflow, a digest of everything that changes its output
 
 
 def begin_writing(record: Path, outputs: Iterable[Path]) -> None:
-    """Delete the record of a stage that is about to write, and temporary files of killed runs beside its outputs."""
+    """Delete the old record of a stage, and temporary files that killed runs left beside its outputs."""
     for path in (record, *outputs):
         remove_leftovers(path)
     record.unlink(missing_ok=True)
@@ -42,9 +42,9 @@ def write_provenance(
     details: Mapping[str, Any] | None = None,
     key: str = "",
 ) -> None:
-    """Write the record of a stage, when its outputs are in place.
+    """Write the record of a stage, after its outputs are complete.
 
-    The arguments are as in `Provenance`, with values as JSON has them; `outputs` each have a name of their own.
+    The arguments are as in `Provenance`, with JSON values. The names of `outputs` are distinct.
     """
     digests = {output.name: file_digest(output) for output in outputs}
     content = json.loads(json.dumps(asdict(Provenance(stage, settings, inputs, digests, details or {}, key))))
@@ -55,7 +55,7 @@ def read_provenance(record: Path, stage: str) -> Provenance:
     """Read the record of a stage.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: the record is missing or damaged.
     """
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
@@ -71,7 +71,7 @@ def read_provenance(record: Path, stage: str) -> Provenance:
 
 
 def checked_input(path: Path, record: Path, stage: str) -> str:
-    """Return the SHA-256 of a file, which must be the one that a stage wrote, by the record of that stage.
+    """Return the SHA-256 of a file, after checking it against the record of the stage that wrote it.
 
     Raises:
         UserError: the stage has not finished, or the file is missing or not what the stage wrote.
@@ -88,5 +88,5 @@ def checked_input(path: Path, record: Path, stage: str) -> str:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a record's content, in hex: a change by hand is damage."""
+    """Return the SHA-256 of a record's content, in hex; it detects changes by hand."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

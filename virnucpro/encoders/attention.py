@@ -1,8 +1,9 @@
 """Attention within each sequence of a packed batch, by the backend that is fastest on the machine.
 
-A backend takes the queries, keys and values [tokens, 3, heads, head_dim], which it may overwrite; the complex numbers
-that rotate queries and keys by their positions, complex64 [tokens, 1, 1, head_dim / 2]; and the batch, which says where
-sequences start. It returns the attended values [tokens, heads, head_dim] in the precision of the first.
+A backend takes three arguments. The first has queries, keys and values, [tokens, 3, heads, head_dim]; a backend may
+overwrite it. The second has complex numbers that rotate queries and keys by their positions, complex64
+[tokens, 1, 1, head_dim / 2]. The third is the batch, which has the start of each sequence. The backend returns the
+attended values [tokens, heads, head_dim] in the precision of the first argument.
 """
 
 import math
@@ -18,10 +19,10 @@ from virnucpro.data.collation import PackedBatch
 Attention = Callable[[torch.Tensor, torch.Tensor, PackedBatch], torch.Tensor]
 
 HALF = (torch.bfloat16, torch.float16)
-SHORT = range(32, 321)  # tokens of a sequence for which plain products are fastest on a CPU
-NEAR = 8  # sequences are padded together where their lengths differ by an eighth of the longest at most
-GROUP_TOKENS = 2048  # of sequences that are padded together: their copies are small beside a bin's activations
-FLASH_CAPABILITY = (8, 0)  # of a GPU: FlashAttention-2 needs it, and so does torch's varlen attention, made of it
+SHORT = range(32, 321)  # lengths of sequences, in tokens, for which plain products are fastest on a CPU
+NEAR = 8  # sequences are padded together if their lengths differ by at most an eighth of the longest
+GROUP_TOKENS = 2048  # most tokens of sequences that are padded together; limits the memory of their copies
+FLASH_CAPABILITY = (8, 0)  # compute capability that FlashAttention-2 needs, and torch's varlen attention with it
 
 
 def flash_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
@@ -39,14 +40,14 @@ def varlen_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBat
 
     q, k, v = rotate(qkv, rotation).unbind(1)
     cu_seqlens, longest = batch.cu_seqlens, batch.max_seqlen
-    # It returns a tuple only where auxiliary outputs are asked for.
+    # It returns a tuple only if auxiliary outputs are requested.
     return cast(torch.Tensor, varlen_attn(q, k, v, cu_seqlens, cu_seqlens, longest, longest))
 
 
 def padded_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
-    """torch's scaled_dot_product_attention over neighbours of near lengths, padded and masked; any device, precision.
+    """torch's scaled_dot_product_attention over neighbors of similar length, padded and masked; any device, precision.
 
-    For GPUs where the other backends do not run: one call for a group in place of one for each length.
+    For GPUs on which the other backends do not run. One call covers several sequences.
     """
     rotated = rotate(qkv, rotation)
     attended = torch.empty_like(qkv[:, 0])
@@ -60,11 +61,11 @@ def padded_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBat
 def attend_with_bias(qkv: torch.Tensor, slopes: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """Attention whose scores fall with the distance of two tokens (ALiBi, Press et al. 2022, arXiv 2108.12409).
 
-    By torch's scaled_dot_product_attention over neighbours of near lengths, padded and masked, always in FP32, in which
-    large distances are exact; any device.
+    It uses torch's scaled_dot_product_attention over neighbors of similar length, padded and masked, on any device. It
+    computes in FP32, in which large distances are exact.
 
-    As a backend, but for `slopes` in place of rotations: by how much a head's scores fall with every token of
-    distance, FP32 [heads].
+    The arguments are those of a backend, with `slopes` in place of the rotation. A slope is the decrease of a head's
+    scores per token of distance, FP32 [heads].
     """
     attended = torch.empty_like(qkv[:, 0])
     for token, inside in _padded(batch):
@@ -78,9 +79,9 @@ def attend_with_bias(qkv: torch.Tensor, slopes: torch.Tensor, batch: PackedBatch
 
 
 def _padded(batch: PackedBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield, for neighbours of near lengths, which token stands where, int64 [sequences, longest], and where one does.
+    """Yield token numbers of neighbors of similar length, int64 [sequences, longest], and a mask of the real ones.
 
-    Where a sequence is shorter it repeats its last token: as a key that is masked, as a query it attends to the same.
+    A shorter sequence is padded with its last token. As a key it is masked; as a query it gives the same result again.
     """
     starts, ends = batch.cu_seqlens.long()[:-1, None], batch.cu_seqlens.long()[1:, None]
     for first, last in near_lengths(batch.lengths):
@@ -91,7 +92,7 @@ def _padded(batch: PackedBatch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def near_lengths(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield groups of neighbours whose lengths are near one another: the first of each, and the one after its last."""
+    """Yield half-open ranges of neighboring sequences of similar length."""
     first, shortest, longest = 0, lengths[0], lengths[0]
     for number, length in enumerate(lengths):
         shortest, longest = min(shortest, length), max(longest, length)
@@ -105,8 +106,8 @@ def near_lengths(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
 def sdpa_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
     """torch's scaled_dot_product_attention, or plain products, over one sequence at a time; for a CPU.
 
-    One sequence stays in the cache; the shortest are taken together, as many of one length as are neighbours. All in
-    FP32: attention is no faster in half precision on a CPU, and less exact.
+    One sequence fits the processor's cache. Very short neighbors of equal length are computed together. All is in FP32:
+    half precision is not faster on a CPU, and less exact.
     """
     attended = torch.empty_like(qkv[:, 0])
     start = 0
@@ -127,10 +128,10 @@ def sdpa_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch
 
 
 def attend_by_products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, into: torch.Tensor) -> None:
-    """Write the attended values of one sequence to `into`; all are [heads, length, head_dim].
+    """Write the attended values of one sequence to `into`; all arguments are [heads, length, head_dim].
 
-    Faster on a CPU than torch's fused kernel, whose products are small, and than its softmax: powers of two are faster
-    than those of e, and the sums divide the attended values, which are fewer than the scores.
+    This is faster on a CPU than torch's fused kernel, whose products are small. It is also faster than torch's softmax:
+    2^x is faster than e^x, and the sums divide the attended values, which are fewer than the scores.
     """
     scores = q.new_empty(q.shape[0], q.shape[1], q.shape[1])
     scale = math.log2(math.e) * q.shape[-1] ** -0.5
@@ -140,7 +141,7 @@ def attend_by_products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, into: 
 
 
 def rotate(qkv: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Rotate queries and keys in place, computing in FP32 whatever their precision, and return them with the values."""
+    """Rotate queries and keys in place, and return them with the values; the rotation is computed in FP32."""
     qk = qkv[:, :2]
     rotated = qk.float()
     torch.view_as_complex(rotated.view(*rotated.shape[:-1], -1, 2)).mul_(rotation)
@@ -156,7 +157,7 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     if dtype not in HALF or torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
         return padded_attention
     try:
-        import flash_attn  # noqa: F401 (found is not enough: it may be built for another torch)
+        import flash_attn  # noqa: F401 (it may be installed but built for another torch)
     except ImportError:
         return varlen_attention
     return flash_attention

@@ -1,4 +1,4 @@
-"""Checkpoints of ESM-2 and DNABERT-S, read without executing pickles."""
+"""Checkpoints of ESM-2 and DNABERT-S, read without running code from pickles."""
 
 import argparse
 import json
@@ -29,11 +29,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config | DNABERTC
     """Read a checkpoint of ESM-2 or DNABERT-S, and the config.json that Hugging Face puts beside it.
 
     Returns:
-        The model's sizes, and the tensors that its parameters and buffers are made of: mapped from the file, not yet
-        read.
+        The model's sizes, and the tensors of its parameters and buffers, mapped from the file.
 
     Raises:
-        UserError: the file is missing, damaged, holds more than tensors, or is no whole model of these.
+        UserError: the file is missing, damaged, holds more than tensors, or is not a complete ESM-2 or DNABERT-S.
     """
     path = Path(path)
     loaded = _load(path)
@@ -57,7 +56,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config | DNABERTC
 
 
 def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype) -> Encoder:
-    """Return the model of a checkpoint, ready to run. Matrices are in `dtype`, norms and rotary frequencies in FP32.
+    """Return the model of a checkpoint, ready to run; matrices are in `dtype`, norms and rotary frequencies in FP32.
 
     Raises:
         UserError: as `read_checkpoint`, or the device has no room for the weights.
@@ -79,7 +78,7 @@ def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torc
         else:
             model = ESM2(config, choose_attention(device, dtype))
     weights = {}
-    for name, pieces in parts.items():  # one by one, so that no more than one tensor is held twice
+    for name, pieces in parts.items():  # one by one, so that only one tensor is in memory twice
         moved = [piece.to(device, dtypes[name]) for piece in pieces]
         if isinstance(config, ESM2Config) and ".qkv." in name:
             moved[:2] = [_pair(part, config.heads) for part in moved[:2]]
@@ -93,7 +92,7 @@ def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torc
 
 
 def _pair(part: Tensor, heads: int) -> Tensor:
-    """Put rows of queries or keys that are rotated together side by side; in the file they are half a head apart."""
+    """Put rows of queries or keys that are rotated together side by side; the file has them half a head apart."""
     return part.reshape(heads, 2, -1, *part.shape[1:]).transpose(1, 2).reshape(part.shape)
 
 
@@ -101,19 +100,19 @@ def _load(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # fair-esm's files hold their settings as an argparse.Namespace: beside tensors the only class that is let in.
+        # fair-esm's files hold settings as an argparse.Namespace, the only allowed class besides tensors.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            # Files from before torch 1.6 are no zip archives and cannot be mapped.
+            # Files from before torch 1.6 are not zip archives and cannot be mapped.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # a damaged file raises almost anything; torch's message advises to load it unsafely
+    except Exception as error:  # a damaged file can raise anything; torch's own message suggests loading it unsafely
         if "allocate memory" in str(error):
             size = f"{path.stat().st_size / 1e9:.1f} GB"
             raise UserError(f"{path}: {size} do not fit this machine's memory; choose a smaller model") from None
         raise UserError(
-            f"{path}: not loaded ({type(error).__name__}): it is no checkpoint, is damaged, or holds more than tensors "
-            "and could run code; give another file"
+            f"{path}: not loaded ({type(error).__name__}): it is not a checkpoint, is damaged, or holds more than "
+            "tensors and could run code; give another file"
         ) from None
 
 

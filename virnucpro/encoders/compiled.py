@@ -1,4 +1,4 @@
-"""A forward for batches of a few shapes: its parts compiled, and on a GPU captured as a CUDA graph for each shape."""
+"""A compiled forward pass for batches of a few shapes; on a GPU, each shape is captured as a CUDA graph."""
 
 from collections.abc import Collection
 from typing import Any
@@ -10,23 +10,23 @@ from virnucpro.data.collation import BatchShape, PackedBatch
 from virnucpro.encoders.checkpoint import Encoder
 from virnucpro.errors import UserError
 
-WARM_UPS = 3  # forwards before a capture: the first compiles, and libraries choose their kernels
+WARM_UPS = 3  # forward passes before a capture: the first compiles, and libraries choose their kernels
 
 # A graph, the batch that it reads and the representations that it writes.
 _Captured = tuple[torch.cuda.CUDAGraph, PackedBatch, dict[int, Tensor]]
 
 
 class StaticForward:
-    """`ESM2.representations` for batches of given shapes; a batch of another shape goes through the model as it is.
+    """`ESM2.representations` for batches of given shapes; other batches run through the model without compilation.
 
-    The layers of the model are compiled; on CUDA it must be capturable.
+    The layers of the model are compiled. On CUDA the model must be capturable.
     """
 
     def __init__(self, model: Encoder, shapes: Collection[BatchShape]) -> None:
         self.model = model
         self.shapes = set(shapes)
         self._captured: dict[BatchShape, _Captured] = {}
-        self._pool: Any = None  # of memory, which the graphs share: one runs at a time
+        self._pool: Any = None  # memory that the graphs share: one runs at a time
         model.compile_layers()
 
     @torch.inference_mode()
@@ -40,7 +40,7 @@ class StaticForward:
             UserError: torch cannot compile on this machine; at the first batch of a shape.
         """
         if batch.shape not in self.shapes:
-            with torch.compiler.set_stance("force_eager"):  # another shape would compile anew
+            with torch.compiler.set_stance("force_eager"):  # another shape would be compiled
                 return self.model.representations(batch, wanted)
         if not batch.input_ids.is_cuda:  # compiled, but with nothing to capture
             return self._compile_and_run(batch, wanted)
@@ -61,14 +61,14 @@ class StaticForward:
                 self._compile_and_run(batch, wanted)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # The capture watches this thread alone: another one pins the memory of the next batch meanwhile.
+        # The capture covers only this thread: another thread pins the memory of the next batch meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             found = self.model.representations(batch, wanted)
         self._pool = graph.pool()
         return graph, batch, found
 
     def release(self) -> None:
-        """Give up all graphs and their memory; all batches go through the model as it is from now on."""
+        """Free all graphs and their memory; later batches run through the model without compilation."""
         self.shapes = set()
         self._captured = {}
         self._pool = None

@@ -1,4 +1,4 @@
-"""Which device a job runs on, and in which precision."""
+"""Device and precision of a job."""
 
 import fcntl
 import logging
@@ -19,7 +19,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return what `auto` means: FP32 on a CPU, BF16 on a GPU that has it, FP16 on an older one. Others stay."""
+    """Replace `auto` by FP32 on a CPU, BF16 on a GPU that has it, and FP16 on an older GPU."""
     if precision != "auto":
         return precision
     if device.type != "cuda":
@@ -33,7 +33,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def count_gpus(wanted: str) -> int:
-    """Return how many CUDA devices are visible, none for `cpu`; a UserError says that `gpu` is wanted without any."""
+    """Return the number of visible CUDA devices, 0 for `cpu`; `gpu` without a device is a UserError."""
     visible = 0 if wanted == "cpu" else torch.cuda.device_count()
     if wanted == "gpu" and not visible:
         raise UserError("device is gpu, but torch sees no CUDA device here; set it to auto to use the CPU")
@@ -44,17 +44,17 @@ def count_gpus(wanted: str) -> int:
 def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
     """Yield a CUDA device that no other job on this machine holds, or the CPU.
 
-    Waits while all visible devices are held. CUDA_VISIBLE_DEVICES, which a scheduler sets too, is respected. `auto` is
-    the CPU where there is no CUDA; `gpu` is an error there; `cpu` is the CPU anywhere.
+    It waits while other jobs hold all visible devices. CUDA_VISIBLE_DEVICES limits the devices. Without CUDA, `auto`
+    is the CPU and `gpu` is an error.
 
     Raises:
-        UserError: a GPU is wanted and there is none, or leases cannot be written.
+        UserError: `gpu` without a GPU, or the lease files cannot be written.
     """
     visible = count_gpus(wanted)
     if not visible:
         yield torch.device("cpu")
         return
-    # By UUID: an index means another card under another CUDA_VISIBLE_DEVICES.
+    # Devices are named by UUID: an index depends on CUDA_VISIBLE_DEVICES.
     uuids = [str(torch.cuda.get_device_properties(index).uuid) for index in range(visible)]
     with lease_one(uuids) as index, torch.cuda.device(index):
         yield torch.device("cuda", index)
@@ -62,10 +62,10 @@ def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
 
 @contextmanager
 def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
-    """Hold one of several named things and yield its index; wait while other processes hold them all.
+    """Lease one of several named devices and yield its index; wait while other processes hold all of them.
 
     A lease is a lock on a file in a folder that all users of the machine share. The kernel releases it when its holder
-    ends, even by SIGKILL. The files stay: deleting one that is held would let two processes hold the same thing.
+    ends, even by SIGKILL. The files are kept: if a locked file were deleted, two processes could lease one device.
 
     Raises:
         UserError: the folder or a file in it cannot be used.
@@ -87,9 +87,9 @@ def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
 
 
 def _lock(folder: Path, name: str) -> int | None:
-    """Return a locked file, or None where another process holds the lock.
+    """Return a locked file, or None if another process holds the lock.
 
-    The file can be opened by all users of the machine, and the folder be filled by all, as /tmp is.
+    All users of the machine can open the file and add files to the folder, as in /tmp.
     """
     path = folder / name
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -99,7 +99,7 @@ def _lock(folder: Path, name: str) -> int | None:
         try:
             file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
-            # Without O_CREAT: Linux refuses it for what another user made in such a folder (fs.protected_regular).
+            # Without O_CREAT: Linux refuses it for another user's file in such a folder (fs.protected_regular).
             file = os.open(path, flags)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,8 +110,8 @@ def _lock(folder: Path, name: str) -> int | None:
         return None
     except OSError as error:
         raise UserError(
-            f"GPU leases: {error.filename or path}: {error.strerror}; VIRNUCPRO_LEASE_DIR can name another folder, the "
-            "same for all who use these GPUs"
+            f"GPU leases: {error.filename or path}: {error.strerror}; set VIRNUCPRO_LEASE_DIR to another folder, the "
+            "same for all users of these GPUs"
         ) from None
     finally:
         os.umask(mask)
@@ -119,7 +119,7 @@ def _lock(folder: Path, name: str) -> int | None:
 
 
 def _warn_once(text: str) -> None:
-    """Log a warning, unless another job of the run has: VIRNUCPRO_WARNED names the file by which jobs know."""
+    """Log a warning once per run: the jobs of a run share the file that VIRNUCPRO_WARNED names."""
     warned = os.environ.get("VIRNUCPRO_WARNED")
     with suppress(FileExistsError):
         if warned:

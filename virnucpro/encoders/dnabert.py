@@ -1,9 +1,9 @@
 """DNABERT-S (Zhou et al. 2024, arXiv 2402.08777) over packed sequences, without its pooler.
 
-A BERT with post-norm layers, gated feed-forward parts (Portes et al. 2023, arXiv 2312.17482) and, in place of
-embeddings of positions, attention that falls off with the distance between two tokens (ALiBi, Press et al. 2022, arXiv
-2108.12409). Sequences lie end to end in one [tokens, embed_dim] array, as in `virnucpro.encoders.esm2`. Weights may be
-in half precision; the residual stream, the norms and the attention are always in FP32.
+DNABERT-S is a BERT with post-norm layers and gated feed-forward parts (Portes et al. 2023, arXiv 2312.17482). It has no
+position embeddings: attention falls with the distance between two tokens (ALiBi, Press et al. 2022, arXiv 2108.12409).
+Sequences lie end to end in one [tokens, embed_dim] array, as in `virnucpro.encoders.esm2`. Weights may be in half
+precision; the residual stream, the norms and the attention are always in FP32.
 """
 
 import math
@@ -38,7 +38,7 @@ class DNABERTConfig:
     vocabulary: int
 
     def memory(self, bytes_per_number: int) -> ModelMemory:
-        """Return what the weights and the activations take on a device, estimated."""
+        """Return the estimated memory of the weights and the activations."""
         return estimate_gated_memory(self.layers, self.embed_dim, self.feed_forward, bytes_per_number)
 
 
@@ -57,23 +57,23 @@ class Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(d, EPSILON)
 
     def forward(self, x: Tensor, slopes: Tensor, batch: PackedBatch) -> Tensor:
-        """Return the residual stream after the layer from that before it, both FP32 [tokens, embed_dim]."""
+        """Return the residual stream after the layer; before and after are FP32 [tokens, embed_dim]."""
         dtype = self.qkv.weight.dtype
         qkv = self.qkv(x.to(dtype)).view(len(x), 3, self.heads, -1)
         attended = attend_with_bias(qkv, slopes, batch).flatten(1)
-        del qkv  # before more is made
+        del qkv  # frees its memory
         x = self.attention_norm(self.out.add(x, attended))
         gate, up = self.gated(x.to(dtype)).chunk(2, dim=-1)
         return cast(Tensor, self.ffn_norm(self.fc2.add(x, F.gelu(gate).mul_(up))))
 
 
 class DNABERT(nn.Module):
-    """The encoder of DNABERT-S, whose `tokenizer` is set by who has its file; without one, tokens alone can run."""
+    """The encoder of DNABERT-S; the caller sets `tokenizer`, which has its own file."""
 
     tokenizer: DNABERTTokenizer
 
     attention_name = attend_with_bias.__name__  # for records
-    capturable = False  # its attention takes the lengths of the sequences, which a CUDA graph cannot read
+    capturable = False  # attention needs the lengths of the sequences on the host, which a CUDA graph cannot read
 
     def __init__(self, config: DNABERTConfig) -> None:
         super().__init__()
@@ -86,11 +86,11 @@ class DNABERT(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device of the weights."""
         return self.embed_tokens.weight.device
 
     def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
-        """Return the representations of some layers by number, 0 the input: FP32 [tokens, embed_dim] each."""
+        """Return the representations of some layers by number, FP32 [tokens, embed_dim] each; 0 is the input."""
         embedded = self.embed_tokens.weight.float()[batch.input_ids] + self.token_type.weight.float()
         x = self.embedding_norm(embedded)
         slopes = torch.tensor(alibi_slopes(self.config.heads), device=x.device)
@@ -102,14 +102,18 @@ class DNABERT(nn.Module):
         return found
 
     def compile_layers(self) -> None:
-        """Do nothing: its forward is not compiled, as it is not captured."""
+        """Do nothing: this model is neither compiled nor captured."""
 
 
 def alibi_slopes(heads: int) -> list[float]:
-    """Return by how much each head's scores fall with every token of distance.
+    """Return the decrease of each head's scores per token of distance (Press et al. 2022 and its published code).
 
-    For a power of two of heads, n, they are 2^(-8/n), 2^(-16/n), ..., 2^-8; for another number, those of the next lower
-    power of two, and every other of the next higher one's. Source: Press et al. 2022 and its published code.
+    For n heads, n a power of two, the slopes are 2^(-8/n), 2^(-16/n), ..., 2^-8. Another number of heads has the slopes
+    of the next lower power of two, then every second slope of the next higher one.
+
+    Examples:
+        >>> alibi_slopes(4)
+        [0.25, 0.0625, 0.015625, 0.00390625]
     """
     lower = 2 ** int(math.log2(heads))
     slopes = [2 ** (-8 * number / lower) for number in range(1, lower + 1)]

@@ -11,12 +11,12 @@ from virnucpro.errors import UserError
 
 
 class DNABERTTokenizer:
-    """Tokenises DNA as the model's own tokenizer does: [CLS], the tokens of the sequence, [SEP].
+    """Tokenizes DNA as the model's own tokenizer does: [CLS], the tokens of the sequence, [SEP].
 
-    The mean over a sequence takes in these two as VirNucPro does, so that no token counts as special to the pooling.
+    [CLS] and [SEP] are part of the mean, as in VirNucPro.
 
     Raises:
-        UserError: there is no such file, or it is none of a tokenizer that wraps sequences in [CLS] and [SEP].
+        UserError: the file is missing, or is not a tokenizer that wraps sequences in [CLS] and [SEP].
     """
 
     special_tokens = 2
@@ -24,15 +24,15 @@ class DNABERTTokenizer:
     after = 0
 
     def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer  # here: it takes a tenth of a second, and runs without DNA do without
+        from tokenizers import Tokenizer  # loaded here: it takes a tenth of a second, and most runs do not need it
 
         try:
             self._tokenizer: Any = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; DNABERT-S takes its tokenizer.json beside its weights") from None
-        except Exception as error:  # the library raises nothing more special
+            raise UserError(f"{path}: no such file; DNABERT-S needs its tokenizer.json beside its weights") from None
+        except Exception as error:  # the library raises no subclass
             raise UserError(f"{path}: not a tokenizer ({error}); copy it again from where the model is from") from None
-        # The file switches both on, for training.
+        # The file enables both, for training.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         padding, wrapped = self._tokenizer.token_to_id("[PAD]"), self._tokenizer.encode("A").tokens
@@ -41,7 +41,7 @@ class DNABERTTokenizer:
         self.padding: int = padding
 
     def __call__(self, ids: Sequence[str], sequences: Sequence[str]) -> tuple[Integers, list[int]]:
-        """Tokenise DNA; see `virnucpro.data.collation.Tokenizer`. Unknown letters, as N, are a token each, [UNK]."""
+        """Tokenize DNA, see `virnucpro.data.collation.Tokenizer`; each unknown letter, e.g. N, is a token [UNK]."""
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(sequences))]
         lengths = [len(tokens) for tokens in encoded]
         return np.fromiter((token for tokens in encoded for token in tokens), np.int64, sum(lengths)), lengths

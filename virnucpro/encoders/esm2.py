@@ -1,8 +1,8 @@
 """ESM-2 (Lin et al. 2023, doi 10.1126/science.ade2574) over packed sequences, without its language-model head.
 
 Sequences lie end to end in one [tokens, embed_dim] array. Attention stays within each sequence; everything else works
-on single tokens. Weights may be in half precision; the residual stream, the norms and the rotary embedding are always
-in FP32: an angle computed in half precision is off by 0.25 rad at position 1,022.
+on single tokens. Weights may be in half precision. The residual stream, the norms and the rotary embedding are always
+in FP32: in half precision the angle at position 1,022 would be wrong by 0.25 rad.
 """
 
 from collections.abc import Collection
@@ -19,8 +19,8 @@ from virnucpro.encoders.attention import Attention, flash_attention, varlen_atte
 from virnucpro.encoders.linear import Linear
 from virnucpro.encoders.memory import ModelMemory, estimate_memory
 
-# In training 15 % of the tokens were chosen and 80 % of these masked. Without masks, token embeddings are scaled down
-# to what they were on average then.
+# In training 15 % of the tokens were chosen and 80 % of these were masked. Without masks, token embeddings are scaled
+# to their average in training.
 UNMASKED_SCALE = 1 - 0.15 * 0.8
 
 
@@ -41,11 +41,11 @@ class ESM2Config:
 
     @property
     def head_dim(self) -> int:
-        """Numbers a head."""
+        """Width of a head."""
         return self.embed_dim // self.heads
 
     def memory(self, bytes_per_number: int) -> ModelMemory:
-        """Return what the weights and the activations take on a device, estimated."""
+        """Return the estimated memory of the weights and the activations."""
         return estimate_memory(self.layers, self.embed_dim, bytes_per_number)
 
 
@@ -57,7 +57,7 @@ class Layer(nn.Module):
         d = config.embed_dim
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(d)
-        self.qkv = Linear(d, 3 * d)  # its rows are in such an order that numbers rotated together are neighbours
+        self.qkv = Linear(d, 3 * d)  # numbers that are rotated together are neighboring rows
         self.out = Linear(d, d)
         self.ffn_norm = nn.LayerNorm(d)
         self.fc1 = Linear(d, config.feed_forward)
@@ -70,23 +70,23 @@ class Layer(nn.Module):
 
         Args:
             x: the residual stream before the layer, FP32 [tokens, embed_dim].
-            rotation: what `ESM2.rotation` returns for the batch.
-            attention: the backend.
-            batch: the batch that runs.
-            vocabulary: of the first layer, the embeddings of the 33 tokens: x is made of these rows, so projecting them
-                is enough.
+            rotation: result of `ESM2.rotation` for the batch.
+            attention: backend.
+            batch: batch of sequences.
+            vocabulary: embeddings of the 33 tokens, for the first layer only. Rows of its x repeat them, so only these
+                are projected.
         """
         qkv = self.project(x) if vocabulary is None else self.project(vocabulary)[batch.input_ids]
         attended = attention(qkv.view(len(x), 3, self.heads, -1), rotation, batch).flatten(1)
-        del qkv  # before more is made
+        del qkv  # frees its memory
         return self.out.add(x, attended)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """Return the residual stream after the feed-forward part from that before it, both FP32 [tokens, embed_dim]."""
+        """Return the residual stream after the feed-forward part; before and after are FP32 [tokens, embed_dim]."""
         return self.fc2.add(x, self.fc1(self.ffn_norm(x).to(self.fc1.weight.dtype), gelu=True))
 
     def project(self, x: Tensor) -> Tensor:
-        """Return queries, keys and values of rows of the residual stream, [rows, 3 embed_dim]."""
+        """Return queries, keys and values for rows of the residual stream, [rows, 3 embed_dim]."""
         return cast(Tensor, self.qkv(self.attention_norm(x).to(self.qkv.weight.dtype)))
 
 
@@ -94,9 +94,9 @@ class ESM2(nn.Module):
     """The encoder of ESM-2.
 
     Attributes:
-        tokenizer: makes its tokens.
-        config: its sizes.
-        attention: the backend of its attention.
+        tokenizer: Its tokenizer.
+        config: Its sizes.
+        attention: Its attention backend.
     """
 
     tokenizer = ESM2Tokenizer()
@@ -105,29 +105,32 @@ class ESM2(nn.Module):
         super().__init__()
         self.config = config
         self.attention = attention
-        # It is given a weight: drawing a random one on the meta device would load torch's compiler, two seconds.
+        # With a given weight: a random one on the meta device would load torch's compiler, two seconds.
         self.embed_tokens = nn.Embedding(
             VOCABULARY, config.embed_dim, _weight=torch.empty(VOCABULARY, config.embed_dim)
         )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.final_norm = nn.LayerNorm(config.embed_dim)
-        # As the checkpoint has it: the model was trained with rounded values.
+        # Read from the checkpoint, because the model was trained with rounded values.
         self.register_buffer("inv_freq", torch.empty(config.head_dim // 2))
         self.inv_freq: Tensor
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Device of the weights."""
         return self.inv_freq.device
 
     @property
     def attention_name(self) -> str:
-        """What the backend of its attention is called in records."""
+        """Name of the attention backend, for records."""
         return self.attention.__name__
 
     @property
     def capturable(self) -> bool:
-        """Whether its forward is the same for all batches of one shape: attention must read where sequences start."""
+        """Whether a CUDA graph of one batch can be replayed for other batches of the same shape.
+
+        The attention backend must then read the starts of sequences on the GPU.
+        """
         return self.attention in (flash_attention, varlen_attention)
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -137,7 +140,7 @@ class ESM2(nn.Module):
     def representations(self, batch: PackedBatch, wanted: Collection[int]) -> dict[int, Tensor]:
         """Return the representations of some layers by number, FP32 [tokens, embed_dim] each.
 
-        0 is the input of the first layer; the last layer alone has the final norm.
+        0 is the input of the first layer. Only the last layer has the final norm.
         """
         rotation = self.rotation(batch)
         vocabulary = self.embed_tokens.weight.float() * UNMASKED_SCALE
@@ -151,10 +154,10 @@ class ESM2(nn.Module):
         return found
 
     def rotation(self, batch: PackedBatch) -> Tensor:
-        """Return what rotates every token's queries and keys, complex64 [tokens, 1, 1, head_dim / 2].
+        """Return the factors that rotate every token's queries and keys, complex64 [tokens, 1, 1, head_dim / 2].
 
-        Two numbers of a head that are rotated together are taken as one complex number, and multiplied by one of
-        modulus 1 whose angle is the token's position in its sequence x a frequency (Su et al. 2021, arXiv 2104.09864).
+        Two numbers of a head form one complex number. It is multiplied by a number of modulus 1 and angle
+        position x frequency, where the position is counted in the sequence (Su et al. 2021, arXiv 2104.09864).
         """
         lengths = batch.cu_seqlens.diff()
         starts = torch.repeat_interleave(batch.cu_seqlens[:-1], lengths, output_size=len(batch.input_ids))
@@ -163,9 +166,9 @@ class ESM2(nn.Module):
         return torch.polar(torch.ones_like(angle), angle)
 
     def compile_layers(self) -> None:
-        """Have torch compile what works on single tokens: once for all layers, for each number of tokens.
+        """Let torch compile the parts that work on single tokens, once for all layers and each number of tokens.
 
-        The compiler cannot read weights that `Linear.pack` laid out.
+        The compiler cannot read weights in the layout of `Linear.pack`.
         """
         for layer in cast(list[Layer], self.layers):
             layer.project = torch.compile(layer.project, dynamic=False, fullgraph=True)  # type: ignore[method-assign]

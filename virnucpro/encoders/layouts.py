@@ -1,4 +1,4 @@
-"""The tensors and the settings of a model in the layouts of files, as `ESM2` and `DNABERT` take them."""
+"""Conversion of checkpoints in several layouts to the tensors and settings of `ESM2` and `DNABERT`."""
 
 import argparse
 import re
@@ -12,12 +12,12 @@ from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.dnabert import DNABERT, EPSILON, DNABERTConfig
 from virnucpro.encoders.esm2 import ESM2, ESM2Config
 
-# By the names of a model's tensors, those of the file that are joined along their first dimension.
+# Tensors of a file, keyed by the tensor of the model that they form when joined along their first dimension.
 Parts = dict[str, list[Tensor]]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-# The modules of `DNABERT`, and their names in Hugging Face's layout.
+# Modules of `DNABERT`, and their names in Hugging Face's layout.
 _DNABERT = {
     "embed_tokens": ["embeddings.word_embeddings"],
     "token_type": ["embeddings.token_type_embeddings"],
@@ -29,10 +29,10 @@ _DNABERT = {
     "fc2": ["mlp.wo"],
     "ffn_norm": ["mlp.layernorm"],
 }
-# What the settings must say, if they say anything of it, for `DNABERT` and `ESM2` to compute what the models do.
+# Settings that `DNABERT` and `ESM2` support. A setting that a file does not have is not checked.
 _DNABERT_SETTINGS = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": EPSILON}
 
-# The modules of `ESM2`, and their names in fair-esm's and in Hugging Face's layout.
+# Modules of `ESM2`, and their names in fair-esm's and in Hugging Face's layout.
 _ESM2 = {
     "embed_tokens": (["embed_tokens"], ["embeddings.word_embeddings"]),
     "final_norm": (["emb_layer_norm_after"], ["encoder.emb_layer_norm_after"]),
@@ -62,15 +62,15 @@ _ESM2_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
 
 
 def is_dnabert(tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether tensors are, by their names, those of a DNABERT-S."""
+    """Return whether tensors belong to a DNABERT-S, by their names."""
     return any(key.endswith("attention.self.Wqkv.weight") for key in tensors)
 
 
 def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> tuple[DNABERTConfig, Parts]:
-    """Return the sizes of a DNABERT-S and the tensors that it is made of, from a file's and config.json beside it.
+    """Return the sizes and the tensors of a DNABERT-S, from a file's tensors and the settings in config.json.
 
     Raises:
-        ValueError: it is no whole DNABERT-S; the text says why.
+        ValueError: it is not a complete DNABERT-S; the text says why.
     """
     embedding = "embeddings.word_embeddings.weight"
     state = _without_prefix(tensors, embedding)
@@ -80,7 +80,7 @@ def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
     layers = _count_layers(state, _LAYER[1])
     heads = settings.get("num_attention_heads")
     if not isinstance(heads, int) or heads < 1 or embed_dim % heads:
-        raise ValueError(f"it takes a config.json beside it that counts its heads (num_attention_heads: {heads})")
+        raise ValueError(f"it needs a config.json beside it with num_attention_heads, which is {heads}")
     gated = state.get("encoder.layer.0.mlp.gated_layers.weight")
     if gated is None:
         raise ValueError("it has no encoder.layer.0.mlp.gated_layers.weight")
@@ -89,7 +89,7 @@ def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
     _check_settings(settings, _DNABERT_SETTINGS | found)
     types = "embeddings.token_type_embeddings.weight"
     if types in state:
-        state[types] = state[types][:1]  # VirNucPro gives no second sequence, so that every token is of the first type
+        state[types] = state[types][:1]  # VirNucPro embeds single sequences: every token has the first type
     with torch.device("meta"):
         model = DNABERT(config)
     return config, _collect_parts(state, model, _DNABERT, _LAYER[1], {})
@@ -98,15 +98,15 @@ def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
 def read_esm2(
     loaded: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: dict[str, Any]
 ) -> tuple[ESM2Config, Parts] | None:
-    """Return the sizes of an ESM-2 and the tensors that it is made of, or None where there are no token embeddings.
+    """Return the sizes and the tensors of an ESM-2, or None without token embeddings.
 
     Args:
-        loaded: all that the file holds.
-        tensors: those of the model, by their names.
-        settings: of the config.json beside a file of Hugging Face's.
+        loaded: content of the file.
+        tensors: tensors of the model, by their names.
+        settings: config.json of a Hugging Face checkpoint.
 
     Raises:
-        ValueError: it is no whole ESM-2; the text says why.
+        ValueError: it is not a complete ESM-2; the text says why.
     """
     layout, state = 0, _without_prefix(tensors, "embed_tokens.weight")
     if state is None:
@@ -117,13 +117,13 @@ def read_esm2(
         cfg = loaded.get("cfg")
         namespace = cfg.get("model") if isinstance(cfg, Mapping) else None
         settings = vars(namespace) if isinstance(namespace, argparse.Namespace) else {}
-    # Some releases of transformers 5 name the tensors of norms as the first BERT did.
+    # Some releases of transformers 5 use the names of the first BERT for tensors of norms.
     state = {key.replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias"): t for key, t in state.items()}
     inv_freq = next((value for key, value in state.items() if key.endswith("inv_freq")), None)
     config = _esm2_sizes(state, layout, settings, inv_freq)
     if inv_freq is None or inv_freq.dtype == torch.bfloat16:
-        # Not saved, or made inexact when the whole model was cast. ESM-2 was trained with frequencies rounded to FP16,
-        # and the official files hold these.
+        # The frequencies were not saved, or lost precision when the whole model was cast. The official files hold
+        # frequencies rounded to FP16, with which ESM-2 was trained.
         inv_freq = (1 / 10000 ** (torch.arange(0, config.head_dim, 2) / config.head_dim)).half()
     with torch.device("meta"):
         model = ESM2(config, sdpa_attention)
@@ -137,9 +137,9 @@ def _esm2_sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any],
     # There is a rotary frequency for every two numbers of a head.
     heads = settings.get(_SIZES[layout][2]) if inv_freq is None else embed_dim // max(2 * inv_freq.numel(), 1)
     if heads is None:
-        raise ValueError("it has neither rotary frequencies (ESM-1b has none) nor a config.json that counts its heads")
+        raise ValueError("it has no rotary frequencies (as ESM-1b) and no config.json with its number of heads")
     if not layers or not isinstance(heads, int) or heads < 1 or embed_dim % (2 * heads):
-        raise ValueError(f"{layers} layers, {embed_dim} numbers a token and {heads} heads make no model")
+        raise ValueError(f"no model has {layers} layers, {embed_dim} numbers a token and {heads} heads")
     found = dict(zip(_SIZES[layout], (layers, embed_dim, heads), strict=True))
     _check_settings(settings, _ESM2_SETTINGS[layout] | found)
     return ESM2Config(layers, embed_dim, heads)
@@ -148,12 +148,17 @@ def _esm2_sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any],
 def _collect_parts(
     state: Mapping[str, Tensor], model: nn.Module, modules: Mapping[str, list[str]], layer: str, parts: Parts
 ) -> Parts:
-    """Return the parts of all tensors of a model: those given, and those that the state of a file has of the others.
+    """Return the tensors of a file that form each tensor of a model.
 
-    The names of modules and of a layer are those in the file. Of the model's tensors only names and shapes count.
+    Args:
+        state: tensors of the file.
+        model: the model; only names and shapes of its tensors are used.
+        modules: names in the file of each module of the model.
+        layer: name of a layer in the file.
+        parts: tensors that need no conversion; kept as given.
 
     Raises:
-        ValueError: a tensor is missing, is none of floats, or has another shape than the model's.
+        ValueError: a tensor is missing, does not hold floats, or has the wrong shape.
     """
     for name, whole in model.state_dict().items():
         if name not in parts:
@@ -171,7 +176,7 @@ def _collect_parts(
 
 
 def _without_prefix(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor] | None:
-    """Return the tensors with the prefix of the one whose name ends so, without it; None where there is no such."""
+    """Return the tensors that share the prefix of tensor `name`, without the prefix; None if `name` is missing."""
     prefix = next((key.removesuffix(name) for key in tensors if key.endswith(name)), None)
     if prefix is None:
         return None
@@ -184,7 +189,7 @@ def _count_layers(state: Mapping[str, Tensor], layer: str) -> int:
 
 
 def _check_settings(settings: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
-    """Raise a ValueError that names the first setting which says something else than is needed."""
+    """Raise a ValueError that names the first setting with an unsupported value."""
     for name, value in needed.items():
         if settings.get(name) not in (None, value):
-            raise ValueError(f"its settings say {name} = {settings[name]!r} where it takes {value!r}")
+            raise ValueError(f"its settings say {name} = {settings[name]!r}, but only {value!r} is supported")

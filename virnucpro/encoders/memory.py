@@ -1,6 +1,6 @@
-"""Memory of devices and models, and the token budget that follows from both: arithmetic, nothing measured.
+"""Memory of devices and models, and the token budget. Sizes are computed, not measured.
 
-Loads no torch: the workflow asks for sizes while it is parsed.
+This module loads no torch: the workflow needs sizes while it is parsed.
 """
 
 import os
@@ -18,37 +18,40 @@ if TYPE_CHECKING:
     from virnucpro.data.cards import ModelCard
 
 CPU_TOKEN_BUDGET = 4096  # larger bins are no faster on a CPU
-# Numbers in a bin's activations, tokens x embed_dim, beyond which bins are no faster on a GPU. A product that gives
-# half as many is made of 1,024 tiles of 128 x 256 numbers, which the 132 multiprocessors of an H100 take in 8 rounds,
-# the last of them almost full. On one, bins of four times as many were 10 % faster at 8M, 3 % at 650M and 1 % at 3B.
+# Largest useful tokens x embed_dim of a bin on a GPU: 2^26 numbers keep the 132 multiprocessors of an H100 busy, in
+# tiles of 128 x 256. On an H100, bins four times as large were 10 % faster with 8M, 3 % with 650M and 1 % with 3B.
 GPU_NUMBERS = 2**26
-STEP = 1024  # what fits is rounded down to it
-MARGIN = 0.1  # share of a device's memory left to the CUDA context, fragmentation and others
+STEP = 1024  # token budgets are rounded down to a multiple of this
+MARGIN = 0.1  # share of a device's memory left for the CUDA context, fragmentation and other processes
 
 
 class ModelMemory(NamedTuple):
-    """What a model takes on a device."""
+    """Memory that a model needs on a device."""
 
-    model_bytes: int  # its weights
-    activation_bytes: int  # the largest set of activations alive at once, for each token of a bin
+    model_bytes: int  # weights
+    activation_bytes: int  # largest set of activations held at once, per token of a bin
 
 
 def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> ModelMemory:
-    """Return what a packed ESM-2 forward takes, from its sizes.
+    """Return the memory of a packed ESM-2 forward pass, estimated from its sizes.
 
-    A layer has 12 embed_dim^2 weights. Most activations are alive in the feed-forward part, which is four times as wide
-    as the residual stream. Their bytes were counted (tests/encoders/test_memory.py) and rounded up.
+    A layer has 12 embed_dim^2 weights. Activations are largest in the feed-forward part, which is four times as wide as
+    the residual stream. Their bytes were counted (tests/encoders/test_memory.py) and rounded up.
+
+    Examples:
+        >>> estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2)  # ESM-2 3B in half precision
+        ModelMemory(model_bytes=5662310400, activation_bytes=48640)
     """
-    activation_bytes = 25 if bytes_per_number == 4 else 19  # of a token, for each number of its embedding
+    activation_bytes = 25 if bytes_per_number == 4 else 19  # per token and number of its embedding
     return ModelMemory(12 * layers * embed_dim**2 * bytes_per_number, activation_bytes * embed_dim)
 
 
 def estimate_gated_memory(layers: int, embed_dim: int, feed_forward: int, bytes_per_number: int) -> ModelMemory:
-    """Return what a packed DNABERT-S forward takes, from its sizes.
+    """Return the memory of a packed DNABERT-S forward pass, estimated from its sizes.
 
-    A layer has 4 embed_dim^2 weights in its attention and 3 embed_dim x feed_forward in its gated feed-forward part, in
-    which most activations are alive: both halves of it and the GELU of one, beside the residual stream in FP32 and a
-    copy of it. Counted in tests/encoders/test_memory.py.
+    A layer has 4 embed_dim^2 weights in its attention and 3 embed_dim x feed_forward in its gated feed-forward part.
+    Activations are largest there: both halves, the GELU of one half, and two copies of the residual stream in FP32.
+    They were counted in tests/encoders/test_memory.py.
     """
     weights = layers * embed_dim * (4 * embed_dim + 3 * feed_forward) * bytes_per_number
     activation_bytes = 3 * feed_forward * bytes_per_number + 8 * embed_dim
@@ -56,7 +59,7 @@ def estimate_gated_memory(layers: int, embed_dim: int, feed_forward: int, bytes_
 
 
 def memory_of_model(card: "ModelCard", bytes_per_number: int) -> ModelMemory:
-    """Return what a model's weights and activations take on a device, estimated from its sizes."""
+    """Return the memory of a model's weights and activations, estimated from its sizes."""
     layers, embed_dim = card["layers"], card["embed_dim"]
     if card["architecture"] == "DNABERT-S":
         return estimate_gated_memory(layers, embed_dim, card["feed_forward"], bytes_per_number)
@@ -67,13 +70,19 @@ ESM2_3B_HALF = estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2)
 
 
 def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) -> int:
-    """Return the tokens that fit a device with `total_bytes` of memory: whole steps of 1,024, at least one.
+    """Return the tokens that fit a device with `total_bytes` of memory, a multiple of 1,024.
 
-    The model and the activations of one bin fill all but the `margin` of it. Total, not free memory decides, so that
-    the packing does not depend on what else happens to run.
+    The model and the activations of one bin fill the memory except for the `margin`. Total memory is used, not free
+    memory, so that the packing does not depend on other processes.
 
     Raises:
-        UserError: the model leaves no room for a bin of one step.
+        UserError: the model leaves no room for a bin of 1,024 tokens.
+
+    Examples:
+        90 % of 24 GB is 21.6 GB. The weights take 1.6 GB; 20 GB hold 1,000,000 tokens, or 976 steps of 1,024.
+
+        >>> token_budget(24_000_000_000, ModelMemory(model_bytes=1_600_000_000, activation_bytes=20_000))
+        999424
     """
     room = int(total_bytes * (1 - margin)) - memory.model_bytes
     budget = room // memory.activation_bytes // STEP * STEP
@@ -86,21 +95,26 @@ def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) 
 
 
 def useful_budget(fits: int, embed_dim: int, on_gpu: bool) -> int:
-    """Return the tokens that a bin should hold on a device which so many fit.
+    """Return the tokens that a bin should hold on a device with room for `fits` tokens.
 
-    It is a power of two, so that devices of a kind get one number.
+    The result is a power of two, so that similar devices get the same number.
     """
     most = GPU_NUMBERS // embed_dim if on_gpu else CPU_TOKEN_BUDGET
     return 1 << min(fits, most).bit_length() - 1
 
 
 def calculate_token_budget(device_id: int = 0, memory: ModelMemory = ESM2_3B_HALF, margin: float = MARGIN) -> int:
-    """Return the tokens that fit CUDA device `device_id`, or 4,096 where there is no CUDA.
+    """Return the tokens that fit CUDA device `device_id`, or 4,096 without CUDA.
 
     The model is ESM-2 3B in half precision unless its `memory` is given.
 
     Raises:
         UserError: the model does not fit the device.
+
+    Examples:
+        >>> small = estimate_memory(layers=6, embed_dim=320, bytes_per_number=4)
+        >>> calculate_token_budget(memory=small) >= 4096  # 4,096 without CUDA, more with it
+        True
     """
     import torch
 
@@ -120,7 +134,7 @@ def device_memory(device: "torch.device") -> tuple[int, int]:
 
 
 def host_memory(root: Path = Path("/")) -> tuple[int, int]:
-    """Return the host's total and free bytes, or those that a container or a job is allowed where these are fewer."""
+    """Return the host's total and free bytes, or the limits of a container or a job if these are lower."""
     limits = [_physical_memory(root), *_cgroup_memory(root)]
     return min(total for total, _ in limits), max(min(free for _, free in limits), 0)
 
@@ -134,10 +148,10 @@ def _physical_memory(root: Path) -> tuple[int, int]:
 
 
 def _cgroup_memory(root: Path) -> Iterator[tuple[int, int]]:
-    """Yield the limit of every control group that this process is in, and what is free below it.
+    """Yield the memory limit of every control group that this process is in, and the free memory below the limit.
 
-    Linux has two versions of them, in different folders. A group lies in its parents, whose limits hold too. What a
-    container sees as the root of the hierarchy is its own group, whatever path the process is told.
+    Linux has two versions of control groups, in different folders. The limits of all parent groups hold too. Inside a
+    container the root of the hierarchy is the container's own group, whichever path /proc gives.
     """
     with suppress(FileNotFoundError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
@@ -155,5 +169,5 @@ def _cgroup_memory(root: Path) -> Iterator[tuple[int, int]]:
                 with suppress(OSError, ValueError):  # no such group or limit, or "max"
                     total = int((group / limit).read_text())
                     stat = dict(re.findall(r"(\w+) (\d+)", (group / "memory.stat").read_text()))
-                    # Files that were read and may be dropped count as used, but are no need of anybody.
+                    # Cached files count as used, but the kernel can drop them.
                     yield total, total - int((group / used).read_text()) + int(stat.get(cache, 0))

