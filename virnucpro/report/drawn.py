@@ -14,7 +14,7 @@ from virnucpro.data.records import read_contigs
 from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
 
-MOST_WINDOWS = 100  # of a curve of GC
+MOST_WINDOWS = 5000  # of GC a contig
 SHORTEST_WINDOW = 100  # bases
 _RUN_OF_N = re.compile(rb"N{10,}")  # as long as what no gene is read across
 
@@ -26,24 +26,13 @@ def draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> di
         lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
         folder = output_dir / str(sample)
         features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
-        regions = read_table(folder / "regions.tsv", "contig", "kind", "virus", "why")
-        proviruses = regions[regions["kind"] == "provirus"].groupby("contig")[["start", "end", "virus", "why"]]
+        regions = read_table(folder / "regions.tsv", "contig", "topology", "virus", "why")
+        proviruses = regions[regions["topology"] == "provirus"].groupby("contig")[["start", "end", "virus", "why"]]
         named = {name: found.to_numpy().tolist() for name, found in proviruses}
-        spans = {
-            name: [span for start, end, *_ in found for span in _parts(start - 1, end, lengths[name])]
-            for name, found in named.items()
-            if name in lengths
-        }
         composed = read_composition(fastas[str(sample)], lengths)
         for number, name in of_sample["contig"].items():
-            of_contig = {"gff3": features[name], "regions": spans.get(name, []), "proviruses": named.get(name, [])}
-            drawn[number] = of_contig | composed[name]
+            drawn[number] = {"gff3": features[name], "proviruses": named.get(name, [])} | composed[name]
     return {number: drawn[number] for number in rows.index.tolist()}
-
-
-def _parts(start: int, end: int, length: int) -> list[tuple[int, int]]:
-    """Return the span of a region, or both parts of one across the origin of a circular contig."""
-    return [(start, end)] if end <= length else [(start, length), (0, end - length)]
 
 
 def read_features(files: Iterable[Path], names: Collection[str]) -> dict[str, str]:
@@ -78,15 +67,16 @@ def read_composition(fasta: Path, lengths: Mapping[str, int]) -> dict[str, dict[
 
 
 def composition(letters: bytes) -> dict[str, Any]:
-    """Return what a contig in upper-case DNA is made of.
+    """Return the composition of a contig in upper-case DNA.
 
-    Keys: `window`, bases a window; `gc`, percent of G and C among A, C, G and T in each, None where there are none of
-    these; `n`, beginnings and ends of runs of 10 or more N, from 0 and half-open.
+    Keys: `window`, bases a window; `gc`, count of G and C in each window; `known`, count of A, C, G and T in each
+    window, empty if no other letter is there; `n`, beginnings and ends of runs of 10 or more N, from 0 and half-open.
     """
     window = max(SHORTEST_WINDOW, -(-len(letters) // MOST_WINDOWS))
-    percent = []
-    for start in range(0, len(letters), window):
-        gc, at = (sum(letters.count(base, start, start + window) for base in pair) for pair in (b"GC", b"AT"))
-        percent.append(round(100 * gc / (gc + at)) if gc + at else None)
-    runs = [list(run.span()) for run in _RUN_OF_N.finditer(letters)]
-    return {"window": window, "gc": percent, "n": runs}
+    starts = range(0, len(letters), window)
+    gc, at = (
+        [sum(letters.count(base, start, start + window) for base in pair) for start in starts]
+        for pair in (b"GC", b"AT")
+    )
+    known = [] if sum(gc) + sum(at) == len(letters) else [sum(counts) for counts in zip(gc, at, strict=True)]
+    return {"window": window, "gc": gc, "known": known, "n": [list(run.span()) for run in _RUN_OF_N.finditer(letters)]}

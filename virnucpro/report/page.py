@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 FOLDER = Path(__file__).with_name("page")
 LIBRARIES = ("vendor/echarts.min.js", "vendor/tabulator.min.js")
-SCRIPTS = ("data.js", "table.js", "plots.js", "contig.js", "page.js")
+SCRIPTS = ("data.js", "table.js", "plots.js", "browser.js", "contig.js", "page.js")
 STYLES = ("vendor/tabulator.min.css", "report.css")
 
 

@@ -1,8 +1,10 @@
-// The page of one contig: its names, genes, smoothed score, GC and runs of N in true coordinates.
+// The view of one contig: its names, and a figure of its genes that moves and zooms.
 
-const POINTS = 300; // of the smoothed curve
-const FONT = "11px system-ui, sans-serif", LINE = 15, MOST_LINES = 5, LONGEST = 36; // of labels; px, lines, letters
 const REGIONS = ["region", "proviral_region", "viral_sequence"]; // features that are no genes
+const AROUND = 10_000; // bases on each side of a provirus that a button shows
+const SHORTEST_VIEW = 100; // bases
+const FILE_WIDTH = 900; // px of a saved figure: letters have 6 points where it is 180 mm wide
+const INKS = ["ink", "muted", "line", "card", "viral", "cellular", "unresolved", "middle", "accent"];
 
 function readFeatures(gff3) {
   const features = [];
@@ -10,13 +12,20 @@ function readFeatures(gff3) {
     const [, , type, start, end, score, strand, , attributes] = line.split("\t");
     if (!attributes || REGIONS.includes(type)) continue;
     const known = Object.fromEntries(attributes.split(";").map(pair => pair.split("=")));
-    features.push({
+    const gene = {
       id: decodeURIComponent(known.ID), type, start: start - 1, end: +end, score: +score, strand,
       logOdds: +known.log_odds, partial: known.partial,
       product: decodeURIComponent(known.product ?? ""), productScore: known.function_score,
-    });
+    };
+    features.push({ ...gene, tip: geneTip(gene) });
   }
   return features;
+}
+
+function geneTip({ id, type, start, end, strand, score, logOdds, partial, product, productScore }) {
+  const name = product && `${product} (${productScore})\n`, isPartial = partial === "no" ? "" : `, partial: ${partial}`;
+  const place = `${number(start + 1)} to ${number(end)} (${strand}), ${number(end - start)} bp`;
+  return `${name}${id}: ${type}${isPartial}\n${place}\nscore ${score.toFixed(4)}, log-odds ${logOdds.toFixed(2)}`;
 }
 
 // Genes that overlap by more than a tenth of the shorter lie in lanes of their own.
@@ -24,137 +33,24 @@ function placeInLanes(features) {
   const lanes = { "+": [], "-": [] };
   for (const gene of features.toSorted((a, b) => a.start - b.start)) {
     const ends = lanes[gene.strand];
-    let lane = ends.findIndex(end => end - gene.start <= 0.1 * (gene.end - gene.start));
-    if (lane < 0) lane = ends.length;
-    ends[lane] = gene.end;
-    gene.lane = gene.strand === "+" ? lane + 1 : -lane - 1;
+    gene.lane = ends.findIndex(end => end - gene.start <= 0.1 * (gene.end - gene.start));
+    if (gene.lane < 0) gene.lane = ends.length;
+    ends[gene.lane] = gene.end;
   }
-  return [-lanes["-"].length || -1, lanes["+"].length || 1];
+  return ["+", "-"].map(strand => Math.max(1, lanes[strand].length));
 }
 
-// A mean of the genes' log-odds weighted by their lengths and, as a Gaussian, by their distance.
-function smooth(features, length) {
-  if (!features.length) return [];
-  const width = Math.max(1500, length / 40);
-  return Array.from({ length: POINTS + 1 }, (_, at) => {
-    const place = (length * at) / POINTS;
-    let total = 0, sum = 0;
-    for (const gene of features) {
-      const distance = ((gene.start + gene.end) / 2 - place) / width;
-      const weight = (gene.end - gene.start) * Math.exp(-(distance ** 2) / 2) + 1e-12;
-      total += weight;
-      sum += weight * gene.logOdds;
-    }
-    return [place, sum / total];
+function readContig(row, drawn) {
+  const genes = readFeatures(drawn.gff3);
+  const proviruses = drawn.proviruses.map(([start, end, virus, why], at) => {
+    const coordinates = `${number(start)}-${number(end)}`;
+    const tip = `provirus ${coordinates}, ${number(end - start + 1)} bp\n${[virus, why].filter(Boolean).join(": ")}`;
+    return { number: at + 1, start: start - 1, end, virus, coordinates, tip };
   });
-}
-
-function arrow(params, api) {
-  const [start, end, lane, direction] = [0, 1, 2, 3].map(at => api.value(at));
-  const [left, middle] = api.coord([start, lane]), right = api.coord([end, lane])[0];
-  const half = Math.min(9, api.size([0, 1])[1] * 0.36), head = Math.min(9, (right - left) / 2);
-  const neck = direction > 0 ? right - head : left + head;
-  const [tail, tip] = direction > 0 ? [left, right] : [right, left];
-  const points = [[tail, middle - half], [neck, middle - half], [tip, middle], [neck, middle + half], [tail, middle + half]];
   return {
-    type: "polygon",
-    shape: { points },
-    style: { fill: api.visual("color"), stroke: colour("muted"), lineWidth: 0.5 },
-  };
-}
-
-// Labels come from right to left, and each takes the lowest line that is free: lines to genes cross no other label, or
-// lie behind it at the right end. A label without room is left out.
-const label = named => (params, api) => {
-  const { x: left, y: top, width } = params.coordSys, { product, lane } = named[params.dataIndex];
-  const [middle, gene] = api.coord([api.value(0), lane]);
-  const text = product.length > LONGEST ? `${product.slice(0, LONGEST - 1)}…` : product;
-  const size = echarts.format.getTextRect(text, FONT).width + 6;
-  const begin = Math.max(left, Math.min(middle, left + width - size));
-  const ends = (params.context.ends ??= Array(linesFor(named)).fill(Infinity));
-  const line = ends.findIndex(end => begin + size <= end);
-  if (line < 0) return null;
-  ends[line] = begin;
-  const y = top + LINE * (ends.length - line - 0.5);
-  return {
-    type: "group",
-    children: [
-      { type: "line", shape: { x1: middle, y1: y, x2: middle, y2: gene }, style: { stroke: colour("muted"), lineWidth: 0.7 } },
-      { type: "text", z2: 1, x: begin, y, style: { text, font: FONT, fill: colour("ink"), backgroundColor: colour("card"),
-        padding: [1, 3], verticalAlign: "middle" } },
-    ],
-  };
-};
-const linesFor = named => Math.min(MOST_LINES, named.length);
-
-function geneTip(gene) {
-  const partial = gene.partial === "no" ? "" : `, partial: ${gene.partial}`;
-  const text = `${gene.id}: ${number(gene.start + 1)} to ${number(gene.end)} (${gene.strand}), ${gene.type}${partial}`;
-  const product = gene.product && `<b>${echarts.format.encodeHTML(gene.product)}</b> (${gene.productScore})<br>`;
-  return `${product}${echarts.format.encodeHTML(text)}<br>score ${gene.score.toFixed(4)}, log-odds ${gene.logOdds.toFixed(2)}`;
-}
-
-function contigOption(row, drawn) {
-  const features = readFeatures(drawn.gff3);
-  const [lowest, highest] = placeInLanes(features);
-  const end = Math.max(row.length, ...features.map(gene => gene.end));
-  const named = features.filter(gene => gene.product).toSorted((a, b) => b.start - a.start);
-  const lanes = 20 * (highest - lowest + 1.2), labels = LINE * linesFor(named), genes = lanes + labels;
-  const tops = [20, 20 + genes + 36, 20 + genes + 36 + 150 + 36], heights = [genes, 150, 70];
-  // A point in the middle of each window, and the ends: of steps, ECharts leaves out those of less than two pixels.
-  const middle = at => (at * drawn.window + Math.min((at + 1) * drawn.window, row.length)) / 2;
-  const gc = [[0, drawn.gc[0]], ...drawn.gc.map((value, at) => [middle(at), value]), [row.length, drawn.gc.at(-1)]];
-  const shade = (spans, name) => ({
-    silent: true, itemStyle: { color: colour(name), opacity: 0.35 }, data: spans.map(([from, to]) => [{ xAxis: from }, { xAxis: to }]),
-  });
-  const value = (grid, name, more) => ({ ...axis(name), gridIndex: grid, nameGap: 38, scale: true, splitNumber: 3, ...more });
-  return {
-    height: tops[2] + heights[2] + 66,
-    option: {
-      ...plain(),
-      legend: undefined,
-      tooltip: { confine: true, formatter: event => event.seriesIndex === 0 ? geneTip(features[event.dataIndex]) : "" },
-      grid: tops.map((top, at) => ({ left: 60, right: 20, top, height: heights[at] })),
-      xAxis: tops.map((_, grid) => ({
-        ...axis(grid === 2 ? "position" : ""), gridIndex: grid, min: 0, max: end, splitLine: { show: false },
-        axisLabel: { show: grid === 2, color: colour("muted"), formatter: number, hideOverlap: true },
-      })),
-      yAxis: [
-        value(0, "genes", { min: lowest - 0.6, max: highest + 0.6 + labels / 20, scale: false, interval: 100, splitLine: { show: false },
-          axisLabel: { show: false }, axisTick: { show: false } }),
-        value(1, "log-odds"),
-        value(2, "GC %"),
-      ],
-      dataZoom: [
-        { type: "inside", xAxisIndex: [0, 1, 2], zoomOnMouseWheel: "ctrl" },
-        { type: "slider", xAxisIndex: [0, 1, 2], height: 16, bottom: 6, showDataShadow: false, textStyle: { color: colour("muted") } },
-      ],
-      visualMap: {
-        seriesIndex: 0, dimension: 4, min: -6, max: 6, calculable: false, orient: "horizontal", right: 20, top: -8,
-        itemWidth: 8, itemHeight: 80, text: ["viral", "cellular"], textStyle: { color: colour("muted") },
-        inRange: { color: [colour("cellular"), colour("middle"), colour("viral")] },
-      },
-      series: [
-        {
-          type: "custom", renderItem: arrow, clip: true, xAxisIndex: 0, yAxisIndex: 0, encode: { x: [0, 1], y: 2 },
-          data: features.map(gene => [gene.start, gene.end, gene.lane, gene.strand === "+" ? 1 : -1, gene.logOdds]),
-          markArea: shade(drawn.regions, "viral"),
-        },
-        {
-          type: "line", xAxisIndex: 1, yAxisIndex: 1, showSymbol: false, data: smooth(features, end),
-          lineStyle: { color: colour("ink"), width: 1.5 },
-          markArea: shade(drawn.regions, "viral"),
-        },
-        {
-          type: "line", xAxisIndex: 2, yAxisIndex: 2, showSymbol: false, data: gc, lineStyle: { color: colour("accent"), width: 1 },
-          markArea: shade(drawn.n, "unresolved"),
-        },
-        {
-          type: "custom", renderItem: label(named), clip: true, silent: true, z: 1, xAxisIndex: 0, yAxisIndex: 0,
-          encode: { x: 0, y: 1 }, data: named.map(gene => [(gene.start + gene.end) / 2, gene.lane]),
-        },
-      ],
-    },
+    name: row.id, length: row.length, genes, lanes: placeInLanes(genes), proviruses, window: drawn.window, gc: drawn.gc,
+    known: drawn.known, n: drawn.n.map(([start, end]) => ({ start, end })),
+    circular: drawn.gff3.includes("\tIs_circular=true") || genes.some(gene => gene.end > row.length),
   };
 }
 
@@ -180,10 +76,18 @@ function nameFacts(row, drawn) {
 
 function showNames(row, drawn) {
   byId("contig-why").textContent = row.why;
-  const element = (name, text) => Object.assign(document.createElement(name), { textContent: text });
-  byId("contig-names").replaceChildren(...nameFacts(row, drawn).flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
+  const item = (name, text) => Object.assign(document.createElement(name), { textContent: text });
+  byId("contig-names").replaceChildren(...nameFacts(row, drawn).flatMap(([term, value]) => [item("dt", term), item("dd", value)]));
 }
 
+function showButtons({ proviruses }) {
+  byId("contig-proviruses").replaceChildren(...proviruses.map(provirus => Object.assign(document.createElement("button"), {
+    textContent: `${proviruses.length > 1 ? `${provirus.number}: ` : "provirus "}${provirus.coordinates}`, title: provirus.tip,
+    onclick: () => showProvirus(provirus),
+  })));
+}
+
+// Open a contig; if a provirus in it is the row of the table, show that.
 function openContig(index) {
   const row = page.rows[index], drawn = page.data.drawn[index];
   page.open = index;
@@ -195,25 +99,138 @@ function openContig(index) {
   if (drawn?.n.length) facts.push(`${drawn.n.length} runs of N`);
   byId("contig-facts").textContent = facts.filter(Boolean).join(" · ");
   showNames(row, drawn);
+  page.contig = drawn && readContig(row, drawn);
+  page.view = { from: 0, to: row.length };
   byId("contig-missing").hidden = Boolean(drawn);
-  byId("contig-plot").hidden = !drawn;
-  for (const id of ["save-svg", "save-gff3"]) byId(id).disabled = !drawn;
+  byId("contig-browser").hidden = !drawn;
+  for (const id of ["save-svg", "save-png", "save-gff3"]) byId(id).disabled = !drawn;
   if (!byId("contig").open) byId("contig").showModal();
-  if (drawn) drawContig();
+  if (!drawn) return;
+  showButtons(page.contig);
+  const provirus = page.proviruses?.find(row => row.index === page.at && row.opens === index);
+  if (provirus) showProvirus({ start: provirus.start - 1, end: provirus.end });
+  else drawContig();
+}
+
+function setView(from, to) {
+  const { length, circular } = page.contig, size = Math.round(Math.min(Math.max(to - from, SHORTEST_VIEW), length));
+  const start = Math.round((from + to - size) / 2);
+  const first = circular ? start - length * Math.floor(start / length) : Math.min(Math.max(start, 0), length - size);
+  page.view = { from: first, to: first + size };
+  drawContig();
+}
+function move(share) {
+  const { from, to } = page.view, by = share * (to - from);
+  setView(from + by, to + by);
+}
+function zoom(factor, at = (page.view.from + page.view.to) / 2) {
+  setView(at - (at - page.view.from) * factor, at + (page.view.to - at) * factor);
+}
+const showWhole = () => setView(0, page.contig.length);
+function showProvirus({ start, end }) {
+  const { length, circular } = page.contig;
+  if (circular) setView(start - AROUND, end + AROUND);
+  else setView(Math.max(0, start - AROUND), Math.min(length, end + AROUND));
+}
+
+function inks(scheme) {
+  byId("probe").style.colorScheme = scheme;
+  const colors = Object.fromEntries(INKS.map(name => [name, colour(name)]));
+  byId("probe").style.colorScheme = "";
+  return colors;
 }
 
 function drawContig() {
-  const { option, height } = contigOption(page.rows[page.open], page.data.drawn[page.open]);
-  byId("contig-plot").style.height = `${height}px`;
-  const chart = draw("contig-plot", option);
-  chart.resize();
+  const plot = byId("contig-plot");
+  const { svg } = contigFigure(page.contig, page.view, plot.clientWidth, inks(""), true);
+  plot.replaceChildren(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement);
+  byId("contig-tip").hidden = true;
 }
 
-function contigSvg() {
-  const { option, height } = contigOption(page.rows[page.open], page.data.drawn[page.open]);
-  const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: 1200, height });
-  chart.setOption({ ...option, backgroundColor: colour("card") });
-  const svg = chart.renderToSVGString();
-  chart.dispose();
-  return svg;
+const contigSvg = () => contigFigure(page.contig, page.view, FILE_WIDTH, inks("light"), false);
+
+async function contigPng() {
+  const { svg, height } = contigSvg(), image = new Image(), canvas = document.createElement("canvas");
+  image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+  await image.decode();
+  Object.assign(canvas, { width: 2 * FILE_WIDTH, height: 2 * height });
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise(done => canvas.toBlob(done));
+}
+
+function fileName(ending) {
+  const { from, to } = page.view;
+  return `${[...page.contig.name].slice(0, 100).join("")}_${from + 1}-${to}.${ending}`;
+}
+
+const KEYS = {
+  ArrowLeft: () => move(-0.2), ArrowRight: () => move(0.2), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: showWhole,
+};
+const STEPS = { ArrowUp: "before", PageUp: "before", ArrowDown: "after", PageDown: "after" };
+
+function pressed(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key in STEPS) byId(STEPS[event.key]).click();
+  else if (event.key in KEYS && page.contig) KEYS[event.key]();
+  else return;
+  event.preventDefault();
+}
+
+// A finger or the mouse moves the figure, two fingers zoom. In the overview a press shows that place.
+function followPointers(plot) {
+  const pointers = new Map();
+  const baseAt = x => {
+    const { from, to } = page.view, [left, right] = contigFigure.margins, { left: edge, width } = plot.getBoundingClientRect();
+    return from + ((x - edge - left) / (width - left - right)) * (to - from);
+  };
+  const center = x => {
+    const { from, to } = page.view, place = ((baseAt(x) - from) / (to - from)) * page.contig.length;
+    setView(place - (to - from) / 2, place + (to - from) / 2);
+  };
+  plot.addEventListener("pointerdown", event => {
+    const inOverview = event.target.classList.contains("overview");
+    pointers.set(event.pointerId, { x: event.clientX, inOverview });
+    if (inOverview) center(event.clientX);
+  });
+  plot.addEventListener("pointermove", event => {
+    const before = pointers.get(event.pointerId);
+    if (!before) return showTip(event);
+    plot.setPointerCapture(event.pointerId);
+    const [base, now] = [baseAt(before.x), baseAt(event.clientX)];
+    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
+    if (before.inOverview) center(event.clientX);
+    else if (other) zoom(Math.max(0.2, Math.min(5, (before.x - other.x) / (event.clientX - other.x || 1))), baseAt(other.x));
+    else setView(page.view.from + base - now, page.view.to + base - now);
+    before.x = event.clientX;
+  });
+  for (const name of ["pointerup", "pointercancel"]) plot.addEventListener(name, event => pointers.delete(event.pointerId));
+  plot.addEventListener("pointerleave", () => (byId("contig-tip").hidden = true));
+  plot.addEventListener("dblclick", event => zoom(0.4, baseAt(event.clientX)));
+  plot.addEventListener("wheel", event => {
+    if (event.ctrlKey) zoom(1.002 ** event.deltaY, baseAt(event.clientX));
+    else if (event.deltaX) move(event.deltaX / plot.clientWidth);
+    else return; // it scrolls the page
+    event.preventDefault();
+  }, { passive: false });
+}
+
+function showTip(event) {
+  const tip = byId("contig-tip"), text = event.target.dataset.tip, box = byId("contig-browser").getBoundingClientRect();
+  tip.hidden = !text;
+  if (!text) return;
+  tip.textContent = text;
+  tip.style.left = `${Math.max(0, Math.min(event.clientX - box.left + 12, box.width - tip.offsetWidth))}px`;
+  tip.style.top = `${event.clientY - box.top + 18}px`;
+}
+
+function browse() {
+  byId("zoom-in").onclick = () => zoom(0.5);
+  byId("zoom-out").onclick = () => zoom(2);
+  byId("zoom-whole").onclick = showWhole;
+  byId("save-svg").onclick = () => save(fileName("svg"), "image/svg+xml", contigSvg().svg);
+  byId("save-png").onclick = async () => save(fileName("png"), "image/png", await contigPng());
+  byId("save-gff3").onclick = () => save(`${page.contig.name}.gff3`, "text/plain", page.data.drawn[page.open].gff3);
+  byId("contig").addEventListener("keydown", pressed);
+  followPointers(byId("contig-plot"));
+  new ResizeObserver(() => page.contig && byId("contig").open && drawContig()).observe(byId("contig-plot"));
 }

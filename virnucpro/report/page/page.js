@@ -110,8 +110,7 @@ function dialog() {
   };
   byId("before").onclick = step(-1);
   byId("after").onclick = step(1);
-  byId("save-svg").onclick = () => save(`${page.rows[page.open].id}.svg`, "image/svg+xml", contigSvg());
-  byId("save-gff3").onclick = () => save(`${page.rows[page.open].id}.gff3`, "text/plain", page.data.drawn[page.open].gff3);
+  browse();
 }
 
 function theme() {
