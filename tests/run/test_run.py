@@ -67,7 +67,7 @@ def test_a_run_gives_what_snakemake_gives_and_runs_once(folder: Folder) -> None:
     assert "rule merge:" in (folder.work / "logs" / "snakemake.log").read_text()
     assert "rule merge:" not in done.stderr
     assert sorted(path.name for path in folder.results.iterdir()) == [
-        *("left_out.tsv", "p", "packing.svg", "soil", "summary.tsv", "summary.txt", "virnucpro_stats_mqc.json", "work")
+        *("left_out.tsv", "p", "packing.svg", "soil", "summary.tsv", "summary.txt", "virnucpro_stats_mqc.tsv", "work")
     ]
 
     other = folder.path / "other"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from virnucpro.calling import CALLS, POOLED_FILES
+from virnucpro.calling import CALLS, POOLED_FILES, not_pooled
 from virnucpro.calling.pooled import pool_regions
 from virnucpro.data.files import atomic_path, write_text
 from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
@@ -31,7 +31,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
 
     viral.tsv and viral.fasta.gz are the viral contigs and proviruses of all samples that were called. summary.tsv has a
     row a sample. left_out.tsv has every record without an embedding, and the reason. packing.svg is a picture of the
-    bins. summary.txt is for the terminal, virnucpro_*_mqc.json for MultiQC.
+    bins. summary.txt is for the terminal, virnucpro_*_mqc.tsv for MultiQC.
 
     Calls of an earlier run stay where they are, and the text names them.
 
@@ -42,7 +42,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         failed: table of failed samples. With one there is no record, so that the workflow writes the summary again.
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
-    for_multiqc = [output_dir / name for name in ("virnucpro_stats_mqc.json", "virnucpro_mqc.json")]
+    for_multiqc = [output_dir / name for name in ("virnucpro_stats_mqc.tsv", "virnucpro_mqc.tsv")]
     work = output_dir / "work"
     record, inputs = work / "summary.json", {}
     for sample in samples:
@@ -72,6 +72,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
                 contigs = read_table(output_dir / sample / "contigs.tsv", "contig", "call")
                 rows[-1] |= {call: int((contigs["call"] == call).sum()) for call in CALLS}
                 rows[-1]["proviruses"] = int(contigs["proviruses"].sum())
+                rows[-1]["viral_bases"] = int(read_table(output_dir / sample / "regions.tsv")["length"].sum())
                 details = read_provenance(folder / "call.json", "call").details
                 share = {} if details["is_published"] else details["share"]  # calls by the original's do without it
                 shares += [share] if share else []
@@ -80,7 +81,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     table = pd.DataFrame(rows)
     table["packing_efficiency"] = (table["tokens"] / table["room"]).fillna(0).round(4)
     table["tokens_per_second"] = (table["tokens"] / table["seconds"].clip(lower=0.001)).round(1)
-    for count in (*CALLS, "proviruses") if called else ():
+    for count in (*CALLS, "proviruses", "viral_bases") if called else ():
         table[count] = table[count].astype("Int64")  # empty for samples that were not called
     if pooled:
         with atomic_path(pooled[0]) as viral, atomic_path(pooled[1]) as fasta:
@@ -94,15 +95,21 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
             text += f"{'failed:':13} {sample}: {': '.join(filter(None, stage_and_reason))}\n"
     earlier = [name for name in samples if name not in called and (work / name / "call.json").exists()]
     if earlier:
-        more = f" and {len(earlier) - SHOWN:,} more samples" if len(earlier) > SHOWN else ""
-        text += f"{'calls:':13} those of {', '.join(earlier[:SHOWN])}{more} belong to an earlier run\n"
+        text += f"{'calls:':13} those of {', '.join(earlier[:SHOWN])}{_and_more(earlier)} belong to an earlier run\n"
+    if others := not_pooled(work, samples):
+        text += f"{'not covered:':13} {', '.join(others[:SHOWN])}{_and_more(others)}, of earlier runs\n"
     write_text(output_dir / "summary.txt", text)
-    for name, content in describe_for_multiqc(table, called).items():
+    for name, content in describe_for_multiqc(table).items():
         outputs.append(output_dir / name)
         write_text(outputs[-1], content)
     if not failed:
         settings = {"samples": list(samples), "called": list(called)}
         write_provenance(record, "summary", settings, inputs, outputs)
+
+
+def _and_more(samples: Sequence[str]) -> str:
+    """Return the number of samples beyond those that are named."""
+    return f" and {len(samples) - SHOWN:,} more samples" if len(samples) > SHOWN else ""
 
 
 def _count(records: pd.DataFrame, packed: Provenance, merged: Provenance) -> dict[str, int | float]:

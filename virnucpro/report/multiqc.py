@@ -1,56 +1,52 @@
 """A run as MultiQC shows it: columns of its general statistics, and a bar graph of the calls."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 CALLS = {"viral": "#d55e00", "cellular": "#0072b2", "unresolved": "#999999"}
-_COLUMNS = {
-    "viral": {"title": "viral", "description": "contigs called viral", "format": "{:,.0f}", "scale": "Oranges"},
-    "viral_share": {
-        "title": "viral share",
-        "description": "share of viral contigs, from which the calls follow",
-        "format": "{:.1%}",
-        "max": 1,
-    },
-    "records": {"title": "records", "description": "contigs or proteins of the file", "format": "{:,.0f}"},
-    "proteins": {"title": "proteins", "description": "that were embedded", "format": "{:,.0f}", "hidden": True},
-    "packing_efficiency": {
-        "title": "packed",
-        "description": "share of the bins that tokens fill",
-        "format": "{:.1%}",
-        "max": 1,
-        "hidden": True,
-    },
+_COUNT = {"format": "{:,.0f}", "min": 0}
+_SHARE = {"format": "{:.1%}", "min": 0, "max": 1}
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "viral": _COUNT | {"title": "viral", "description": "contigs called viral", "scale": "Oranges"},
+    "called_viral": _SHARE | {"title": "called viral", "description": "proportion of contigs called viral"},
+    "viral_share": _SHARE | {"title": "viral share", "description": "estimated proportion of viral contigs"},
+    "proviruses": _COUNT | {"title": "proviruses", "description": "in contigs that are not called viral"},
+    "viral_bases": _COUNT | {"title": "viral bases", "description": "of viral contigs and proviruses"},
+    "records": _COUNT | {"title": "records", "description": "contigs or proteins in the FASTA"},
+    "proteins": _COUNT | {"title": "proteins", "description": "embedded proteins", "hidden": True},
+    "packing_efficiency": _SHARE | {"title": "packed", "description": "proportion of bins filled", "hidden": True},
 }
 
 
-def describe_for_multiqc(summary: pd.DataFrame, called: Sequence[str]) -> dict[str, str]:
-    """Return the files that MultiQC finds by their names, as it reads them (https://docs.seqera.io/multiqc/custom_content).
+def describe_for_multiqc(summary: pd.DataFrame) -> dict[str, str]:
+    """Return the files that MultiQC finds by their names (https://docs.seqera.io/multiqc/custom_content).
 
-    `summary` is the table of summary.tsv. Without samples whose contigs were called there is no graph.
+    They are TSV, since MultiQC shortens the names of samples in JSON: `a` and `a.sorted` would become one. Columns
+    without values are there too: MultiQC takes the columns of several runs from the last file that it reads.
+
+    Args:
+        summary: the table of summary.tsv; a sample that was not called has no counts of calls.
     """
-    by_sample = summary.set_index("sample")
-    columns = {name: column for name, column in _COLUMNS.items() if name in by_sample}
-    values = _values(by_sample, list(columns))
-    statistics = {"id": "virnucpro_stats", "plot_type": "generalstats", "headers": columns, "data": values}
-    files = {"virnucpro_stats_mqc.json": statistics}
-    if called:
-        files["virnucpro_mqc.json"] = {
+    table = summary.set_index("sample").reindex(columns=list(_COLUMNS.keys() | CALLS.keys()))
+    table["called_viral"] = (table["viral"] / table["records"]).astype(float).round(4)
+    statistics = {"id": "virnucpro_stats", "plot_type": "generalstats", "headers": _COLUMNS}
+    files = {"virnucpro_stats_mqc.tsv": _as_tsv(statistics, table[list(_COLUMNS)])}
+    called = table[table["viral"].notna()]
+    if len(called):
+        graph = {
             "id": "virnucpro",
             "section_name": "virnucpro",
-            "description": "Contigs by their calls; report.html beside this run's tables has every contig.",
+            "description": "Contigs by their calls; report.html of each run has every contig.",
             "plot_type": "bargraph",
             "pconfig": {"id": "virnucpro_calls", "title": "virnucpro: calls", "ylab": "contigs"},
-            "categories": {call: {"name": call, "color": colour} for call, colour in CALLS.items()},
-            "data": _values(by_sample.loc[list(called)], list(CALLS)),
+            "categories": {call: {"name": call, "color": color} for call, color in CALLS.items()},
         }
-    return {name: json.dumps(content, indent=1) + "\n" for name, content in files.items()}
+        files["virnucpro_mqc.tsv"] = _as_tsv(graph, called[list(CALLS)])
+    return files
 
 
-def _values(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the numbers of each sample, without those that it lacks."""
-    rows = json.loads(table[list(columns)].to_json(orient="index"))
-    return {sample: {name: value for name, value in row.items() if value is not None} for sample, row in rows.items()}
+def _as_tsv(config: dict[str, Any], table: pd.DataFrame) -> str:
+    """Return a table with MultiQC's configuration in a comment."""
+    return f"# {json.dumps(config)}\n" + table.to_csv(sep="\t", index_label="sample")

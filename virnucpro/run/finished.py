@@ -24,6 +24,12 @@ def is_finished(plan: Plan, sample: str) -> bool:
     return False
 
 
+def is_complete(plan: Plan, sample: str) -> bool:
+    """Return whether a sample is finished and none of its results is lost: no job of it would run."""
+    embeddings, calls = plan.results_of(sample)
+    return is_finished(plan, sample) and all(path.exists() for path in (*embeddings, *calls))
+
+
 def has_failed(plan: Plan, sample: str) -> bool:
     """Return whether an earlier run of a sample that has no result yet ended in an error."""
     folder = plan.work / sample

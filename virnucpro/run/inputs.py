@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +93,18 @@ def read_table(path: Path) -> list[Sample]:
     """Return the samples of a table; a UserError says what is wrong with it."""
     rows = read_samples(path)[["sample", "fasta", "type"]].itertuples(index=False)
     return [Sample(str(name), _absolute(fasta), str(kind)) for name, fasta, kind in rows]
+
+
+def earlier_samples(path: Path, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples in the table of an earlier run that are not among `samples` and whose FASTA can be read."""
+    new = {sample.sample for sample in samples}
+    found = []
+    with suppress(UserError):
+        for one in read_table(path):
+            with suppress(UserError):
+                check_beginning(Path(one.fasta), one.type)
+                found += [one] if one.sample not in new else []
+    return found
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:

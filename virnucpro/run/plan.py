@@ -29,7 +29,7 @@ VERSIONS = {
     "references": 1,
     "call": 4,
     "summary": 3,
-    "report": 3,
+    "report": 4,
     "fragment": 2,
     "train": 2,
 }
@@ -188,14 +188,19 @@ class Plan:
         name = os.path.relpath(outdir, start)
         found = {name: [*(outdir / name for name in RUN_FILES), self.work / "model.json"]}
         for sample in self.samples:
-            folder = outdir / sample
-            merged = [folder / f"embeddings{encoder}.h5" for encoder in self.models]
+            merged, called = self.results_of(sample)
             found[f"{name}/{sample} {' '.join(self.models)}"] = [*merged, self.work / sample]
-            if self.final(sample) == "call":
-                found[f"{name}/{sample} call"] = [folder / name for name in self.call_files]
+            if called:
+                found[f"{name}/{sample} call"] = called
         if self.training:
             found[f"{name}/{TRAINING}"] = [outdir / TRAINING, self.work / TRAINING]
         return found
+
+    def results_of(self, sample: str) -> tuple[list[Path], list[Path]]:
+        """Return the paths of a sample's embeddings, and those of its calls, if it is called."""
+        folder = Path(self.config["outdir"], sample)
+        names = self.call_files if self.final(sample) == "call" else []
+        return [folder / f"embeddings{encoder}.h5" for encoder in self.models], [folder / name for name in names]
 
     def _key(self, stage: str, sample: str = "", encoder: str = PROTEINS) -> str:
         """Return the key of a job: a digest of all that decides its result."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from virnucpro.calling import CALLS, POOLED_FILES
+from virnucpro.calling import CALLS, POOLED_FILES, not_pooled
 
 SHOWN = 10  # contigs, the likeliest viruses
 SHOWN_SAMPLES = 5  # whose files are named one by one
@@ -23,12 +23,13 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -
     viral = heapq.nlargest(SHOWN, _viral(folder, called, calls), key=lambda row: float(row["log_odds"]))
     lines = []
     if viral:
+        taxa = [([taxon for taxon in row["taxonomy"].split(";") if taxon] or ["not known"])[-1] for row in viral]
         rows = [(row["contig"], f"{int(row['length']):,} bp", row["score"], row["sample"]) for row in viral]
         widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-        lines.append(f"the likeliest viruses of {calls['viral']:,}, with their scores and samples:")
-        for name, length, score, of_sample in rows:
+        lines.append(f"the likeliest viruses of {calls['viral']:,}, with their scores, samples and taxa:")
+        for (name, length, score, of_sample), taxon in zip(rows, taxa, strict=True):
             padding = " " * (widths[0] - cell_len(name))
-            lines.append(f"  {name}{padding}  {length:>{widths[1]}}  {score}  {of_sample}")
+            lines.append(f"  {name}{padding}  {length:>{widths[1]}}  {score}  {of_sample:{widths[3]}}  {taxon}")
         lines.append("")
     if called:
         counts = ", ".join(f"{calls[call]:,} {call}" for call in CALLS)
@@ -41,6 +42,8 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -
     if len(samples) > SHOWN_SAMPLES:
         lines.append(f"and the same of {_number(len(samples) - SHOWN_SAMPLES, 'sample')} more")
     lines += _files(folder, shown_folder, OF_RUN)
+    if others := not_pooled(folder / "work", samples):
+        lines.append(f"not in these: {', '.join(others[:SHOWN])}{', ...' * (len(others) > SHOWN)}, of earlier runs")
     return "".join(f"{line}\n" for line in lines)
 
 

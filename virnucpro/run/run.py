@@ -15,8 +15,16 @@ import yaml
 
 from virnucpro.errors import UserError
 from virnucpro.run.claims import claim
-from virnucpro.run.finished import is_finished
-from virnucpro.run.inputs import complete, find_samples, read_config, read_table, write_inputs
+from virnucpro.run.finished import is_complete, is_finished
+from virnucpro.run.inputs import (
+    Sample,
+    complete,
+    earlier_samples,
+    find_samples,
+    read_config,
+    read_table,
+    write_inputs,
+)
 from virnucpro.run.lock import hold, release
 from virnucpro.run.look import place_dry_run
 from virnucpro.run.machine import count_cores, count_gpus
@@ -92,8 +100,11 @@ def run(
         else:
             lock = hold(work)
         try:
-            inputs = write_inputs(completed, samples, written, directory)
-            plan = _plan(inputs, completed, directory)
+            earlier = earlier_samples(work / "samples.tsv", samples) if fasta else []
+            inputs, plan = _plan(completed, [*earlier, *samples], written, directory)
+            if incomplete := {one.sample for one in earlier if not is_complete(plan, one.sample)}:
+                earlier = [one for one in earlier if one.sample not in incomplete]
+                inputs, plan = _plan(completed, [*earlier, *samples], written, directory)
             if force and not dry_run:
                 claim(plan.results(work), work / MEMORY / "results.json", force=True)
             arguments += ["--configfile", str(inputs), "--directory", str(directory), *snakemake]
@@ -108,15 +119,16 @@ def run(
                 release(lock)
 
 
-def _plan(inputs: Path, completed: dict[str, Any], directory: Path) -> Plan:
-    """Return the plan of a run, having looked at all files that it reads."""
+def _plan(completed: dict[str, Any], samples: Sequence[Sample], written: Path, directory: Path) -> tuple[Path, Plan]:
+    """Write the configuration of a run, look at all files that it reads, and return the path and the plan."""
+    inputs = write_inputs(completed, samples, written, directory)
     config = json.loads(inputs.read_text(encoding="utf-8")) | {"outdir": completed["outdir"]}
     plan = plan_run(config, directory / MEMORY)
     if plan.called and plan.classifier.suffix == ".pth":
         from virnucpro.calling.published import read_pth  # with pandas and torch, for which no other run waits here
 
         read_pth(plan.classifier)  # what may be wrong with it would else be found when all is embedded
-    return plan
+    return inputs, plan
 
 
 def _where(

@@ -123,9 +123,9 @@ def targets(wildcards):
         sys.exit(
             "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
         )
-    of_run = "summary.tsv left_out.tsv packing.svg summary.txt virnucpro_stats_mqc.json work/summary.json".split()
+    of_run = "summary.tsv left_out.tsv packing.svg summary.txt virnucpro_stats_mqc.tsv work/summary.json".split()
     of_run += (
-        ["virnucpro_mqc.json", "viral.tsv", "viral.fasta.gz"] if PLAN.called else []
+        ["virnucpro_mqc.tsv", "viral.tsv", "viral.fasta.gz"] if PLAN.called else []
     )
     return [*results(wildcards), *(f"{OUT}/{name}" for name in of_run), *page()]
 

@@ -26,8 +26,8 @@ rule summary:
             f"{OUT}/packing.svg", caption="../report/packing.rst", category="Run"
         ),
         text=f"{OUT}/summary.txt",
-        stats=f"{OUT}/virnucpro_stats_mqc.json",
-        calls=f"{OUT}/virnucpro_mqc.json" if PLAN.called else [],
+        stats=f"{OUT}/virnucpro_stats_mqc.tsv",
+        calls=f"{OUT}/virnucpro_mqc.tsv" if PLAN.called else [],
         viral=(
             report(f"{OUT}/viral.tsv", caption="../report/viral.rst", category="Calls")
             if PLAN.called
@@ -53,10 +53,10 @@ rule summary:
 rule report:
     input:
         summary=multiext(f"{OUT}/", "summary.tsv", "left_out.tsv", "packing.svg"),
+        sequences=f"{OUT}/viral.fasta.gz" if PLAN.called else [],
         record=f"{WORK}/summary.json",
         calls=of_samples(
             *(f"{{sample}}/{name}" for name in ON_PAGE),
-            "{sample}/embeddings.h5",
             *(
                 f"work/{{sample}}/{stage}.json"
                 for stage in ("prepare", "merge", "call")
