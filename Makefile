@@ -1,4 +1,5 @@
 # make demo: virnucpro run on a small real sample.  make test: every check.  Both set up what they need in .venv first.
+# make docs: README and docs as a site in site/, with links and anchors checked.
 # make benchmark: embedding beside its peers, about twenty minutes on two cores; these go to .venv-benchmark and
 # .venv-esm-cpp.  make benchmark-gpu: tests/gpu and the same on a machine with a GPU, in ten minutes, with the Python that
 # is there: it needs torch, this package's dependencies, fair-esm, transformers and pytest, and no network.
@@ -6,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test lint benchmark benchmark-gpu clean
+.PHONY: demo test lint docs benchmark benchmark-gpu clean
 
 demo: $(VENV)/.installed
 	virnucpro run config/demo.fna.gz
@@ -21,6 +22,9 @@ lint: $(VENV)/.installed-test
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	hadolint Containerfile
+
+docs: $(VENV)/.installed-test
+	mkdocs build
 
 benchmark: .venv-benchmark/.installed .venv-esm-cpp/.installed
 	.venv-benchmark/bin/python benchmarks/embedding.py
@@ -53,4 +57,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf results .snakemake
+	rm -rf results .snakemake site

@@ -1,0 +1,20 @@
+"""Hook of mkdocs: pages outside docs/ join the site at their paths in the repository, so that relative links agree."""
+
+import tempfile
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+
+PAGES = ["README.md", "CHANGELOG.md", "config/README.md", "benchmarks/README.md", "benchmarks/results", "docs"]
+LINKED = ["Containerfile", "CITATION.cff", "LICENSE", "Makefile", "profiles/slurm/config.yaml"]
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Let the site be read from a folder of links to the pages and to the other files that they link to."""
+    root = Path(config.config_file_path).parent
+    folder = Path(tempfile.mkdtemp(prefix="virnucpro-site-"))
+    for name in PAGES + LINKED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(root / name)
+    config.docs_dir = str(folder)
+    return config
