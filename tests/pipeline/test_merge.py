@@ -104,7 +104,7 @@ def test_what_is_not_every_protein_once_is_refused(sample: Sample) -> None:
         ([second.ids[0], *good[1:]], rows, r"\) embedded in another shard too"),
         ([good[1], *good[1:]], rows, rf"0001\.h5: 1 \({good[1]}\) embedded twice in it"),
         (good, bad, rf"1 \({good[2]}\) of 44 embeddings hold NaN"),
-        (["unheard_of", *good[1:]], rows, "unheard_of from residue 0 on is nothing that was packed"),
+        (["unheard_of", *good[1:]], rows, "unheard_of from residue 0 on was not packed"),
     ]
     for ids, of_ids, message in refused:
         rewrite(shards[0], ids, of_ids)

@@ -1,4 +1,4 @@
-"""An ESM-2 in this process, or in one process for each of several GPUs."""
+"""Run an ESM-2 in this process, or in one process per GPU."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ from virnucpro.encoders.weights import find_weights
 
 
 class Engine(NamedTuple):
-    """Checkpoint, description of its embeddings, kind of device, and tokens of a bin."""
+    """Checkpoint, description of its embeddings, device (auto, gpu or cpu), and tokens of a bin."""
 
     checkpoint: Path
     description: EmbeddingDescription
@@ -42,12 +42,12 @@ def choose_engine(
     max_sequence_length: int,
     long_proteins: str,
 ) -> Engine:
-    """Find a model, and the precision and token budget that suit the device.
+    """Find a model, and choose precision and token budget for the device.
 
-    The arguments are those of `virnucpro.embed_proteins`; `per_residue` keeps residues' embeddings beside their means.
+    The arguments are described in `virnucpro.embed_proteins`. `per_residue` keeps embeddings of residues, too.
 
     Raises:
-        UserError: there is no such model, layer or device, or the model does not fit.
+        UserError: the model, layer or device does not exist, or the model does not fit.
     """
     weights = find_weights(model)
     sizes, _ = read_checkpoint(weights.path)
@@ -75,10 +75,10 @@ def choose_engine(
 def run_engine(
     engine: Engine, work: Work, folder: Path | None = None, on_bins: Callable[[int, int], None] = lambda *_: None
 ) -> Store:
-    """Embed what is missing in a folder with one process for each visible device; return all embeddings.
+    """Embed the groups that are missing in a folder, with one process per visible device; return all embeddings.
 
-    Without a folder, embeddings stay in memory and one device embeds. `on_bins` is called with the tokens of bins that
-    are done, and their number.
+    Without a folder, embeddings stay in memory and one device is used. `on_bins` is a callback that gets the tokens and
+    the number of finished bins.
     """
     store, done = open_store(engine, work, folder)
     missing = np.flatnonzero(~done).tolist()
@@ -103,7 +103,7 @@ def run_engine(
 
 
 def open_store(engine: Engine, work: Work, folder: Path | None = None) -> tuple[Store, Mask]:
-    """Return the embeddings of a work, and which groups are done: files in a folder, or memory without one."""
+    """Return the store of a work, in a folder or in memory, and a mask of the groups that are done."""
     row_shape = engine.description.row_shape
     start = np.concatenate([[0], np.cumsum(work.pieces.pooled[work.piece])])
     means = array_in(folder, "means", np.float32, (len(work.piece), *row_shape))
@@ -130,7 +130,7 @@ def _run_groups(
         yield work.tokens(rows)
 
 
-_process: tuple[ExitStack, AsyncInferenceRunner, Work, Store, Mask]  # of a process that a pool has started
+_process: tuple[ExitStack, AsyncInferenceRunner, Work, Store, Mask]  # state of a process of the pool
 
 
 def _start_process(engine: Engine, work: Work, folder: Path) -> None:

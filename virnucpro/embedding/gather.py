@@ -1,4 +1,4 @@
-"""The embeddings of a sample's pieces, gathered from the files of its shards."""
+"""Embeddings of a sample's pieces, gathered from the files of its shards."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,12 +15,16 @@ from virnucpro.errors import UserError
 
 
 class GatheredPieces:
-    """Where the embedding of each piece of a sample's proteins is: `file` and `row`, int [pieces].
+    """Location of the embedding of each piece of a sample's proteins: `file` and `row`, int [pieces].
 
-    The ids and `residues`, int64 [proteins], are of the sample's proteins, in order; the files of all shards.
+    Args:
+        ids: ids of the sample's proteins, in order.
+        residues: their numbers of residues, int64 [proteins].
+        description: settings of the embeddings.
+        files: files of all shards.
 
     Raises:
-        UserError: a file holds what was not packed, or what another holds too.
+        UserError: a file holds a piece that was not packed, or that another file holds too.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class GatheredPieces:
         return rows
 
     def _numbers(self, ids: Sequence[str], begins: Sequence[int], where: Path) -> Integers:
-        """Return the numbers of pieces, int64 [ids], from their proteins and the residues before them."""
+        """Return the numbers of pieces, int64 [ids], from the ids of their proteins and their first residues."""
         start, begin_of = self.pieces.start, self.pieces.begin
         numbers = np.empty(len(ids), np.int64)
         for place, (name, begin) in enumerate(zip(ids, begins, strict=True)):
@@ -87,11 +91,11 @@ class GatheredPieces:
             if begin and protein >= 0:
                 piece += np.searchsorted(begin_of[piece : start[protein + 1]], begin)
             if protein < 0 or piece == start[protein + 1] or begin_of[piece] != begin:
-                raise UserError(f"{where}: {name} from residue {begin} on is nothing that was packed; run pack again")
+                raise UserError(f"{where}: {name} from residue {begin} on was not packed; run pack again")
             numbers[place] = piece
         return numbers
 
     def _some(self, pieces: npt.NDArray[np.integer]) -> str:
-        """Return the number of some pieces, and the proteins of the first three."""
+        """Return the number of pieces and the proteins of the first three, for error messages."""
         named = ", ".join(self.ids[number] for number in self.pieces.protein[pieces[:3]])
         return f"{len(pieces)} ({named}{', ...' if len(pieces) > 3 else ''})"

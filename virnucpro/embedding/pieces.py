@@ -1,4 +1,4 @@
-"""Proteins as pieces that the model takes at once, and pieces in bins."""
+"""Pieces of proteins that fit the model, and bins of pieces."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ BLOCK_BYTES = 64_000_000
 
 
 class Window(NamedTuple):
-    """Residues `begin` to `end` of a protein, of which `pool_begin` to `pool_end` are pooled; half-open, from 0."""
+    """Residues `begin` to `end` of a protein; `pool_begin` to `pool_end` are pooled. Half-open, from 0."""
 
     begin: int
     end: int
@@ -33,7 +33,13 @@ def overlapping_windows(length: int, size: int) -> list[Window]:
 
     Args:
         length: residues of the protein, more than `size`.
-        size: residues a window.
+        size: residues of a window.
+
+    Examples:
+        Windows 0 to 10 and 6 to 16 overlap by 4 residues, whose middle is 8.
+
+        >>> [tuple(window) for window in overlapping_windows(length=16, size=10)]
+        [(0, 10, 0, 8), (6, 16, 8, 16)]
     """
     step = size - size // 4
     count = 1 + -(-(length - size) // step)
@@ -54,22 +60,22 @@ class Pieces(NamedTuple):
 
     @property
     def begin(self) -> Integers:
-        """Residues of the protein before each piece."""
+        """First residue of each piece, from 0."""
         return self.spans[:, 0]
 
     @property
     def length(self) -> Integers:
-        """Residues of each piece."""
+        """Number of residues of each piece."""
         return self.spans[:, 1] - self.spans[:, 0]
 
     @property
     def pooled(self) -> Integers:
-        """Residues of each piece that are pooled."""
+        """Number of pooled residues of each piece."""
         return self.spans[:, 3] - self.spans[:, 2]
 
     @property
     def residues(self) -> list[int]:
-        """Residues of each protein that are pooled."""
+        """Number of pooled residues of each protein."""
         counts: list[int] = np.diff(np.cumsum([0, *self.pooled])[self.start]).tolist()
         return counts
 
@@ -77,9 +83,9 @@ class Pieces(NamedTuple):
 def cut_proteins(
     ids: Sequence[str], residues: Integers, description: EmbeddingDescription, warn: bool = True
 ) -> Pieces:
-    """Return the pieces of proteins of so many residues, int64 [proteins]; log those that are truncated.
+    """Return the pieces of proteins from their numbers of residues, int64 [proteins]; log truncated proteins.
 
-    The description says how many residues the model takes at once, and what becomes of longer proteins.
+    The description has the longest sequence that the model takes, and the treatment of longer proteins.
     """
     longest, long_proteins = description.max_sequence_length, description.long_proteins
     is_long = (residues > longest) & (long_proteins != "whole")
@@ -100,8 +106,8 @@ def cut_proteins(
 def digest_pieces(pieces: Pieces, letters: Callable[[int], bytes]) -> tuple[npt.NDArray[np.uint8], Integers]:
     """Return the SHA-256 of each piece's letters, uint8 [pieces, 32], and the first equal piece, int64 [pieces].
 
-    A truncated protein is not equal to a whole one, nor are windows of which other residues are pooled. `letters` gives
-    those of a piece by its number.
+    A truncated protein never equals a whole one. Windows are equal only if the same residues are pooled. `letters`
+    returns the letters of a piece by its number.
     """
     digests, keys = bytearray(), bytearray()
     pools = (pieces.spans[:, 2:] - pieces.begin[:, None]).tolist()
@@ -117,7 +123,8 @@ def digest_pieces(pieces: Pieces, letters: Callable[[int], bytes]) -> tuple[npt.
 def pack_bins(tokens: Integers, budget: int, name: Callable[[int], str]) -> list[Integers]:
     """Pack sequences into bins by first-fit decreasing; return the numbers of the sequences of each bin.
 
-    Their tokens are int64 [sequences]; ties are packed in the order given. `name` gives the id of one for a message.
+    The tokens are int64 [sequences]; ties are packed in the order given. `name` returns the id of a sequence, for error
+    messages.
 
     Raises:
         UserError: a sequence does not fit a bin.
@@ -137,8 +144,8 @@ def mean_of_pieces(
 ) -> Iterator[Rows]:
     """Yield the embeddings of proteins in order, float32 [proteins, *row_shape], a block of proteins at a time.
 
-    The embedding of a protein in windows is the mean of theirs, weighted by the residues that are pooled and computed
-    in `dtype`. `rows` gives the embeddings of some pieces, each of `row_bytes`.
+    The embedding of a protein in windows is the mean over windows, weighted by their pooled residues and computed in
+    `dtype`. `rows` returns the embeddings of a slice of pieces, each of `row_bytes`.
     """
     step = max(1, BLOCK_BYTES // row_bytes)
     for begin in range(0, len(pieces.start) - 1, step):

@@ -1,4 +1,4 @@
-"""The progress of an embedding, in the log or as a bar."""
+"""Progress of an embedding, in the log or as a bar."""
 
 import logging
 import os
@@ -13,13 +13,13 @@ from rich.progress import Progress as Bar
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 5
-QUIET_SECONDS = 60  # between lines for a person, where no terminal shows a bar
+QUIET_SECONDS = 60  # between lines for a person without a terminal
 
 
 class Progress:
-    """Logs every few seconds how many bins are done and how long the rest of the tokens will take.
+    """Logs the finished bins and the remaining time every few seconds.
 
-    For a person it shows a bar on a terminal, and few lines elsewhere.
+    With `for_person` it shows a bar on a terminal instead, and without a terminal it logs once a minute.
     """
 
     def __init__(self, name: str, bins: int, tokens: int, for_person: bool = False) -> None:
@@ -32,7 +32,7 @@ class Progress:
         self.bar.add_task("", total=tokens, rate=0.0)
 
     def advance(self, tokens: int, bins: int = 1) -> None:
-        """Take in that more bins are done."""
+        """Record that more bins are done."""
         self.bins_done += bins
         self.tokens_done += tokens
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Embeddings of sequences until all are there: in memory, or in files that survive a kill."""
+"""Storage of embeddings until all are complete: in memory, or in files that survive a kill."""
 
 import fcntl
 import os
@@ -17,10 +17,10 @@ from virnucpro.errors import UserError
 
 
 class Store(NamedTuple):
-    """Embeddings of sequences, which several processes may fill."""
+    """Embeddings of sequences; several processes may fill it."""
 
     means: Rows  # float32 [sequences, *row_shape]
-    residues: Any  # of all pooled residues, float32 [residues, *row_shape], an array or a dataset of HDF5; or None
+    residues: Any  # pooled residues, float32 [residues, *row_shape], an array or an HDF5 dataset; or None
     start: Integers  # first residue of each sequence, and the number of residues, int64 [sequences + 1]
 
     def fill(
@@ -29,7 +29,7 @@ class Store(NamedTuple):
         bins: Sequence[Integers],
         sequence: Callable[[int], Mapping[str, Any]],
     ) -> Iterator[Integers]:
-        """Embed bins of rows, and yield each bin when it is done; `sequence` gives a row's as the collator takes it."""
+        """Embed bins of rows, and yield each bin when it is done; `sequence` returns a row's input to the collator."""
         embedded_bins = runner.run([sequence(int(row)) for row in rows] for rows in bins)
         for rows, embedded in zip(bins, embedded_bins, strict=True):
             self.means[rows] = embedded.embeddings
@@ -42,14 +42,14 @@ class Store(NamedTuple):
             yield rows
 
     def flush(self) -> None:
-        """Put what is in files on the disk."""
+        """Write arrays that are in files to disk."""
         for array in (self.means, self.residues):
             if isinstance(array, np.memmap):
                 array.flush()
 
 
 def array_in(folder: Path | None, name: str, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return an array in a file of a folder, zeros where it is new; in memory without a folder."""
+    """Return an array in a file of a folder, or in memory without a folder; a new array has zeros."""
     if folder is None or not np.prod(shape):
         return np.zeros(shape, dtype)
     path = folder / name
@@ -61,7 +61,9 @@ def array_in(folder: Path | None, name: str, dtype: type, shape: tuple[int, ...]
 
 @contextmanager
 def kept_beside(output: Path, digest: str) -> Iterator[Path]:
-    """Yield a folder beside an output for embeddings, with those left there of the same work; remove it at last.
+    """Yield a folder beside an output for unfinished embeddings, and remove it at the end.
+
+    An interrupted run with the same digest leaves its embeddings there; others are deleted.
 
     Raises:
         UserError: another process is writing the same output.

@@ -1,4 +1,4 @@
-"""Proteins in memory as work for an encoder: distinct pieces in bins."""
+"""Proteins in memory as work for an encoder: distinct pieces, packed into bins."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from virnucpro.embedding.store import Store
 from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.errors import UserError
 
-BINS = 8  # of a group, which is embedded again as a whole if the run is interrupted
+BINS = 8  # per group of bins; a group that was not finished is embedded again after an interruption
 
 
 class Work(NamedTuple):
-    """Proteins to be embedded. Equal pieces share one row of the embeddings."""
+    """Proteins for embedding; equal pieces share one row of the embeddings."""
 
     ids: list[str]
     sequences: list[str]
@@ -28,18 +28,18 @@ class Work(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that is to be embedded, and in which bins, in hex."""
+        """SHA-256 of the proteins and their bins, in hex."""
         digest = hashlib.sha256()
         for text in (*self.ids, *self.sequences, *(rows.tolist() for group in self.groups for rows in group)):
             digest.update(f"{text}\n".encode())
         return digest.hexdigest()
 
     def tokens(self, rows: Integers) -> int:
-        """Return the tokens of some rows."""
+        """Return the number of tokens of some rows."""
         return int((self.pieces.length[self.piece[rows]] + ESM2Tokenizer.special_tokens).sum())
 
     def sequence(self, row: int) -> dict[str, Any]:
-        """Return the sequence of a row as the collator takes it."""
+        """Return the sequence of a row, as input of the collator."""
         number = self.piece[row]
         begin, end, pool_begin, pool_end = self.pieces.spans[number].tolist()
         letters = self.sequences[self.pieces.protein[number]][begin:end]

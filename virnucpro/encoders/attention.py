@@ -64,7 +64,7 @@ def attend_with_bias(qkv: torch.Tensor, slopes: torch.Tensor, batch: PackedBatch
     It uses torch's scaled_dot_product_attention over neighbors of similar length, padded and masked, on any device. It
     computes in FP32, in which large distances are exact.
 
-    The arguments are those of a backend, with `slopes` in place of the rotation. A slope is the decrease of a head's
+    It takes the arguments of a backend, with `slopes` in place of the rotation. A slope is the decrease of a head's
     scores per token of distance, FP32 [heads].
     """
     attended = torch.empty_like(qkv[:, 0])

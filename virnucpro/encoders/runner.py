@@ -169,8 +169,8 @@ def _fetch(parts: list[_Launched]) -> EmbeddedBin:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # Only torch's CUDA allocator raises OutOfMemoryError. Other failures are a plain RuntimeError: on a CPU from torch,
-    # or from oneDNN without a reason; on a GPU from CUDA or cuBLAS, e.g. when a graph starts.
+    # Only torch's CUDA allocator raises OutOfMemoryError. Others raise a plain RuntimeError: torch and oneDNN on a CPU
+    # (oneDNN without a reason), CUDA and cuBLAS on a GPU, e.g. when a graph starts.
     text = str(error)
     on_cpu = ("can't allocate memory", "could not create a", "could not execute a primitive")
     on_cuda = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

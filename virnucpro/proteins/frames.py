@@ -1,4 +1,4 @@
-"""The chunk size and the genetic code that a contig is read in, and its open frames."""
+"""Chunk size, genetic code and open frames of each contig."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from virnucpro.proteins.chunking import chunk_spans
 from virnucpro.proteins.translation import Frame, open_frames
 
 STANDARD_CODE = 1
-RARE = 1e-3  # an alternative code is taken if chance opens as many chunks less often than this
+RARE = 1e-3  # p-value below which an alternative code is used
 
 
 class ChunkedContig(NamedTuple):
-    """A contig's chunks, int64 [chunks, 2], and the open frames in them; all positions are the contig's."""
+    """A contig's chunks, int64 [chunks, 2], and the open frames in them; positions are in the contig."""
 
     chunk_size: int
     genetic_code: int
@@ -35,13 +35,18 @@ def chunk_contigs(
 ) -> list[ChunkedContig]:
     """Divide contigs into chunks and find the open frames of each.
 
-    A contig is read in the standard code, or in an alternative one if that opens at least twice as many chunks, and
-    more than chance would. Of several such alternatives the one that opens the most chunks is taken, and of equal ones
-    the first. A contig without any open frame is read in the standard code in the first of the shorter chunks that
-    hold one, or else stays without.
+    A chunk is open if one of its six frames is. A contig is read in the standard code, unless an alternative code opens
+    at least twice as many chunks, and more than expected by chance. If several alternatives do, the code with the most
+    open chunks is used, or the first of equal ones.
 
-    Contigs are in upper-case letters. Of the sizes of short chunks those that are not shorter are ignored. The codes to
-    try are NCBI's numbers.
+    A contig without an open frame is divided into shorter chunks, in the standard code. The first size that gives an
+    open frame is used.
+
+    Args:
+        contigs: upper-case letters.
+        chunk_size: bases of a chunk.
+        short_chunks: shorter sizes to try, in this order; sizes that are not shorter are ignored.
+        genetic_codes: NCBI's numbers of the codes to try.
     """
     standard = _chunk(contigs, chunk_size, STANDARD_CODE)
     chunked = list(standard)
@@ -59,9 +64,10 @@ def chunk_contigs(
 
 
 def link_frames(frames: Sequence[Frame]) -> list[int]:
-    """Return the group that each frame of a contig is in, by numbers from 0 in the order of the frames.
+    """Return the number of each frame's group of linked frames, from 0 in the order of the frames.
 
-    Frames of neighbouring chunks that are read in one phase are one group.
+    Frames of neighboring chunks are linked if they are on the same strand and in the same phase: their codons continue
+    without a shift.
     """
     linked: dict[tuple[bool, int], tuple[int, int]] = {}  # by strand and phase: the last chunk and its group
     groups, last = [], -1
@@ -78,7 +84,7 @@ def link_frames(frames: Sequence[Frame]) -> list[int]:
 
 
 def _chunk(contigs: Sequence[bytes], chunk_size: int, genetic_code: int) -> list[ChunkedContig]:
-    """Divide contigs into chunks and translate them as one array, which is faster than one by one."""
+    """Divide contigs into chunks, and translate all contigs at once for speed."""
     begins = np.cumsum([0, *map(len, contigs)])
     spans = [chunk_spans(len(contig), chunk_size) for contig in contigs]
     first = np.cumsum([0, *map(len, spans)])
@@ -98,10 +104,10 @@ def _chunk(contigs: Sequence[bytes], chunk_size: int, genetic_code: int) -> list
 
 
 def _beats_standard(alternative: ChunkedContig, standard: ChunkedContig, contig: bytes) -> bool:
-    """Return whether an alternative code opens twice as many chunks as the standard one, and more than chance would.
+    """Return whether an alternative code opens twice as many chunks as the standard one, and more than by chance.
 
-    If the standard code is right, a closed chunk opens by chance in two ways: a gene ends in the middle of the chunk,
-    and no stop of the alternative code follows it in its frame; or one of the six frames has no such stop at all.
+    Under the standard code, a closed chunk can open by chance in two ways. A gene ends in the middle of the chunk, and
+    no stop of the alternative code follows in its frame. Or one of the six frames has no stop of that code at all.
     """
     if len(alternative.open_chunks) < 2 * len(standard.open_chunks):
         return False
@@ -113,5 +119,5 @@ def _beats_standard(alternative: ChunkedContig, standard: ChunkedContig, contig:
     stop = sum(math.prod(frequency[base] for base in codon) for codon in stop_codons)
     codons = alternative.chunk_size // 3
     chance = min(1.0, (1 - stop) ** (codons / 2) + 6 * (1 - stop) ** codons)
-    # The binomial distribution's tail from `opened` on. scipy.stats has it too, but takes half a second to load.
+    # Upper tail of the binomial distribution. scipy.stats has it too, but takes half a second to load.
     return bool(bdtrc(opened - 1, closed, chance) < RARE)

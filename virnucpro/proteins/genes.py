@@ -1,4 +1,4 @@
-"""The genes of contigs, by Prodigal with models of viruses (pyrodigal-gv), and what is read where it finds none.
+"""Genes of contigs, by Prodigal with models of viruses (pyrodigal-gv), or open reading frames if it finds no gene.
 
 Prodigal: Hyatt et al. 2010, doi 10.1186/1471-2105-11-119; its models of viruses and of genetic codes: Camargo et al.
 2024, doi 10.1038/s41587-023-01953-y; pyrodigal: Larralde 2022, doi 10.21105/joss.04296.
@@ -18,27 +18,27 @@ from virnucpro.proteins.translation import reverse_complement, translate_everywh
 if TYPE_CHECKING:
     from pyrodigal_gv import ViralGeneFinder
 
-GENETIC_CODE = 11  # of bacteria, archaea and most viruses; for what Prodigal chose no code for
-GAP = 10  # N in a row; their number is a guess of the assembler, so that no gene is read across them
+GENETIC_CODE = 11  # bacteria, archaea and most viruses; used where Prodigal chose no code
+GAP = 10  # N in a row that no gene crosses: the assembler guessed their number
 SHORTEST_ORF = 30  # residues
-CIRCLE_ENDS = 50_000  # bases of a circular contig that are read again beyond each end; more than a gene has
-FEW_STARTS = 16  # of rotations that are compared whole
+CIRCLE_ENDS = 50_000  # bases of a circular contig that are added beyond each end; longer than a gene
+FEW_STARTS = 16  # rotations that are compared as whole strings
 
 _ORF = re.compile(rb"[A-Z]{%d,}" % SHORTEST_ORF)
 _PARTIAL = {(False, False): b"no", (True, False): b"start", (False, True): b"end", (True, True): b"both"}
 
 
 class Gene(NamedTuple):
-    """A gene, or an open reading frame where no gene was found; as the table of proteins describes it.
+    """A gene, or an open reading frame of a contig without a gene. The table of proteins has the same fields.
 
     Attributes:
-        start, end: of its codons on the contig, with the stop codon; from 0, half-open, whichever the strand.
+        start, end: Position on the contig, including the stop codon; from 0, half-open, on either strand.
         strand: + or -.
         kind: gene or orf.
         genetic_code: NCBI's number of the translation table.
-        partial: which end of the protein is missing, as the contig ends there or, of an orf, as a codon is ambiguous:
-            no, start, end or both.
-        protein: its residues, X for a codon with an ambiguous letter.
+        partial: Missing ends of the protein: no, start, end or both. An end is missing if the contig ends there. The
+            end of an orf is missing also at an ambiguous codon.
+        protein: Residues; X for a codon with an ambiguous letter.
     """
 
     start: int
@@ -51,15 +51,31 @@ class Gene(NamedTuple):
 
 
 def find_genes(contigs: Sequence[Record], threads: int = 1) -> list[list[Gene]]:
-    """Return the genes of each contig, by their places on it; a contig and its reverse complement have the same.
+    """Return the genes of each contig, sorted by position.
 
-    Contigs are in upper-case letters. Genes are found on the strand that comes first in the alphabet. A contig that is
-    too short for Prodigal, or in which it finds no gene, has its open reading frames between stops instead, in all six
-    frames. A circular contig is read from its `least_rotation`, so its genes do not depend on where it was opened. A
-    gene that spans its origin is found whole; it starts before the contig's end and ends beyond it. The result does not
-    depend on the number of threads.
+    A contig and its reverse complement have the same genes: Prodigal reads the strand that comes first in the alphabet.
+    If a contig is too short for Prodigal, or has no gene, its open reading frames between stops are returned, in all
+    six frames. A circular contig is read from its `least_rotation`, so its genes do not depend on where it was opened.
+    A gene that spans the origin is found whole, and ends beyond the contig's length.
+
+    Args:
+        contigs: contigs in upper-case letters.
+        threads: number of threads; the result does not depend on it.
+
+    Examples:
+        Bases 1,258 to 1,439 of phage T7 (NC_001604.1) hold gene 0.4.
+
+        >>> t7 = (
+        ...     b"TACGAGGAGGATGAAGAGTAATGTCTACTACCAACGTGCAATACGGTCTGACCGCTCAAACTGTACTTTTCTATAGCGACATGGTGCGC"
+        ...     b"TGTGGCTTTAACTGGTCACTCGCAATGGCACAGCTCAAAGAACTGTACGAAAACAACAAGGCAATAGCTTTAGAATCTGCTGAGTGATAGACT"
+        ... )
+        >>> [[gene]] = find_genes([Record(b"T7", t7)])
+        >>> gene.start, gene.end, gene.strand, gene.partial
+        (20, 176, b'+', b'no')
+        >>> gene.protein
+        b'MSTTNVQYGLTAQTVLFYSDMVRCGFNWSLAMAQLKELYENNKAIALESAE'
     """
-    with ThreadPoolExecutor(threads) as pool:  # pyrodigal releases the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:  # pyrodigal releases the GIL
         return list(pool.map(_find_in, contigs))
 
 
@@ -74,10 +90,14 @@ def _find_in(contig: Record) -> list[Gene]:
 
 
 def least_rotation(letters: bytes) -> int:
-    """Return where the rotation of a circle begins that comes first in the alphabet.
+    """Return the start of the rotation of a circle that comes first in the alphabet.
 
-    Starts are compared letter by letter until few are left. Of two starts with the same `size` letters, `size` apart,
-    the second is dropped: if its rotation comes first, that of the other start is the same.
+    Starts are compared by longer and longer prefixes until few are left. If two starts with equal prefixes of `size`
+    letters are `size` apart, the second is dropped: its rotation comes first only if the other does too.
+
+    Examples:
+        >>> least_rotation(b"GTACA")  # ACAGT
+        2
     """
     circle = np.frombuffer(letters, np.uint8)
     starts, size = np.arange(len(circle)), 0
@@ -85,7 +105,7 @@ def least_rotation(letters: bytes) -> int:
         following = circle[(starts + size) % len(circle)]
         starts, size = starts[following == following.min()], size + 1
         first = starts[~np.isin((starts - size) % len(circle), starts)]
-        starts = first if len(first) else starts[:1]  # none is first in a circle of repeats: all rotations are the same
+        starts = first if len(first) else starts[:1]  # in a circle of repeats all rotations are equal
     doubled = letters * 2
     return min(starts.tolist(), key=lambda start: doubled[start : start + len(letters)], default=0)
 
@@ -93,13 +113,13 @@ def least_rotation(letters: bytes) -> int:
 def _read(letters: bytes, circular: bool) -> list[Gene]:
     orfs = open_reading_frames
     sources = [_genes(letters), orfs(letters)]
-    if circular:  # a frame without a stop has no end on a circle: it is read as if on a line
+    if circular:  # a frame without a stop has no end on a circle: it is read as linear
         sources = [_around(_genes, letters), _around(orfs, letters), orfs(letters)]
     return next(filter(None, map(list, sources)), [])
 
 
 def _around(find: Callable[[bytes], Iterator[Gene]], letters: bytes) -> Iterator[Gene]:
-    """Yield the genes of a circle, each once and whole."""
+    """Yield each gene of a circle once, and whole."""
     length = len(letters)
     more = min(CIRCLE_ENDS, length)
     for gene in find(letters[length - more :] + letters + letters[:more]):
@@ -109,19 +129,19 @@ def _around(find: Callable[[bytes], Iterator[Gene]], letters: bytes) -> Iterator
 
 
 def _move(gene: Gene, start: int, length: int) -> Gene:
-    """Return a gene that starts elsewhere; where it spans the origin, it ends beyond the contig."""
+    """Return a gene with a new start; a gene that spans the origin ends beyond the contig."""
     start %= length
     return gene._replace(start=start, end=start + gene.end - gene.start)
 
 
 def _turn(gene: Gene, length: int) -> Gene:
-    """Return a gene as it lies on the reverse complement of its contig."""
+    """Return a gene with its position on the reverse complement of its contig."""
     return _move(gene, length - gene.end, length)._replace(strand=b"-" if gene.strand == b"+" else b"+")
 
 
 @cache
 def _finder() -> "ViralGeneFinder":
-    from pyrodigal_gv import ViralGeneFinder  # here, since its models take a second or two to load
+    from pyrodigal_gv import ViralGeneFinder  # loaded here: its models take a second or two
 
     return ViralGeneFinder(meta=True, closed=False, mask=True, min_mask=GAP)
 
@@ -142,7 +162,7 @@ def _genes(letters: bytes) -> Iterator[Gene]:
 
 
 def open_reading_frames(letters: bytes) -> Iterator[Gene]:
-    """Yield the runs of 30 codons or more without a stop or an ambiguous letter, in all six frames."""
+    """Yield runs of 30 codons or more without a stop or an ambiguous letter, in all six frames."""
     for strand, residues in zip((b"+", b"-"), translate_everywhere(letters, GENETIC_CODE), strict=True):
         for phase in range(3):
             frame = residues[phase::3]

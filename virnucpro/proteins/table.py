@@ -1,19 +1,19 @@
-"""The table of a sample's proteins: prepare writes it, and all that follows reads it; nobody takes an id apart.
+"""The table of a sample's proteins. Stage prepare writes it; later stages read it, and never parse an id.
 
-protein       its id, opaque and unique in the sample
-contig        the contig it lies on; empty for the proteins of a FASTA file
-start, end    of its codons on the contig, from 0, half-open, whichever the strand; with the stop codon that ends a gene
-              or an orf. Where a gene of a circular contig spans the origin, end lies beyond the contig's length
-strand        + or -; . for the proteins of a FASTA file
-kind          frame: open all through a chunk; gene: found by pyrodigal-gv; orf: open reading frame between two stops;
-              protein: of a FASTA file
-genetic_code  NCBI's number of the translation table; 0 for the proteins of a FASTA file
-residues      how many it has
-partial       where it goes on beyond what was translated: no, start, end or both
-group         number of the group of frames that are linked: those of neighbouring chunks in one phase; each gene, each
-              orf and each protein of a FASTA file is a group of its own
-chunk         number of the frame's chunk in its contig, from 1; 0 for what does not lie in a chunk
-offset        byte of proteins.faa, beside the table, at which its residues begin; they take one line
+- `protein`: Id, unique in the sample.
+- `contig`: Contig of the protein; empty for a protein of a FASTA file.
+- `start`, `end`: Position on the contig, from 0, half-open, on either strand. The stop codon of a gene or orf is
+  included. A gene that spans the origin of a circular contig ends beyond the contig's length.
+- `strand`: + or -; . for a protein of a FASTA file.
+- `kind`: `frame` (open in a whole chunk), `gene` (found by pyrodigal-gv), `orf` (open reading frame between two stops)
+  or `protein` (of a FASTA file).
+- `genetic_code`: NCBI's number of the translation table; 0 for a protein of a FASTA file.
+- `residues`: Number of residues.
+- `partial`: Ends at which the protein continues beyond the translated part: no, start, end or both.
+- `group`: Number of the frame's group of linked frames, see `link_frames`. Every gene, orf and protein of a FASTA file
+  has its own group.
+- `chunk`: Number of the frame's chunk in its contig, from 1; 0 for other proteins.
+- `offset`: Byte at which its residues begin in proteins.faa, beside the table. They take one line.
 """
 
 from pathlib import Path
@@ -30,11 +30,11 @@ _ROW = b"%b\t%b\t%d\t%d\t%b\t%b\t%d\t%d\t%b\t%d\t%d\t%d\n"
 
 
 class ProteinWriter:
-    """Writes proteins.faa and the table of the proteins in it, both open for writing, at their beginning."""
+    """Writes proteins.faa and its table to two files that are open for writing."""
 
     def __init__(self, proteins_faa: BinaryIO, table: BinaryIO) -> None:
         self._proteins_faa, self._table = proteins_faa, table
-        self._offset = 0  # bytes of proteins.faa that are written
+        self._offset = 0  # bytes written to proteins.faa
         table.write(_HEAD)
 
     def write(
@@ -52,7 +52,7 @@ class ProteinWriter:
         group: int,
         chunk: int = 0,
     ) -> None:
-        """Write a protein; the columns of its row are as the table has them."""
+        """Write a protein; the arguments are columns of the table."""
         self._proteins_faa.write(b">%b\n%b\n" % (name, residues))
         offset = self._offset + len(name) + 2
         place = (name, contig, start, end, strand, kind, genetic_code, len(residues), partial, group, chunk, offset)
@@ -61,18 +61,18 @@ class ProteinWriter:
 
 
 def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:
-    """Read the table of a sample's proteins, a row each, in the order of the input; all columns if none is named."""
+    """Read the table of a sample's proteins, one row each, in the order of the input; by default all columns."""
     table = read_table(prepared / "proteins.tsv", "protein", "contig", "strand", "kind", "partial")
     return table[list(columns)] if columns else table
 
 
 def first_rows(contigs: "pd.Series[str]") -> Integers:
-    """Return the number of the first row of each contig, int64 [contigs], of a table sorted by contigs."""
+    """Return the first row of each contig, int64 [contigs], in a table sorted by contigs."""
     return np.flatnonzero(contigs != contigs.shift())
 
 
 def spans_of(contigs: "pd.Series[str]") -> dict[str, tuple[int, int]]:
-    """Return the first row of each contig and the one behind its last, of a table sorted by contigs."""
+    """Return the half-open range of rows of each contig in a table sorted by contigs."""
     firsts = first_rows(contigs)
     ends = np.append(firsts, len(contigs))[1:]
     return dict(zip(contigs.iloc[firsts], zip(firsts.tolist(), ends.tolist(), strict=True), strict=True))

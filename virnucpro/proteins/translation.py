@@ -1,7 +1,7 @@
-"""Open six-frame windows of many contigs at once, as array operations over bytes.
+"""Translation of many contigs at once in six frames, as array operations over bytes.
 
-Every position of a block is translated once, as the first base of a codon on either strand. A frame of a chunk is then
-every third letter of one of those two strings, and running counts of stops tell whether it is open.
+Every position is translated once on each strand, as the start of a codon. A frame of a chunk is then every third letter
+of one of the two strings. Running counts of stops tell whether the frame is open.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ FRAME_NAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 _BASES = "ACGT"
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 _COMPLEMENT_IUPAC = bytes.maketrans(b"ACGTRYKMBVDH", b"TGCAYRMKVBHD")
-_DROPPED = 0  # stands for a codon with a letter other than A, C, G, T; such codons contribute nothing
+_DROPPED = 0  # a codon with a letter other than A, C, G, T, which is dropped from the protein
 
-# Three counts in one number, so that one running sum serves all; a difference of two sums holds each in its bits.
+# One number holds three counts, each in its own bits, so that one running sum is enough.
 _COUNT_BITS = 21
 _STOP_FORWARD, _STOP_REVERSE, _LOST = range(3)
 
@@ -32,7 +32,7 @@ _DIGIT[list(_BASES.encode())] = range(len(_BASES))
 
 @cache
 def _codon_tables(genetic_code: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Integers]:
-    """Return, for every codon in base 5, its residue on either strand, and what it adds to the three counts."""
+    """Return, for every codon in base 5, its residue on either strand, and its increment of the three counts."""
     amino_acid = unambiguous_dna_by_id[genetic_code].forward_table
     forward, reverse = np.full((2, 125), _DROPPED, np.uint8)
     for (i, a), (j, b), (k, c) in product(enumerate(_BASES), repeat=3):
@@ -46,12 +46,17 @@ def _codon_tables(genetic_code: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray
 
 
 def reverse_complement(bases: bytes) -> bytes:
-    """Return the opposite strand of upper-case IUPAC letters of DNA."""
+    """Return the opposite strand of upper-case IUPAC letters of DNA.
+
+    Examples:
+        >>> reverse_complement(b"ACGR")
+        b'YCGT'
+    """
     return bases.translate(_COMPLEMENT_IUPAC)[::-1]
 
 
 def number_codons(bases: bytes) -> npt.NDArray[np.uint8]:
-    """Return the codon that starts at each base, in base 5 with 4 for letters other than ACGT, uint8 [bases - 2]."""
+    """Return the codon that starts at each base, uint8 [bases - 2], in base 5; letters other than ACGT count as 4."""
     digits = _DIGIT[np.frombuffer(bases, np.uint8)]
     return digits[:-2] * np.uint8(25) + digits[1:-1] * np.uint8(5) + digits[2:]
 
@@ -59,7 +64,13 @@ def number_codons(bases: bytes) -> npt.NDArray[np.uint8]:
 def translate_everywhere(bases: bytes, genetic_code: int) -> tuple[bytes, bytes]:
     """Return the residue of the codon that starts at each base, and of the same three bases on the opposite strand.
 
-    Both have a letter for each base but the last two: `*` for a stop, NUL for a codon with an ambiguous letter.
+    Both have a letter for each base except the last two: `*` for a stop, NUL for a codon with an ambiguous letter.
+
+    Examples:
+        The codons ATG, TGA and GAA start at bases 0, 1 and 2. On the opposite strand they are CAT, TCA and TTC.
+
+        >>> translate_everywhere(b"ATGAA", genetic_code=11)
+        (b'M*E', b'HSF')
     """
     forward, reverse, _ = _codon_tables(genetic_code)
     codons = number_codons(bases)
@@ -67,11 +78,11 @@ def translate_everywhere(bases: bytes, genetic_code: int) -> tuple[bytes, bytes]
 
 
 class Frame(NamedTuple):
-    """An open frame of a chunk: where its codons lie, its protein, its nucleotides and the codons dropped from it."""
+    """An open frame of a chunk."""
 
-    chunk: int  # row of the spans it was found in
+    chunk: int  # row of its chunk's span
     name: str  # F1 F2 F3 R1 R2 R3
-    start: int  # of the codons in the bases, half-open, whichever the strand
+    start: int  # position of its codons, from 0, half-open, on either strand
     end: int
     protein: bytes
     nucleotides: bytes
@@ -81,12 +92,20 @@ class Frame(NamedTuple):
 def open_frames(bases: bytes, spans: Integers, genetic_code: int = 1) -> Iterator[Frame]:
     """Yield the open frames of chunks, by chunk and then F1 F2 F3 R1 R2 R3.
 
-    A frame is open if its protein has no stop and at least one residue. Codons with a letter other than A, C, G, T
-    contribute nothing, so the protein shortens. The nucleotides kept are, as in the original, those of the strand from
-    the frame's first base over three times the protein's length plus one, clipped at its end.
+    A frame is open if its protein has no stop and at least one residue. Codons with a letter other than A, C, G, T are
+    dropped from the protein. As in the original, a frame's nucleotides are 3 x residues + 1 bases from its first base,
+    clipped at the end of the chunk.
 
-    The bases are upper-case letters of one or more contigs, end to end. The spans of chunks in them, int64 [chunks, 2],
-    are half-open, none across two contigs. NCBI's number of the standard code is 1.
+    Args:
+        bases: upper-case letters of one or more contigs, end to end.
+        spans: half-open spans of chunks in the bases, int64 [chunks, 2]; no chunk spans two contigs.
+        genetic_code: NCBI's number; 1 is the standard code.
+
+    Examples:
+        Frames F1 and F2 have a stop: TAG and TGA.
+
+        >>> [(frame.name, frame.protein) for frame in open_frames(b"ATGAAATAG", np.array([[0, 9]]))]
+        [('F3', b'EI'), ('R1', b'LFH'), ('R2', b'YF'), ('R3', b'IS')]
     """
     if len(spans) == 0 or len(bases) < 3:
         return
@@ -94,7 +113,7 @@ def open_frames(bases: bytes, spans: Integers, genetic_code: int = 1) -> Iterato
     codons = number_codons(bases)
     marks = np.zeros((-(-len(codons) // 3) + 1, 3), np.int64)
     marks[1:].reshape(-1)[: len(codons)] = codon_marks[codons]
-    running = np.cumsum(marks, axis=0)  # [row, phase]: over the codons that start at phase, phase + 3, ... before row
+    running = np.cumsum(marks, axis=0)  # [row, phase]: sum over the codons at phase, phase + 3, ... before row
 
     start, end = spans[:, :1], spans[:, 1:]
     offset = np.arange(3)
