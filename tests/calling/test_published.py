@@ -128,7 +128,7 @@ def test_other_tensors_are_refused(tmp_path: Path, change: Any, message: str) ->
 @pytest.mark.parametrize("content", [b"", b"<html>", b"PK\3\4 cut"])
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cut.pth").write_bytes(content)
-    with pytest.raises(UserError, match=r"cut\.pth: not loaded: it is damaged or no classifier"):
+    with pytest.raises(UserError, match=r"cut\.pth: not loaded: damaged or not a classifier"):
         read_pth(tmp_path / "cut.pth")
 
 

@@ -78,7 +78,7 @@ def test_what_cannot_be_run(arguments: tuple[str, ...], status: int, message: st
     ("content", "message"),
     [
         (b"cposix\nsystem\n(S'touch ran'\ntR.", "it names posix.system, which no classifier of VirNucPro needs"),
-        (b"no pickle", "it is damaged or no classifier"),
+        (b"no pickle", "damaged or not a classifier"),
     ],
 )
 def test_a_classifier_that_cannot_be_read_is_refused_at_the_start(content: bytes, message: str, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from virnucpro.calling.share import Share, false_discovery_rates, share_of_virus
 from virnucpro.data.arrays import Floats, Rows
 from virnucpro.proteins.table import first_rows
 
-BLOCK = 10_000  # proteins scored at once, about
+BLOCK = 10_000  # approximate number of proteins that are scored at once
 
 CONTIG_COLUMNS = ["contig", "length", "call", "score", "log_odds", "posterior", "fdr", "genes", "genetic_code"]
 
-# A contig that shares k-mers of proteins with a known virus is likelier viral: log-odds by their share, up to a cap.
-# Fitted to the training's fragments, with the viruses of their own family left out (docs/names/README.md).
+# A contig that shares protein k-mers with a known virus is likelier viral. Its log-odds increase by KNOWN_WEIGHT x
+# share of k-mers, up to the share MOST_KNOWN. The weight was fitted to the fragments of the training, without viruses
+# of their own family (docs/names/README.md).
 KNOWN_WEIGHT = 9.18
 MOST_KNOWN = 0.3
 
@@ -30,7 +31,7 @@ DEFAULT_FDR = SENSITIVITIES["default"]
 NOT_CLEAR = "between viral and cellular"
 
 _FORMS = {"score": "{:.4f}", "log_odds": "{:.3f}", "posterior": "{:.4f}", "fdr": "{:.4f}"}
-# Of a contig without proteins.
+# Values of a contig without proteins.
 _NOTHING: dict[str, Any] = {"genes": 0, "residues": 0}
 _NO_CHUNKS: dict[str, Any] = {"tier": "", "chunks": 0, "viral_chunks": 0, "other_chunks": 0, "unclear_chunks": 0}
 
@@ -39,11 +40,11 @@ class SampleScores(NamedTuple):
     """Scores of a sample's proteins and contigs by a classifier.
 
     Attributes:
-        log_odds: of proteins, float64 [proteins].
-        contigs: contigs with proteins, by their names: columns `log_odds`, `genes`, `residues` and `genetic_code`. A
+        log_odds: Log-odds of proteins, float64 [proteins].
+        contigs: Contigs with proteins, by their names: columns `log_odds`, `genes`, `residues` and `genetic_code`. A
             classifier of the original VirNucPro adds `CHUNK_COLUMNS`.
-        frames: scores of frames for others and for virus, float32 [frames, 2]; the original's classifiers only.
-        chunks: the table of `chunk_scores`; the original's classifiers only.
+        frames: Scores of frames for others and for virus, float32 [frames, 2]; only for the original's classifiers.
+        chunks: Table of `chunk_scores`; only for the original's classifiers.
     """
 
     log_odds: Floats
@@ -63,11 +64,11 @@ def score_sample(
 
     Args:
         model: the classifier.
-        proteins: of `describe_groups`, with those of a contig in neighboring rows.
-        features: their embeddings.
-        lengths: of contigs in bases, by their names.
-        known: proportion of a contig's k-mers that a known virus shares, by the names of contigs that have any. The
-            original's classifiers take no account of it.
+        proteins: table of `describe_groups`; proteins of one contig are in neighboring rows.
+        features: embeddings of the proteins.
+        lengths: lengths of contigs in bases, by their names.
+        known: proportion of a contig's k-mers that a known virus shares, by contig; contigs without one may be missing.
+            The original's classifiers ignore it.
     """
     starts = first_rows(proteins["contig"])
     cuts = starts[1:][np.diff(starts // BLOCK) > 0]
@@ -95,20 +96,21 @@ def decide_contigs(
     max_fdr: float = DEFAULT_FDR,
     min_length: int = 0,
 ) -> tuple[pd.DataFrame, Share]:
-    """Return the table of calls, a row a contig, and the share of viral contigs that the calls follow from.
+    """Return the table of calls, one row per contig, and the share of viral contigs that the calls use.
 
-    Numbers of the table are text where they are written with a fixed number of digits, and empty where they are not
-    known. The share of viral contigs is that among the contigs long enough to be called.
+    Columns with a fixed number of digits are text, empty if the number is not known. The share of viral contigs is
+    among the contigs that are long enough to be called.
 
     Args:
-        lengths: of all contigs in bases, by their names, in the order of the rows.
+        requirements: requirements of the classifier.
+        lengths: lengths of all contigs in bases, by their names, in the order of the rows.
         scored: `SampleScores.contigs`.
         prior: expected share of viral contigs; None estimates it.
         max_fdr: highest expected false discovery rate of the contigs called viral.
         min_length: bases of the shortest contig that is called.
     """
     nothing = _NOTHING | (_NO_CHUNKS if "tier" in scored else {})
-    # Log-odds as they are written: calls follow from the table.
+    # Rounded as written, so that the calls can be derived from the table.
     contigs = scored.assign(log_odds=scored["log_odds"].round(3)).reindex(lengths.index)
     whole = {name: int for name, value in nothing.items() if isinstance(value, int)}
     contigs = contigs.assign(contig=lengths.index, length=lengths).fillna(nothing).astype(whole)
@@ -118,7 +120,7 @@ def decide_contigs(
     labels, share = label_contigs(requirements, contigs.loc[called, columns], prior, max_fdr)
     contigs = contigs.assign(score=expit(contigs["log_odds"]), call="unresolved", posterior=np.nan, fdr=np.nan)
     contigs.loc[called, labels.columns] = labels
-    if "tier" in contigs:  # which speaks of the call
+    if "tier" in contigs:  # the tier of the final call
         contigs.loc[(contigs["call"] == "unresolved") & (contigs["tier"] != ""), "tier"] = TIERS[0]
     for column, form in _FORMS.items():
         contigs[column] = ["" if np.isnan(value) else form.format(value) for value in contigs[column]]
@@ -133,16 +135,29 @@ def label_contigs(
     max_fdr: float = DEFAULT_FDR,
     weights: Floats | None = None,
 ) -> tuple[pd.DataFrame, Share]:
-    """Return `posterior`, `fdr`, `call` and `reason` of contigs of one sample, and their share of viral ones.
+    """Return `posterior`, `fdr`, `call` and `reason` of the contigs of one sample, and the share of viral contigs.
 
     A contig is viral if its fdr is at most `max_fdr` and its posterior over 0.5. It is cellular if its log-odds are
-    below the limit of its length. Contigs between are unresolved. By a classifier of the original VirNucPro, whose
-    scores are no probabilities, a contig is viral from a fixed limit, and posterior and fdr are not known.
+    at most the threshold for its length. Other contigs are unresolved. The original VirNucPro's scores are not
+    probabilities: its classifiers have a fixed threshold for viral contigs, and posterior and fdr are empty.
 
     Args:
+        requirements: requirements of the classifier.
         contigs: columns `log_odds` and `length`.
         prior, max_fdr: as for `decide_contigs`.
-        weights: of contigs in the fdr, float64 [contigs]; each counts once without them.
+        weights: weights of contigs in the fdr, float64 [contigs]; 1 by default.
+
+    Examples:
+        The fdr of `b` is the mean of 1 - posterior over `a` and `b`.
+
+        >>> from virnucpro.calling.requirements import DEFAULT, read_requirements
+        >>> contigs = pd.DataFrame({"log_odds": [6.0, 0.3, -9.0], "length": 5_000}, index=["a", "b", "c"])
+        >>> labels, share = label_contigs(read_requirements(DEFAULT), contigs, prior=0.5)
+        >>> labels[["posterior", "fdr", "call"]].round(3)
+           posterior    fdr        call
+        a      0.998  0.002       viral
+        b      0.574  0.214  unresolved
+        c      0.000  0.476    cellular
     """
     log_odds = contigs["log_odds"].to_numpy(np.float64)
     share = share_of_viruses(log_odds, 0.5 if requirements.is_published else prior)
@@ -162,9 +177,9 @@ def label_contigs(
 
 
 def reasons_against(requirements: Requirements, contigs: pd.DataFrame, min_length: int = 0) -> npt.NDArray[np.str_]:
-    """Return why contigs are not called, empty for those that are.
+    """Return the reason why a contig is not called, or empty text, for each contig.
 
-    The contigs have columns `length`, in bases, and `residues`, in their proteins.
+    Columns of the contigs: `length` in bases and `residues`, the residues of all its proteins.
     """
     length, residues = contigs["length"], contigs["residues"]
     reasons = {

@@ -1,10 +1,10 @@
 """Viral or cellular: log-odds of every protein from its embedding, and of a contig from all its proteins.
 
-The log-odds of a protein are the mean of those that small networks give it, from its mean embedding and its length.
-The log-odds of a contig are a logistic regression over its evidence. The first number is the sum of its proteins'
-log-odds over the square root of their number. It lies between a sum, as if proteins were independent evidence, and a
-mean, as if they were all the same evidence. The others are their mean weighted by residues, and three that tell how
-genes are arranged (`virnucpro.calling.evidence`).
+Small networks compute log-odds of a protein from its mean embedding and its length; their mean is used. The log-odds of
+a contig are a logistic regression over its evidence. The first number is the sum of its proteins' log-odds divided by
+the square root of their number. A sum would treat proteins as independent evidence, a mean as the same evidence. The
+other numbers are the mean weighted by residues, and three numbers on the arrangement of genes
+(`virnucpro.calling.evidence`).
 """
 
 import os
@@ -27,20 +27,20 @@ from virnucpro.errors import UserError
 
 T = TypeVar("T")
 
-CLAMP = 6.0  # standardized inputs beyond it are cut, so that an odd protein cannot shout
+CLAMP = 6.0  # standardized inputs are clipped to +-6, to limit the effect of outliers
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier; arrays are float32, but for `hidden_weight`, which is float16 to halve the file.
+    """A trained classifier; arrays are float32, except `hidden_weight`, which is float16 to halve the file.
 
     Attributes:
-        mean, scale: [inputs], of what `protein_inputs` gives.
-        hidden_weight, hidden_bias: [networks, hidden, inputs] and [networks, hidden].
-        output_weight, output_bias: [networks, hidden] and [networks].
-        contig_mean, contig_scale, contig_weight: [numbers], of the evidence.
-        contig_bias: [1].
-        requirements: what it may be used with.
+        mean, scale: Standardization of `protein_inputs`, [inputs].
+        hidden_weight, hidden_bias: Hidden layers, [networks, hidden, inputs] and [networks, hidden].
+        output_weight, output_bias: Output layers, [networks, hidden] and [networks].
+        contig_mean, contig_scale, contig_weight: Standardization and weights of the evidence, [numbers].
+        contig_bias: Bias of the log-odds of contigs, [1].
+        requirements: Embeddings and contigs that it can be used for.
     """
 
     mean: Rows
@@ -56,10 +56,7 @@ class Classifier:
     requirements: Requirements
 
     def protein_log_odds(self, inputs: Rows) -> Floats:
-        """Return the log-odds of proteins for viral, float64 [proteins], both labels taken as equally frequent.
-
-        The inputs are those of `protein_inputs`.
-        """
+        """Return the log-odds of proteins for viral at 50 % viral, float64 [proteins], from `protein_inputs`."""
         standard = standardize(inputs, self.mean, self.scale)
         log_odds = np.zeros(len(inputs))
         for weight, bias, output, output_bias in zip(
@@ -76,11 +73,14 @@ class Classifier:
 
 
 def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
-    """Return what the networks see of proteins, float32 [proteins, layers x embed_dim + 1].
+    """Return the inputs of the networks, float32 [proteins, layers x embed_dim + 1].
 
-    The mean embedding of the protein, of a frame that of its group, layers side by side; and the log of its residues.
-    Embeddings are float32 [proteins, embed_dim] or [proteins, layers, embed_dim]; the table is of `describe_groups`,
-    with all proteins of their contigs.
+    The inputs are the embedding, layers side by side, and the logarithm of the number of residues. For a frame both are
+    of its group of linked frames.
+
+    Args:
+        embedding: embeddings, float32 [proteins, embed_dim] or [proteins, layers, embed_dim].
+        proteins: table of `describe_groups`, with all proteins of their contigs.
     """
     flat = embedding.reshape(len(embedding), int(np.prod(embedding.shape[1:])))
     residues = np.log(proteins["group_residues"].to_numpy(np.float32))
@@ -88,29 +88,29 @@ def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
 
 
 def hidden_layer(standard: Rows, weight: npt.NDArray[np.float16], bias: Rows) -> Rows:
-    """Return what a network's hidden units make of standardized inputs, float32 [inputs, hidden], after GELU."""
+    """Return the hidden units of a network for standardized inputs, float32 [rows, hidden], after GELU."""
     hidden = standard @ weight.astype(np.float32).T + bias
     hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))
     return np.asarray(hidden)
 
 
 def standardize(inputs: Rows, mean: Rows, scale: Rows) -> Rows:
-    """Return inputs in units of their spread around the mean, cut to +-6."""
+    """Return inputs minus their mean, divided by their scale and clipped to +-6."""
     return np.asarray(np.clip((inputs - mean) / scale, -CLAMP, CLAMP), np.float32)
 
 
 def save_classifier(classifier: Any, path: str | os.PathLike[str]) -> None:
-    """Write a classifier, this package's or one of the original, as safetensors with its requirements as metadata."""
+    """Write a classifier, also one of the original VirNucPro, as safetensors with its requirements as metadata."""
     arrays = {name: array for name, array in vars(classifier).items() if name != "requirements"}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(arrays, as_metadata(classifier.requirements)))  # save_file's is for its owner alone
+        temporary.write_bytes(save(arrays, as_metadata(classifier.requirements)))  # save_file makes it private
 
 
 def read_safetensors(path: str | os.PathLike[str], make: Callable[..., T]) -> T:
-    """Return what a class makes of the arrays and the requirements that `save_classifier` wrote.
+    """Read the arrays and the requirements that `save_classifier` wrote, and pass them to a class.
 
     Raises:
-        UserError: the file is missing or damaged, or holds other arrays than the class takes.
+        UserError: the file is missing or damaged, or its arrays do not fit the class.
     """
     requirements = read_requirements(path)
     try:
@@ -127,5 +127,5 @@ def load_classifier(path: str | os.PathLike[str]) -> Classifier:
     """
     classifier = read_safetensors(path, Classifier)
     if len(classifier.contig_weight) != len(EVIDENCE):
-        raise UserError(f"{path}: a classifier over other evidence than this version's; train it anew")
+        raise UserError(f"{path}: a classifier of another version, over other evidence; train it again")
     return classifier

@@ -1,8 +1,8 @@
-"""What the proteins of a contig are taken as: genes as they are, frames by the reading frame that they are part of.
+"""Evidence of a contig from its proteins.
 
-A gene is longer than a chunk as often as not. So frames of neighboring chunks that are read in one phase are taken as
-one group, although the codon on the border, which no frame holds, may be a stop. Of a chunk, the frames of the longest
-group count as evidence: the others are seldom translated. Every gene counts.
+Genes are used directly. Frames are linked first: many genes are longer than a chunk, so frames of neighboring chunks on
+one strand and in one phase form one group. The codon on the border lies in no frame, so it may be a stop. In each chunk
+only frames of the longest group count as evidence: the others are seldom translated. Every gene counts.
 """
 
 import numpy as np
@@ -10,25 +10,35 @@ import pandas as pd
 
 from virnucpro.data.arrays import Floats, Rows
 
-EVIDENCE = ["sum_by_root", "mean", "one_strand", "coding", "log_residues"]  # columns that a classifier sees
+EVIDENCE = ["sum_by_root", "mean", "one_strand", "coding", "log_residues"]  # inputs of a classifier
 
 
 def describe_groups(proteins: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of a sample's proteins, of contigs, with what the groups of linked frames add to each.
+    """Add two columns on groups of linked frames to a table of proteins.
 
-    These columns are added: `group_residues`, of all frames of its group; `counts`, whether it is evidence. A gene is a
-    group of its own, alone in its chunk.
+    `group_residues` is the number of residues of all frames of the group, `counts` whether the protein is evidence. A
+    gene has its own group and always counts.
+
+    Examples:
+        Frame `a` continues in chunk 2 as `c`. Their group is longer than `b`, the other frame of chunk 1.
+
+        >>> columns = {"contig": "c1", "residues": [99, 90, 80], "chunk": [1, 1, 2], "group": [0, 1, 0]}
+        >>> describe_groups(pd.DataFrame(columns, index=["a", "b", "c"]))[["group_residues", "counts"]]
+           group_residues  counts
+        a             179    True
+        b              90   False
+        c             179    True
     """
-    chunk = proteins["chunk"].where(proteins["chunk"] > 0, -1 - proteins["group"])  # each gene as if alone in a chunk
+    chunk = proteins["chunk"].where(proteins["chunk"] > 0, -1 - proteins["group"])  # each gene has its own chunk
     group_residues = proteins.groupby("group")["residues"].transform("sum")
     longest = group_residues.groupby([proteins["contig"], chunk], sort=False).transform("max")
     return proteins.assign(group_residues=group_residues, counts=group_residues == longest)
 
 
 def group_means(embedding: Rows, proteins: pd.DataFrame) -> Rows:
-    """Return the mean embedding over all residues of each protein's group, float32 [proteins, numbers] as the input.
+    """Return the mean embedding over all residues of each protein's group, float32 [proteins, numbers].
 
-    The table is of `describe_groups`, with all proteins of their contigs.
+    `proteins` is a table of `describe_groups`, with all proteins of their contigs.
     """
     if proteins["group"].is_unique:  # genes
         return embedding
@@ -40,22 +50,30 @@ def group_means(embedding: Rows, proteins: pd.DataFrame) -> Rows:
 def evidence_of_contigs(
     proteins: pd.DataFrame, log_odds: Floats, lengths: "pd.Series[int]", most_genes: int
 ) -> pd.DataFrame:
-    """Return a row a contig, in the order of the proteins, with the contig as index.
+    """Return the evidence of each contig, one row per contig in the order of the proteins.
+
+    Genes of viruses are shorter, denser and more often on one strand.
 
     Args:
-        proteins: of `describe_groups`.
-        log_odds: of the proteins, float64 [proteins].
-        lengths: of contigs in bases, by their names.
-        most_genes: more proteins than these make a contig no surer.
+        proteins: table of `describe_groups`.
+        log_odds: log-odds of the proteins, float64 [proteins].
+        lengths: lengths of contigs in bases, by their names.
+        most_genes: number of proteins above which more proteins add no certainty.
 
     Returns:
-        Of the proteins that count: `sum_by_root`, the mean of their log-odds times the square root of their number, at
-        most `most_genes`; `mean`, their mean log-odds weighted by residues; `one_strand`, from 0 where both strands
-        have as many to 1 where one has all; `coding`, the proportion of bases in them, at most 1; `log_residues`, the
-        mean logarithm of their residues. Genes of viruses are shorter and denser, and keep to one strand. Of all
-        proteins: `genes`, their number, `residues` in them, and `genetic_code`.
+        Columns over the proteins that count:
+
+        - `sum_by_root`: Mean log-odds x square root of the number of proteins, at most `most_genes`.
+        - `mean`: Mean log-odds, weighted by residues.
+        - `one_strand`: 0 if both strands have equally many proteins, 1 if one strand has all.
+        - `coding`: Proportion of the contig's bases in proteins, at most 1.
+        - `log_residues`: Mean logarithm of the number of residues.
+
+        Columns over all proteins: `genes` (their number), `residues` (their sum) and `genetic_code`.
 
     Examples:
+        160 genes of 90 residues on one strand. The first number is 0.2 x root of 40, the fourth 160 x 270 / 54,000.
+
         >>> one = {"contig": "c", "residues": 90, "chunk": 0, "genetic_code": 11, "strand": "+"}
         >>> proteins = describe_groups(pd.DataFrame([one | {"group": number} for number in range(160)]))
         >>> evidence = evidence_of_contigs(proteins, np.full(160, 0.2), pd.Series({"c": 54_000}), 40)

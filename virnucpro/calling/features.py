@@ -1,4 +1,4 @@
-"""What a classifier sees of proteins: their embeddings, after those of frames' nucleotides where it takes both."""
+"""Inputs of a classifier: embeddings of proteins, and of the nucleotides of frames if it uses both."""
 
 from pathlib import Path
 
@@ -15,15 +15,19 @@ from virnucpro.errors import UserError
 class Features:
     """The embeddings of a sample's proteins, in the files that merge wrote.
 
-    Attributes:
-        files: embeddings of the proteins, then of the nucleotides if requested.
-        inputs: SHA-256 of these files, by their names.
-        description, nucleotides: settings of the embeddings of proteins and of nucleotides, or None.
+    Args:
+        folder: folder with the sample's results.
+        work: folder with the records of merge.
+        proteins: ids of the proteins, in their order.
+        with_nucleotides: whether to read embeddings of nucleotides, too.
 
-    The folder has the sample's results, and `work` the records of merge. The ids of the proteins are in their order.
+    Attributes:
+        files: Embeddings of the proteins, then of the nucleotides if requested.
+        inputs: SHA-256 of these files, by their names.
+        description, nucleotides: Settings of the embeddings of proteins and of nucleotides, or None.
 
     Raises:
-        UserError: a file is missing, or not of these proteins.
+        UserError: a file is missing, or belongs to other proteins.
     """
 
     def __init__(self, folder: Path, work: Path, proteins: list[str], with_nucleotides: bool) -> None:
@@ -43,7 +47,7 @@ class Features:
     def rows(self, numbers: npt.NDArray[np.integer]) -> Rows:
         """Return the features of the proteins with these numbers, float32 [numbers, inputs].
 
-        The nucleotides' come first, as in the original VirNucPro; several layers lie side by side.
+        Embeddings of nucleotides come first, as in the original VirNucPro. Several layers are side by side.
         """
         files = reversed(self.files)
         return np.column_stack([file.rows(numbers).reshape(len(numbers), file.width) for file in files])

@@ -1,8 +1,7 @@
-"""The classifiers of the original VirNucPro: reading their files safely, scores of frames, and calls of contigs.
+"""Classifiers of the original VirNucPro: safe reading of their files, scores of frames, and calls of contigs.
 
-A file such as 500_model.pth is a pickle of a whole torch module, which would run code if it were loaded as the original
-does. Here torch's restricted unpickler reads it: it makes tensors, inert stand-ins for the classes that such a file
-names, and nothing else.
+A file such as 500_model.pth is a pickle of a torch module. The original's way to load it can run code from the file.
+Here torch's restricted unpickler reads it: it creates only tensors, and inert objects in place of the file's classes.
 """
 
 import pickle
@@ -21,16 +20,16 @@ from virnucpro.data.arrays import Floats, Rows
 from virnucpro.data.tables import write_table
 from virnucpro.errors import UserError
 
-CHUNK_COLUMNS = ["tier", "chunks", "viral_chunks", "other_chunks", "unclear_chunks"]  # of contigs.tsv
+CHUNK_COLUMNS = ["tier", "chunks", "viral_chunks", "other_chunks", "unclear_chunks"]  # further columns of contigs.tsv
 
-# Of the rule for contigs, which is that of broadinstitute/viral-ngs (pull request 1078, classify/virnucpro.py).
+# Thresholds of the rule for contigs in broadinstitute/viral-ngs (pull request 1078, classify/virnucpro.py).
 CONFIDENT, OPPOSED, UNCLEAR = 0.8, 0.3, 0.7  # scores of a chunk
-SURE = 0.6  # weighted difference from which a call is of high confidence
-LEAST_SHARE = 0.1  # of the chunks that must be confident for a call of moderate or high confidence
-FEW_CHUNKS = 5  # with fewer a call is one tier lower
+SURE = 0.6  # weighted difference above which confidence is high
+LEAST_SHARE = 0.1  # share of confident chunks that moderate or high confidence needs
+FEW_CHUNKS = 5  # with fewer chunks a call is one tier lower
 TIERS = ["review", "low_confidence", "moderate_confidence", "high_confidence"]
 
-_MODULES = ("linear.Linear", "batchnorm.BatchNorm1d", "dropout.Dropout", "activation.ReLU")  # of torch.nn.modules
+_MODULES = ("linear.Linear", "batchnorm.BatchNorm1d", "dropout.Dropout", "activation.ReLU")  # in torch.nn.modules
 _TENSORS = {
     "hidden_weight": "hidden_layer.weight",
     "hidden_bias": "hidden_layer.bias",
@@ -41,18 +40,18 @@ _TENSORS = {
     "output_weight": "output_layer.weight",
     "output_bias": "output_layer.bias",
 }
-EPSILON = 1e-5  # of torch's BatchNorm1d
+EPSILON = 1e-5  # default of torch's BatchNorm1d
 
 
 @dataclass(frozen=True)
 class VirNucPro:
-    """A classifier of the original: a hidden layer, normalized, and two outputs, others and virus; arrays are float32.
+    """A classifier of the original: a normalized hidden layer and two outputs, others and virus; arrays are float32.
 
     Attributes:
-        hidden_weight, hidden_bias: [hidden, inputs] and [hidden].
-        norm_mean, norm_variance, norm_weight, norm_bias: [hidden], of the normalization of a batch.
-        output_weight, output_bias: [2, hidden] and [2].
-        requirements: what it may be used with.
+        hidden_weight, hidden_bias: Hidden layer, [hidden, inputs] and [hidden].
+        norm_mean, norm_variance, norm_weight, norm_bias: Batch normalization, [hidden].
+        output_weight, output_bias: Output layer, [2, hidden] and [2].
+        requirements: Embeddings and contigs that it can be used for.
     """
 
     hidden_weight: Rows
@@ -68,7 +67,7 @@ class VirNucPro:
     def scores(self, features: Rows) -> Rows:
         """Return the scores of frames for others and for virus, which add up to 1, float32 [frames, 2].
 
-        The features are float32 [frames, inputs], of a frame's nucleotides and then of its residues.
+        The features are float32 [frames, inputs]: embeddings of a frame's nucleotides, then of its residues.
         """
         hidden = features @ self.hidden_weight.T + self.hidden_bias
         hidden = (hidden - self.norm_mean) / np.sqrt(self.norm_variance + np.float32(EPSILON))
@@ -83,9 +82,9 @@ def log_odds_of(scores: Rows) -> Floats:
 
 
 def chunk_scores(proteins: pd.DataFrame, scores: Rows) -> pd.DataFrame:
-    """Return a row for each chunk with an open frame, in the order of the frames: its best scores over these.
+    """Return the best scores of each chunk over its open frames, one row per chunk in the order of the frames.
 
-    Columns: `contig`, `chunk`, the id of the chunk; `max_score_0` and `max_score_1`, for others and virus; `is_virus`.
+    Columns: `contig`; `chunk`, the id of the chunk; `max_score_0` and `max_score_1`, for others and virus; `is_virus`.
     The scores of the frames are float32 [frames, 2].
     """
     chunk = proteins["protein"].str[:-2]  # an id ends in the name of a frame, such as F1
@@ -95,29 +94,29 @@ def chunk_scores(proteins: pd.DataFrame, scores: Rows) -> pd.DataFrame:
 
 
 def write_predictions(path: Path, frames: "pd.Series[str]", scores: Rows) -> None:
-    """Write ids and scores of frames, float32 [frames, 2], as the original does in its prediction_results.txt."""
+    """Write ids and scores of frames, float32 [frames, 2], in the format of the original's prediction_results.txt."""
     prediction = np.where(scores[:, 1] > scores[:, 0], "virus", "others")
-    others, virus = scores.T.astype(str)  # with the digits of single precision
+    others, virus = scores.T.astype(str)  # digits of single precision
     columns = {"Sequence_ID": frames, "Prediction": prediction, "score1": others, "score2": virus}
     write_table(pd.DataFrame(columns), path)
 
 
 def write_chunks(path: Path, chunks: pd.DataFrame) -> None:
-    """Write the table of `chunk_scores` as VirNucPro's GPU refactor does, in its prediction_results_highestscore.csv.
-
-    Columns are separated by tabs.
-    """
+    """Write the table of `chunk_scores`, tab-separated, as prediction_results_highestscore.csv of the GPU refactor."""
     scores = {name: chunks[name].to_numpy().astype(str) for name in ("max_score_0", "max_score_1")}
     write_table(pd.DataFrame({"Modified_ID": chunks["chunk"], "Is_Virus": chunks["is_virus"], **scores}), path)
 
 
 def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
-    """Return the calls of contigs from their chunks, with the contig as index: `log_odds` and `CHUNK_COLUMNS`.
+    """Return `log_odds` and `CHUNK_COLUMNS` of contigs from their chunks, with the contig as index.
 
-    A chunk's difference is its score for virus less that for others, and weighs as the root of its size. The mean of a
-    contig's differences, d from -1 to 1, is written as log-odds, ln((1 + d) / (1 - d)): a contig is viral from d = 0.3
-    on, cellular up to -0.3, and of high confidence beyond 0.6. It is of low confidence where no tenth of the chunks, or
-    none, has a score over 0.8 for this and below 0.3 for the other; with fewer than five chunks one tier lower.
+    The difference of a chunk is its score for virus minus its score for others. A contig has the mean difference d of
+    its chunks, weighted by the square root of their absolute difference. Its log-odds are ln((1 + d) / (1 - d)). It is
+    viral for d >= 0.3 and cellular for d <= -0.3.
+
+    A chunk is confident if its score is over 0.8 for the contig's call and below 0.3 for the other one. Confidence is
+    moderate if at least one chunk and a tenth of the clear chunks are confident, and then high if abs(d) > 0.6. Else it
+    is low. With fewer than five chunks it is one tier lower.
     """
     others, virus = chunks[["max_score_0", "max_score_1"]].to_numpy(np.float64).T
     difference = virus - others
@@ -136,7 +135,7 @@ def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
     share = confident / (contigs["chunks"] - contigs["unclear_chunks"]).clip(lower=1)
     bounded = mean.clip(-1 + 1e-7, 1 - 1e-7)
     log_odds = 2 * np.arctanh(bounded)
-    called = np.abs(log_odds.round(3)) >= VIRAL_FROM  # as the call, by the log-odds that are written
+    called = np.abs(log_odds.round(3)) >= VIRAL_FROM  # rounded as written, so that tier and call agree
     tier = called.astype(int)
     tier += called & (confident >= 1) & (share >= LEAST_SHARE)
     tier += (tier == 2) & (mean.abs() > SURE)
@@ -147,12 +146,12 @@ def score_contigs(chunks: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
-    """Read a classifier as the original saves it, the whole module or its tensors alone.
+    """Read a classifier that the original saved, as a whole module or as tensors alone.
 
-    The chunk size is that of a file that is none of the published ones, in bases.
+    `chunk_size`, in bases, is used for a file that is not one of the published ones.
 
     Raises:
-        UserError: it names a class that no such file needs, or is something else.
+        UserError: the file names an unexpected class, or is not a classifier.
     """
     import torch
 
@@ -165,7 +164,7 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
         raise UserError(f"classifier {path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
         name = str(error).partition("GLOBAL ")[2].partition(" ")[0]  # the class or function that torch refused
-        why = f"it names {name}, which no classifier of VirNucPro needs" if name else "it is damaged or no classifier"
+        why = f"it names {name}, which no classifier of VirNucPro needs" if name else "damaged or not a classifier"
         raise UserError(f"{path}: not loaded: {why}; give another file") from None
     found = _tensors(loaded)
     arrays = {}
@@ -178,14 +177,14 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
 
 
 class _StandIn:
-    """In place of a module: what the file says of it, and no code."""
+    """Inert object in place of a module: it has the attributes from the file, and no code."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
 
 def _tensors(loaded: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the parameters and buffers of a module that was read as stand-ins, or those of a dictionary of tensors."""
+    """Return the tensors of a module that was read as `_StandIn`s, or of a dictionary, by their names."""
     if isinstance(loaded, dict):
         return {f"{prefix}{name}": value for name, value in loaded.items()}
     state = vars(loaded) if isinstance(loaded, _StandIn) else {}
@@ -197,7 +196,7 @@ def _tensors(loaded: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _checked(classifier: VirNucPro, path: Path) -> VirNucPro:
-    """Return the classifier if the shapes of its arrays fit together."""
+    """Return the classifier after checking that the shapes of its arrays are consistent."""
     hidden, inputs = classifier.hidden_bias.size, classifier.hidden_weight.shape[-1]
     shapes = {"hidden_weight": (hidden, inputs), "output_weight": (2, hidden), "output_bias": (2,)}
     for name, tensor in _TENSORS.items():
@@ -211,7 +210,7 @@ def load_published(path: Path) -> VirNucPro:
     """Read a classifier of the original: its .pth, or the safetensors file that import-classifier wrote.
 
     Raises:
-        UserError: the file is missing, damaged or something else.
+        UserError: the file is missing, damaged or not a classifier.
     """
     if path.suffix == ".pth":
         return read_pth(path)

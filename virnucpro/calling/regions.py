@@ -1,11 +1,11 @@
 """Proviruses: viral stretches within contigs, by a segmentation of the log-odds of their genes.
 
-Each gene is viral or of the host. A linear chain of two states says which: a hidden Markov model, fitted as a
-conditional random field (Lafferty et al. 2001). A gene's log-odds, cut to +-4 and scaled, speak for one state, and each
-change of the state along the contig costs. A provirus is a run of genes that are more likely viral than not, by the
-forward and backward sums over all ways to divide the contig, from its first gene to its last. The last gene of a
-circular contig is followed by its first. The four numbers of the chain, and the two that make a probability of a
-region's evidence, were fitted to curated prophages (docs/proviruses.md).
+The model is a chain of two states, virus and host, along the genes of a contig. It is a hidden Markov model, fitted as
+a conditional random field (Lafferty et al. 2001). A gene's log-odds, clipped to +-4 and scaled, are evidence for one of
+the states, and each change of state has a cost. The forward-backward algorithm gives the probability of each gene to be
+viral. A provirus is a run of genes with a probability over 0.5. In a circular contig the last gene is followed by the
+first. The four parameters of the chain, and the two that turn a region's evidence into a score, were fitted to curated
+prophages (docs/proviruses.md).
 """
 
 import math
@@ -20,18 +20,19 @@ from scipy.special import expit
 from virnucpro.data.arrays import Floats
 from virnucpro.proteins.table import spans_of
 
-BOUND = 4.0  # log-odds of a gene beyond it are cut, so that no gene makes a region by itself
-LEAST_GENES = 5  # of a provirus
+BOUND = 4.0  # log-odds of a gene are clipped to +-4, so that one gene is not a region
+# Smallest provirus.
+LEAST_GENES = 5
 LEAST_BASES = 5_000
 LEAST_SCORE = 0.5
 
 
 class Chain(NamedTuple):
-    """The numbers of the segmentation.
+    """Parameters of the segmentation.
 
     Attributes:
-        weight, bias: of a gene's log-odds in its evidence.
-        enter, leave: weights of the change from the host to a virus and back, beside 1 for no change.
+        weight, bias: Evidence of a gene is weight x log-odds + bias.
+        enter, leave: Weights of the change from host to virus and back; no change has weight 1.
     """
 
     weight: float
@@ -41,19 +42,19 @@ class Chain(NamedTuple):
 
 
 CHAIN = Chain(0.281, 0.105, math.exp(-5.203), math.exp(-5.1))
-SCORE_WEIGHT, SCORE_BIAS = 0.519, -3.81  # of a region's evidence in its log-odds
+SCORE_WEIGHT, SCORE_BIAS = 0.519, -3.81  # log-odds of a region are weight x evidence + bias
 
 
 class Region(NamedTuple):
     """Part of a contig that is viral, or a whole viral contig.
 
     Attributes:
-        contig: its name.
-        start, end: in bases of the contig, from 0, half-open. A region across the origin of a circular contig ends
-            beyond its length.
-        genes: how many it holds; of frames, chunks with an open frame.
-        score: probability of being viral.
-        name: of its sequence, unique in its sample: the contig's, or CONTIG|provirus_START_END with positions from 1.
+        contig: Name of the contig.
+        start, end: Position on the contig, from 0, half-open. A region across the origin of a circular contig ends
+            beyond the contig's length.
+        genes: Number of genes, or of chunks with an open frame.
+        score: Probability of being viral.
+        name: Name of its sequence, unique in the sample: the contig's, or CONTIG|provirus_START_END, counted from 1.
     """
 
     contig: str
@@ -70,14 +71,22 @@ class Region(NamedTuple):
 
 
 def evidence_of_genes(log_odds: Floats, chain: Chain = CHAIN) -> Floats:
-    """Return what genes say for a virus, float64 [genes], from their log-odds."""
+    """Return the evidence of genes for a virus, float64 [genes], from their log-odds."""
     return chain.weight * np.clip(log_odds, -BOUND, BOUND) + chain.bias
 
 
 def viral_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
-    """Return the probability of each gene to lie in a virus, float64 [genes], from evidence in order along a contig.
+    """Return the probability of each gene to be viral, float64 [genes], from evidence in order along a contig.
 
-    By the forward-backward algorithm (Rabiner 1989, doi 10.1109/5.18626) on log-odds, which two states allow.
+    This is the forward-backward algorithm (Rabiner 1989, doi 10.1109/5.18626). With two states it works on log-odds.
+
+    Examples:
+        Twelve viral genes lie between genes of the host. The single gene 8 is not enough for a virus.
+
+        >>> log_odds = np.full(50, -4.0)
+        >>> log_odds[8] = log_odds[20:32] = 4.0
+        >>> np.flatnonzero(viral_posterior(evidence_of_genes(log_odds).tolist()) > 0.5).tolist()
+        [20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]
     """
     forward: list[float] = []
     backward: list[float] = []
@@ -93,10 +102,10 @@ def viral_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
 
 
 def circular_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Floats:
-    """Return the probability of each gene of a circular contig to lie in a virus, float64 [genes].
+    """Return the probability of each gene of a circular contig to be viral, float64 [genes].
 
-    The weight of all ways around the circle that leave a gene's state as they enter it is on the diagonal of a product
-    of matrices, one a gene.
+    The product of one matrix per gene, around the circle from a gene back to itself, sums over all paths. Its diagonal
+    has the weights of paths that end in the state in which they start.
     """
     steps = np.array([[1, chain.enter], [chain.leave, 1]]) * np.exp(np.outer(evidence, [0, 1]))[:, None]
     before = accumulate(steps, lambda product, step: _scaled(product @ step))
@@ -106,11 +115,11 @@ def circular_posterior(evidence: Sequence[float], chain: Chain = CHAIN) -> Float
 
 
 def _scaled(weights: Floats) -> Floats:
-    return np.asarray(weights / weights.sum())  # no product overflows
+    return np.asarray(weights / weights.sum())  # avoids overflow
 
 
 def _change(odds: float, to_virus: float, to_host: float) -> float:
-    """Return log-odds of the state next to one with these log-odds."""
+    """Return the log-odds of the next state from the log-odds of this one."""
     viral = math.exp(min(odds, 700.0))
     return math.log((to_virus + viral) / (1 + viral * to_host))
 
@@ -122,9 +131,23 @@ def find_regions(
     least_score: float = LEAST_SCORE,
     circles: Container[str] = (),
 ) -> dict[str, list[Region]]:
-    """Return the regions of the contigs that have any: the whole of those that are called viral, proviruses of others.
+    """Return the regions of contigs that have any: the whole contig if it is called viral, else its proviruses.
 
-    From the table of calls, that of `genes_of_contigs`, and the names of the contigs that are circular.
+    Args:
+        contigs: table of calls.
+        genes: table of `genes_of_contigs`.
+        chain: parameters of the segmentation.
+        least_score: lowest score of a provirus.
+        circles: names of circular contigs.
+
+    Examples:
+        A contig of the host has 60 genes of 1 kb. Genes 20 to 39 are viral.
+
+        >>> contigs = {"contig": ["c1"], "length": 60_000, "call": "cellular", "genes": 60, "score": "0.0100"}
+        >>> genes = pd.DataFrame({"contig": "c1", "start": range(0, 60_000, 1_000), "log_odds": -4.0})
+        >>> genes.loc[20:39, "log_odds"] = 4.0
+        >>> find_regions(pd.DataFrame(contigs), genes.assign(end=genes["start"] + 1_000))["c1"][0].name
+        'c1|provirus_20001_40000'
     """
     spans, taken = spans_of(genes["contig"]), set(contigs["contig"])
     found = {}
@@ -139,7 +162,7 @@ def find_regions(
 
 
 def _renamed(region: Region, taken: Container[str]) -> Region:
-    """Return a provirus with a number behind its name if a contig of the sample has that name."""
+    """Return a provirus with a number after its name if a contig of the sample has the same name."""
     name, number = region.name, 1
     while name in taken:
         number += 1
@@ -148,12 +171,12 @@ def _renamed(region: Region, taken: Container[str]) -> Region:
 
 
 def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain, circular: bool) -> Iterator[Region]:
-    """Yield the proviruses of a contig; none that holds all its genes."""
+    """Yield the proviruses of a contig, except a region of all its genes: the contig's call covers it."""
     evidence = evidence_of_genes(genes["log_odds"].to_numpy(np.float64), chain)
     posterior = circular_posterior if circular else viral_posterior
     viral = posterior(evidence.tolist(), chain) > 0.5
     places = genes[["start", "end"]].to_numpy(np.int64)
-    if circular:  # read from a gene of the host on, so that no provirus is cut
+    if circular:  # start at a gene of the host, so that no provirus is cut
         first = int(viral.argmin())
         places = np.concatenate([places[first:], places[:first] + length])
         evidence, viral = np.roll(evidence, -first), np.roll(viral, -first)
@@ -170,10 +193,10 @@ def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain, cir
 
 
 def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
-    """Return what a contig is divided by: its genes, or its chunks with an open frame, a row each, in their order.
+    """Return the units that regions consist of, in order: genes, or chunks with an open frame.
 
-    Columns: `contig`, `start`, `end` and `log_odds`, of a chunk the mean over the residues of the frames that count.
-    The proteins are a table of `describe_groups`.
+    Columns: `contig`, `start`, `end` and `log_odds`. Log-odds of a chunk are the mean over frames that count, weighted
+    by residues. `proteins` is a table of `describe_groups`.
     """
     columns = ["contig", "start", "end", "log_odds"]
     scored = proteins.assign(log_odds=log_odds, weighted=log_odds * proteins["residues"])
@@ -181,6 +204,6 @@ def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
         return scored[columns]
     grouped = scored[scored["counts"]].groupby(["contig", "chunk"], sort=False)
     chunks = grouped.agg({"start": "min", "end": "max", "weighted": "sum", "residues": "sum"}).reset_index()
-    order = chunks.groupby("contig", sort=False).ngroup()  # chunks may be counted from the other end
+    order = chunks.groupby("contig", sort=False).ngroup()  # chunks may be numbered from the other end
     chunks = chunks.assign(log_odds=chunks["weighted"] / chunks["residues"], order=order)
     return chunks.sort_values(["order", "start"], kind="stable")[columns]

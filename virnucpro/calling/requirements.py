@@ -1,4 +1,4 @@
-"""What a classifier goes with, read without loading it: a mismatch is refused before any job starts."""
+"""Requirements of a classifier, read without loading it: a mismatch is refused before any job starts."""
 
 import hashlib
 import json
@@ -16,14 +16,15 @@ from virnucpro.errors import UserError
 DEFAULT = Path(__file__).with_name("classifier.safetensors")
 
 FORMAT = "virnucpro classifier 5"
-MOST_BYTES = 1_000_000  # of a header
+MOST_BYTES = 1_000_000  # longest header that is read
 
-# The original VirNucPro's classifiers, by the ids that git gives their files: bases of the chunks they were trained on.
+# Chunk sizes in bases of the original VirNucPro's classifiers, by the git object ids of their files.
 PUBLISHED = {
     "a0b5b85e7c1e44f00cde146d091beb82b2c8e855": 300,
     "fc35d5ef9f1f4564eea7036f34f4f8ec6000d33d": 500,
 }
-ESM2_3B = "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500"  # digests of what they were trained with
+# Digests of the models that they were trained with.
+ESM2_3B = "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500"
 DNABERT_S = "67c4f318ad6c69a3a4e9b6479bf7fa9cf2d2f812f550e4ef3d1f38b069e293f5"
 VIRAL_FROM = 0.619  # log-odds of a weighted difference of 0.3, by the rule of `virnucpro.calling.published`
 
@@ -35,14 +36,13 @@ class Requirements:
     """The embeddings that a classifier was trained on, and the contigs that it may call.
 
     Attributes:
-        embedding: the embeddings that it was trained on, and may be used with.
-        cellular_to: for each class of lengths, its shortest length in bases and the log-odds up to which a contig is
-            called cellular; from the shortest class to the longest. Contigs below the first length are not called.
-        fewest_residues: in its proteins; a contig with fewer is not called.
-        most_genes: proteins beyond this number make a contig no surer; as many as long contigs of the training have.
-        nucleotides: the embeddings of frames' nucleotides that it takes as well, before those of their residues; None
-            for a classifier of proteins alone.
-        is_published: whether it is one of the original VirNucPro's.
+        embedding: Description of the embeddings of proteins.
+        cellular_to: Pairs of length in bases and log-odds, by length. A contig of at least this length is called
+            cellular up to these log-odds. Contigs below the first length are not called.
+        fewest_residues: Contigs with fewer residues in their proteins are not called.
+        most_genes: Number of proteins of long contigs in the training. More proteins add no certainty.
+        nucleotides: Description of the embeddings of frames' nucleotides; None for a classifier of proteins alone.
+        is_published: Whether it is a classifier of the original VirNucPro.
     """
 
     embedding: EmbeddingDescription
@@ -54,22 +54,24 @@ class Requirements:
 
     @property
     def origin(self) -> str:
-        """Which of the original VirNucPro's classifiers it is, in words."""
+        """Origin of a classifier of the original VirNucPro, in words."""
         known = f"the published one for chunks of {self.embedding.chunk_size} bp"
-        return known if self.embedding.encoder_sha256 else "none of the published ones"
+        return known if self.embedding.encoder_sha256 else "not a published one"
 
     @property
     def tested_from(self) -> int:
-        """Bases of the shortest contigs that it was tested on."""
+        """Length of the shortest contigs that it was tested on, in bases."""
         return self.cellular_to[0][0]
 
     def check_config(self, config: Mapping[str, Any], digest: Callable[[Path], str] = file_digest) -> None:
-        """Raise a UserError if a run with this configuration makes other embeddings than the classifier takes.
+        """Raise a UserError if a run makes other embeddings than the classifier needs.
 
-        A model that is given by its path is compared by its digest. Which layer is the last is known only once a model
-        is loaded: the call stage compares that.
+        A model given by its path is compared by its digest. The number of the last layer is known only when the model
+        is loaded, so stage call compares it.
 
-        The configuration is checked, with its layers settled; `digest` returns the SHA-256 of a file in hex.
+        Args:
+            config: configuration, checked and with its layers resolved.
+            digest: returns the SHA-256 of a file in hex.
         """
         if self.is_published and config["prior"] not in ("auto", 0.5):
             raise UserError(
@@ -81,7 +83,7 @@ class Requirements:
             **{name: config[name] for name in ("max_sequence_length", "long_proteins")},
             **describe_proteins({**config, "type": "contigs"}),
         )
-        is_known = self.embedding.encoder_sha256 != ""  # which models the classifier goes with
+        is_known = self.embedding.encoder_sha256 != ""  # whether the classifier names its models
         if not Path(config["model"]).exists() and config["model"] != self.embedding.encoder:
             made = replace(made, encoder=config["model"], encoder_sha256="")
         elif is_known and (checkpoint := local_checkpoint(config["model"])):
@@ -110,13 +112,13 @@ class Requirements:
 
 
 def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
-    """Return what a classifier of the original VirNucPro, a .pth, goes with: ESM-2 3B and DNABERT-S over frames.
+    """Return the requirements of a .pth classifier of the original VirNucPro: ESM-2 3B and DNABERT-S over frames.
 
-    Of a file that is none of the two that were published it is not known which weights it was trained with; the chunk
-    size is that of such a file, in bases, 0 if it is unknown as well.
+    The two published files are recognized by their digests. For another file the weights of its models are unknown, and
+    its chunk size is `chunk_size`, in bases; 0 means unknown.
 
     Raises:
-        UserError: there is no such file.
+        UserError: the file cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -153,13 +155,16 @@ def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
 def settle_layers(
     config: dict[str, Any], classifier: Path, kinds: Collection[str], digest: Callable[[Path], str] = file_digest
 ) -> None:
-    """Put the layers in that `layers: auto` means, and check that a run's embeddings are what the classifier takes.
+    """Resolve `layers: auto` in a configuration, and check that a run's embeddings fit the classifier.
 
-    The configuration is checked, and changed where its layers are `auto`. The classifier is read only if the run calls
-    anything. The kinds of samples are `contigs` and `proteins`; `digest` returns the SHA-256 of a file in hex.
+    Args:
+        config: configuration, checked; its layers are changed if they are `auto`.
+        classifier: file of the classifier, read only if the run calls contigs.
+        kinds: types of the samples, `contigs` or `proteins`.
+        digest: returns the SHA-256 of a file in hex.
 
     Raises:
-        UserError: the file is no classifier, or one of other embeddings.
+        UserError: the file is not a classifier, or needs other embeddings.
     """
     if "nucleotide_model" in config and "proteins" in kinds:
         raise UserError(
@@ -175,10 +180,10 @@ def settle_layers(
 def as_metadata(requirements: Requirements) -> dict[str, str]:
     """Return the metadata of a classifier's file."""
     values = asdict(requirements)
-    for name in ("nucleotides", "is_published"):  # which most classifiers do without
+    for name in ("nucleotides", "is_published"):  # fields that most classifiers do not need
         if not values[name]:
             del values[name]
-    # One entry: safetensors writes several in an order that is another each time.
+    # One entry: safetensors writes several entries in random order.
     return {FORMAT: json.dumps(values)}
 
 
@@ -186,7 +191,7 @@ def read_requirements(path: str | os.PathLike[str]) -> Requirements:
     """Read the requirements of a classifier's file.
 
     Raises:
-        UserError: there is no such file, or it is none of a classifier that this version can use.
+        UserError: the file is missing, or is not a classifier that this version can use.
     """
     if Path(path).suffix == ".pth":
         return describe_published(Path(path))
@@ -205,4 +210,4 @@ def read_requirements(path: str | os.PathLike[str]) -> Requirements:
         raise UserError(f"classifier {path}: {error.strerror}; give one that a training wrote") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: not a classifier; give one that a training wrote") from None
-    raise UserError(f"{path}: not a classifier that this version of virnucpro can use; train it anew")
+    raise UserError(f"{path}: not a classifier that this version of virnucpro can use; train it again")
