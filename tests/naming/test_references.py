@@ -72,7 +72,7 @@ class Bomb:
 def refused(path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_references(path)
-    assert str(caught.value).startswith(f"{path}: not the references that virnucpro writes (")
+    assert str(caught.value).startswith(f"{path}: not references written by virnucpro (")
     assert "\n" not in str(caught.value)
 
 

@@ -174,7 +174,7 @@ def test_heads_name_functions_and_taxa(prepared: Sample, own_heads: Callable[...
 
 
 def test_own_heads_of_another_encoder_are_refused(prepared: Sample, own_heads: Callable[..., Path]) -> None:
-    with pytest.raises(UserError, match=r"heads for other embeddings than those of .*embeddings\.h5; remove heads"):
+    with pytest.raises(UserError, match=r"heads trained on other embeddings than .*embeddings\.h5; remove heads"):
         prepared.name(of=own_heads(embedding=replace(EMBEDDING, encoder_sha256="cd" * 32)))
 
 

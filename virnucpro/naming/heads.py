@@ -1,6 +1,6 @@
-"""Networks over embeddings of genes: the function of a gene, the taxon of a contig.
+"""Heads: networks over embeddings of genes, for the function of a gene and the taxon of a contig.
 
-A file of heads goes with one encoder, as a classifier does; `virnucpro train-names` makes one for another encoder.
+A file of heads belongs to one encoder, as a classifier does; `virnucpro train-names` makes one for another encoder.
 """
 
 import json
@@ -28,12 +28,12 @@ NEVER = 2.0  # a limit that no probability reaches
 
 @dataclass(frozen=True)
 class Head:
-    """Networks with one hidden layer; arrays are float32, but for `hidden_weight`, which is float16.
+    """Networks with one hidden layer; arrays are float32, except `hidden_weight`, which is float16.
 
     Attributes:
-        mean, scale: [inputs], of the inputs.
-        hidden_weight, hidden_bias: [networks, hidden, inputs] and [networks, hidden].
-        output_weight, output_bias: [networks, classes, hidden] and [networks, classes].
+        mean, scale: Standardization of the inputs, [inputs].
+        hidden_weight, hidden_bias: Hidden layers, [networks, hidden, inputs] and [networks, hidden].
+        output_weight, output_bias: Output layers, [networks, classes, hidden] and [networks, classes].
     """
 
     mean: Rows
@@ -44,13 +44,13 @@ class Head:
     output_bias: Rows
 
     def probabilities(self, inputs: Rows, sizes: Integers) -> Rows:
-        """Return the probabilities of the classes of sets of genes, float32 [sets, classes], mean of the networks.
+        """Return the probabilities of the classes for sets of genes, float32 [sets, classes], mean of the networks.
 
-        A set's logits are the sum of its genes' over the square root of their number.
+        The logits of a set are the sum of its genes' logits divided by the square root of their number.
 
         Args:
-            inputs: of `protein_inputs`, float32 [genes, inputs], those of a set in neighboring rows.
-            sizes: genes of each set, at least 1, int64 [sets].
+            inputs: result of `protein_inputs`, float32 [genes, inputs]; genes of one set are in neighboring rows.
+            sizes: number of genes of each set, at least 1, int64 [sets].
         """
         standard = standardize(inputs, self.mean, self.scale)
         firsts = np.cumsum(sizes) - sizes
@@ -66,15 +66,15 @@ class Head:
 
 @dataclass(frozen=True)
 class Described:
-    """What heads go with and what their classes mean.
+    """Requirements of heads, and the meaning of their classes.
 
     Attributes:
-        embedding: the embeddings that they were trained on, and may be used with.
-        functions: categories of genes, the classes of the function head.
-        function_limits: probability from which each is named; over 1 for those that are never named.
-        taxa: lineage of each class of the taxon head, a taxon for each rank from realm to class.
-        taxon_limits: for a rank or `genome`, the probabilities from which each taxon or genome type is stated, one for
-            each of `virnucpro.naming.CLASSES`.
+        embedding: Description of the embeddings that they were trained on.
+        functions: Categories of genes, the classes of the function head.
+        function_limits: Lowest probability at which each category is named; over 1 for a category that is never named.
+        taxa: Lineage of each class of the taxon head, one taxon for each rank from realm to class.
+        taxon_limits: Lowest probabilities at which a taxon or genome type is stated, by rank (or `genome`) and taxon;
+            one for each of `virnucpro.naming.CLASSES`.
     """
 
     embedding: EmbeddingDescription
@@ -84,7 +84,7 @@ class Described:
     taxon_limits: dict[str, dict[str, list[float]]]
 
     def limit(self, rank: str, taxon: str, length: int) -> float:
-        """Return the probability from which a taxon, or a genome type, is stated of a contig of this many bases."""
+        """Return the lowest probability at which a taxon, or a genome type, is stated for a contig of this length."""
         limits = self.taxon_limits[rank].get(taxon)
         return limits[class_of(length)] if limits else NEVER
 
@@ -111,7 +111,7 @@ def load_heads(path: str | os.PathLike[str]) -> Heads:
     """Read heads.
 
     Raises:
-        UserError: the file is missing or damaged, or holds something else.
+        UserError: the file is missing or damaged, or does not hold heads.
     """
     try:
         with safe_open(path, "numpy") as file:

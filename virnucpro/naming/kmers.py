@@ -1,7 +1,7 @@
-"""K-mers of proteins: which known viruses share them with a contig.
+"""K-mers of proteins that contigs share with known viruses.
 
-A contig and a reference are compared by the k-mers of their proteins: 7 residues, of the 20 amino acids alone. One in
-eight is kept, the same ones everywhere (FracMinHash, Irber et al. 2022, doi 10.1101/2022.01.11.475838).
+A k-mer has 7 residues of the 20 amino acids. One in eight k-mers is kept, the same ones in contigs and references
+(FracMinHash, Irber et al. 2022, doi 10.1101/2022.01.11.475838).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from virnucpro.errors import UserError
 
 K = 7  # residues
 MOST_REFERENCES = 65_536
-SCALED = 8  # one k-mer in so many is kept
+SCALED = 8  # one in eight k-mers is kept
 
 Kmers = npt.NDArray[np.uint32]  # 20 ** 7 fits
 
@@ -27,11 +27,11 @@ _CODES[np.frombuffer(AMINO_ACIDS, np.uint8)] = np.arange(len(AMINO_ACIDS))
 
 
 class Sketches(NamedTuple):
-    """K-mers that are kept, sorted by owner and k-mer, each once an owner.
+    """Kept k-mers, sorted by owner and k-mer, each once per owner.
 
     Attributes:
-        owners: number of the contig or reference, int64 [k-mers].
-        kmers: uint32 [k-mers].
+        owners: Number of the contig or reference of each k-mer, int64 [k-mers].
+        kmers: K-mers as numbers in base 20, uint32 [k-mers].
     """
 
     owners: Integers
@@ -39,13 +39,15 @@ class Sketches(NamedTuple):
 
 
 def sketch(proteins: Sequence[bytes], owners: Integers) -> Sketches:
-    """Return the k-mers of proteins that are kept, by the owner of each protein.
+    """Return the kept k-mers of proteins, by the owner of each protein.
 
     Args:
         proteins: residues in upper case.
-        owners: numbers of the contigs or references that the proteins belong to, int64 [proteins].
+        owners: number of the contig or reference of each protein, int64 [proteins].
 
     Examples:
+        Letters other than the 20 amino acids, such as X, are in no k-mer.
+
         >>> both = sketch([b"MKLVINGKTLKGEITIEA", b"MKLVINGKTLKGEITIEAXXX"], np.array([0, 1]))
         >>> both.kmers[both.owners == 0].tolist() == both.kmers[both.owners == 1].tolist()
         True
@@ -66,20 +68,20 @@ def sketch(proteins: Sequence[bytes], owners: Integers) -> Sketches:
 
 
 def _is_kept(kmers: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Return which k-mers are kept, by a hash: SplitMix64 without its first step (Steele et al. 2014)."""
+    """Return whether each k-mer is kept, by a hash: SplitMix64 without its first step (Steele et al. 2014)."""
     hashes = (kmers ^ (kmers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray((hashes ^ (hashes >> np.uint64(31))) < np.uint64(2**64 // SCALED))
 
 
 class Index(NamedTuple):
-    """Which references hold a k-mer.
+    """Index from k-mers to the references that have them.
 
     Attributes:
-        kmers: all k-mers of the references, sorted, each once, uint32 [k-mers].
-        sets: number of the set of references that hold each, int64 [k-mers].
-        starts: where each set begins in `members`, and where the last one ends, int64 [sets + 1].
-        members: numbers of references, int64.
+        kmers: Distinct k-mers of all references, sorted, uint32 [k-mers].
+        sets: Number of the set of references that have each k-mer, int64 [k-mers].
+        starts: Start of each set in `members`, and the end of the last one, int64 [sets + 1].
+        members: Numbers of references, int64.
     """
 
     kmers: Kmers
@@ -89,11 +91,11 @@ class Index(NamedTuple):
 
 
 def index(sketches: Sketches) -> Index:
-    """Return the index of references' k-mers. Few sets of references share all k-mers, so that the index is small."""
+    """Return the index of references' k-mers; it stores each set of references once, to be small."""
     if len(sketches.owners) and sketches.owners.max() >= MOST_REFERENCES:
         raise UserError(f"references: more than {MOST_REFERENCES:,} records; give fewer, such as one of each species")
     order = np.lexsort((sketches.owners, sketches.kmers))
-    members = sketches.owners[order].astype(np.uint16).astype(">u2")  # bytes of a set sort as its numbers
+    members = sketches.owners[order].astype(np.uint16).astype(">u2")  # big-endian: bytes sort like numbers
     kmers, firsts = np.unique(sketches.kmers[order], return_index=True)
     ends = np.append(firsts, len(members))[1:]
     sets = [members[first:end].tobytes() for first, end in zip(firsts.tolist(), ends.tolist(), strict=True)]
@@ -105,10 +107,19 @@ def index(sketches: Sketches) -> Index:
 
 
 def shared_kmers(sketches: Sketches, index: Index) -> pd.DataFrame:
-    """Return how many k-mers owners and references share, a row for each pair with any.
+    """Return the number of k-mers that owners and references share, one row for each pair that shares any.
 
-    Columns: `owner`; `reference`, its number; `shared`; `kmers`, of the owner in all. Rows are sorted by owner, those
-    with the most shared k-mers first.
+    Columns: `owner`; `reference`, its number; `shared`, the shared k-mers; `kmers`, all k-mers of the owner. Rows are
+    sorted by owner, then by shared k-mers, most first.
+
+    Examples:
+        Reference 0 has k-mers 11 and 12, reference 1 has 12 only.
+
+        >>> references = index(Sketches(np.array([0, 0, 1]), np.array([11, 12, 12], np.uint32)))
+        >>> shared_kmers(Sketches(np.array([0, 0, 0]), np.array([11, 12, 13], np.uint32)), references)
+           owner  reference  shared  kmers
+        0      0          0       2      3
+        1      0          1       1      3
     """
     place = np.searchsorted(index.kmers, sketches.kmers).clip(max=max(0, len(index.kmers) - 1))
     found = np.flatnonzero(index.kmers[place] == sketches.kmers) if len(index.kmers) else np.empty(0, np.int64)

@@ -12,9 +12,9 @@ COLUMNS = [
     *("contig", "pred_genome_type", "pred_genome_struc", "detec_type", "assembly_qual", "compl_appr", "number_contig"),
     *("vir_ident_software", "feat_pred", "tax_class", "organism", "topology"),
 ]
-GENOME_TYPES = ("dsDNA", "ssDNA", "dsRNA", "ssRNA", "ssRNA(+)", "ssRNA(-)")  # of MIxS, as far as ICTV states them
+GENOME_TYPES = ("dsDNA", "ssDNA", "dsRNA", "ssRNA", "ssRNA(+)", "ssRNA(-)")  # terms of MIxS that ICTV uses
 NON_SEGMENTED = {"Duplodnaviria", "Varidnaviria"}  # realms without segmented genomes, as in suvtk 0.2.0
-NEAR = 0.9  # of the shortest complete genome of the taxon
+NEAR = 0.9  # share of the shortest complete genome of the taxon from which a genome is nearly complete
 _COMPLETE = {
     "circular": "other: circular contig",
     "DTR": "other: direct terminal repeat of {} bp",
@@ -31,17 +31,17 @@ def miuvig_table(
     gene_finder: str,
     references: str,
 ) -> pd.DataFrame:
-    """Return the MIUViG fields that follow from a sample's calls and names, a row a region in order of the table.
+    """Return the MIUViG fields of a sample's regions, one row per region in the order of the table.
 
-    `contig` is the name of the region in viral.fasta.gz and viral.gbk. Fields that are not known are empty.
+    `contig` is the name of the region in viral.fasta.gz and viral.gbk. Unknown fields are empty.
 
     Args:
-        regions: as regions.tsv has them.
-        contigs: with `contig` and `terminal_repeat`.
-        version: of virnucpro.
-        parameters: of the calls, without a semicolon, e.g. `max_fdr 0.1`.
-        gene_finder: `feat_pred` as MIxS writes it, SOFTWARE;VERSION;PARAMETERS; empty if no genes were predicted.
-        references: database that the names are from, e.g. `ICTV MSL41`.
+        regions: table regions.tsv.
+        contigs: columns `contig` and `terminal_repeat`.
+        version: version of virnucpro.
+        parameters: settings of the calls, without a semicolon, e.g. `max_fdr 0.1`.
+        gene_finder: value of `feat_pred`, SOFTWARE;VERSION;PARAMETERS; empty if no genes were predicted.
+        references: database of the names, e.g. `ICTV MSL41`.
     """
     software = {"vir_ident_software": f"virnucpro;{version};{parameters}", "feat_pred": gene_finder}
     table = regions.merge(contigs[["contig", "terminal_repeat"]], "left", "contig", validate="m:1")
@@ -50,7 +50,7 @@ def miuvig_table(
 
 
 def genome_type(genome: str) -> str:
-    """Return the term of MIxS for a genome type of ICTV.
+    """Return the MIxS term for a genome type of ICTV.
 
     Examples:
         >>> [genome_type(genome) for genome in ("ssRNA(+)", "dsDNA-RT", "ssDNA(+/-)", "")]
@@ -60,7 +60,7 @@ def genome_type(genome: str) -> str:
 
 
 def _place(region: Any) -> dict[str, object]:
-    """Return what follows from the place of a region and from the ends of its contig.
+    """Return the fields on the position of a region and the ends of its contig.
 
     MIUViG counts a genome that is at least 90 % complete as a high-quality draft, and one of unknown size as a
     fragment. The ends of a complete genome count only if it is as long as complete genomes of its taxon.
@@ -80,7 +80,7 @@ def _place(region: Any) -> dict[str, object]:
 
 
 def _taxon(region: Any, version: str, references: str) -> dict[str, str]:
-    """Return what follows from the taxonomy of a region. The organism is the lowest taxon with `sp.`, as NCBI asks."""
+    """Return the fields on the taxonomy of a region; the organism is the lowest taxon and `sp.`, as NCBI requires."""
     taxa = [taxon for taxon in region.taxonomy.split(";") if taxon not in ("", "Viruses")]
     how = f"virnucpro {version} ({references}, {region.taxon_rank} rank, probability {region.taxon_score})"
     return {

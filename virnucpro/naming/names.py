@@ -26,14 +26,14 @@ HALLMARKS = (
     "nucleoprotein",
     "Rep protein",
 )
-EMBEDDED_RANKS = RANKS[:4]  # realm to class: embeddings prove no rank below
-BLOCK = 100  # owners named at once: many references may share a k-mer
+EMBEDDED_RANKS = RANKS[:4]  # realm to class: embeddings do not decide lower ranks
+BLOCK = 100  # contigs and regions named at once; limits memory, as many references may share a k-mer
 NO_FAMILY = "ICTV has no family there"
 NOT_CLOSE = "no known family is close enough"
 
 
 class Statement(NamedTuple):
-    """The lowest taxon that is proven: its lineage from realm down, its rank, and the probability that it is right."""
+    """Lowest taxon with enough evidence: lineage from realm down, rank, and probability that it is right."""
 
     lineage: dict[str, str]
     rank: str
@@ -41,9 +41,9 @@ class Statement(NamedTuple):
 
 
 def functions_of(probabilities: Rows, described: Described) -> pd.DataFrame:
-    """Return `function` and `function_score` of genes, empty where no category reaches its limit.
+    """Return `function` and `function_score` of genes, empty if no category reaches its limit.
 
-    The probabilities are of the function head, float32 [genes, categories].
+    The probabilities are from the function head, float32 [genes, categories].
     """
     best = probabilities.argmax(axis=1) if len(probabilities) else np.empty(0, np.int64)
     score = probabilities[np.arange(len(best)), best]
@@ -53,9 +53,12 @@ def functions_of(probabilities: Rows, described: Described) -> pd.DataFrame:
 
 
 def state_by_kmers(row: Mapping[Any, Any], references: References, length: int) -> tuple[Statement | None, str]:
-    """Return what the closest references prove, and a note on the family.
+    """Return the lowest taxon by shared k-mers, if any, and a note on the family.
 
-    The row is of `ranks_by_kmers`, of references with a model of ranks; the length is in bases.
+    Args:
+        row: row of `ranks_by_kmers`.
+        references: references of that table, with a model of ranks.
+        length: length of the contig in bases.
     """
     limits = references.ranks.limits[:, class_of(length)].tolist() if references.ranks else []
     stated = [rank for rank, limit in zip(RANKS, limits, strict=True) if row[f"p_{rank}"] >= limit]
@@ -69,7 +72,7 @@ def state_by_kmers(row: Mapping[Any, Any], references: References, length: int) 
 
 
 def state_by_embeddings(probabilities: Rows, described: Described, length: int) -> Statement | None:
-    """Return the lowest rank, from realm to class, that the taxon head's probabilities, float32 [classes], prove."""
+    """Return the lowest taxon, from realm to class, by the taxon head's probabilities, float32 [classes], if any."""
     for rank in reversed(EMBEDDED_RANKS):
         taxon, score = likeliest(probabilities, [lineage[rank] for lineage in described.taxa])
         if taxon and score >= described.limit(rank, taxon, length):
@@ -79,14 +82,19 @@ def state_by_embeddings(probabilities: Rows, described: Described, length: int) 
 
 
 def likeliest(probabilities: Rows, values: Sequence[str]) -> tuple[str, float]:
-    """Return the likeliest value, and the sum of the probabilities, float32 [classes], of the classes that have it."""
+    """Return the likeliest value of classes, and its probability: the sum over classes with this value.
+
+    Examples:
+        >>> likeliest(np.array([0.4, 0.3, 0.3]), ["dsDNA", "ssDNA", "ssDNA"])
+        ('ssDNA', 0.6)
+    """
     names, number = np.unique(values, return_inverse=True)
     sums = np.bincount(number, probabilities)
     return str(names[sums.argmax()]), float(sums.max())
 
 
 def combine(by_kmers: Statement | None, note: str, by_embeddings: Statement | None) -> tuple[Statement | None, str]:
-    """Return the lower of two statements, shared k-mers first, and a note, also on where the two disagree."""
+    """Return the statement of lower rank, by shared k-mers if equal, and a note, e.g. that the two disagree."""
     first, second = by_kmers, by_embeddings
     if second and (not first or RANKS.index(second.rank) > RANKS.index(first.rank)):
         first, second = second, first
@@ -100,7 +108,7 @@ def combine(by_kmers: Statement | None, note: str, by_embeddings: Statement | No
 
 
 def describe_statement(statement: Statement | None, note: str, genome: str = "") -> dict[str, Any]:
-    """Return the columns of names that follow from a statement; the genome type is that of the embeddings, if known."""
+    """Return the name columns of a statement; `genome` is the genome type by embeddings, if known."""
     columns = dict.fromkeys(("taxonomy", "taxon_rank", "taxon_score", "taxon_length", "virus"), "")
     columns |= {"taxon_note": note, "genome": genome}
     if not statement:
@@ -123,11 +131,11 @@ def describe_statement(statement: Statement | None, note: str, genome: str = "")
 
 
 class Names(NamedTuple):
-    """What names a sample.
+    """Names of a sample's genes, contigs and regions.
 
     Attributes:
-        genes: `function` and `function_score` of all proteins, text, in their order.
-        owners: `NAME_COLUMNS` without `why`, by the numbers of the contigs and regions.
+        genes: Columns `function` and `function_score`, text, of all proteins in order.
+        owners: `NAME_COLUMNS` without `why`, by the numbers of contigs and regions.
     """
 
     genes: pd.DataFrame
@@ -146,13 +154,13 @@ def name_sample(
     """Name contigs and regions by their genes.
 
     Args:
-        owners: numbers of the genes of each contig and region, by a number of its own.
-        lengths: in bases, by this number.
-        proteins: of `describe_groups`.
-        proteins_faa: their residues, as prepare wrote it.
-        inputs: returns `protein_inputs` of the proteins with these numbers.
-        references: shipped ones first, which have a model of ranks, then those of the user.
-        heads: None where there are none for the encoder: functions stay empty, and taxa rest on k-mers alone.
+        owners: numbers of the genes of each contig and region, by the number of the contig or region.
+        lengths: lengths in bases, by the same number.
+        proteins: table of `describe_groups`.
+        proteins_faa: residues of the proteins, file of prepare.
+        inputs: returns `protein_inputs` of proteins by their numbers.
+        references: shipped references, with a model of ranks, then references of the user.
+        heads: heads of the encoder; with None, functions are empty and taxa are by k-mers alone.
     """
     numbers = [number for number, genes in owners.items() if len(genes)]
     genes = pd.DataFrame({"function": "", "function_score": ""}, index=range(len(proteins)))
@@ -178,9 +186,9 @@ def name_sample(
 
 
 def _by_heads(heads: Heads, inputs: Rows, sizes: Integers) -> tuple[pd.DataFrame, Rows]:
-    """Return `function` and `function_score` of genes, and the probabilities of taxa, float32 [owners, classes].
+    """Return `function` and `function_score` of genes, as text, and probabilities of taxa, float32 [owners, classes].
 
-    The inputs are those of the owners' genes, one owner after another, and the sizes their numbers. Columns are text.
+    The inputs are of the genes of one owner after another; `sizes` are their numbers.
     """
     each = heads.function.probabilities(inputs, np.ones(len(inputs), np.int64))
     named = functions_of(each, heads.described)
@@ -191,9 +199,9 @@ def _by_heads(heads: Heads, inputs: Rows, sizes: Integers) -> tuple[pd.DataFrame
 def _compare(
     rows: Sequence[Integers], proteins: pd.DataFrame, proteins_faa: Path, references: Sequence[References]
 ) -> list[pd.DataFrame]:
-    """Return `shared_kmers` of owners, by the numbers of their genes, with each of the references."""
+    """Return `shared_kmers` of owners with each of the references; `rows` are the numbers of the owners' genes."""
     counts = proteins["counts"].to_numpy()
-    counted = [numbers[counts[numbers]] for numbers in rows]  # of frames, those that are evidence
+    counted = [numbers[counts[numbers]] for numbers in rows]  # only frames that are evidence
     owners = np.repeat(np.arange(len(rows)), list(map(len, counted)))
     sketches = sketch_proteins(proteins.iloc[np.concatenate(counted)], proteins_faa, owners)
     return [shared_kmers(sketches, one.index) for one in references]
@@ -202,7 +210,7 @@ def _compare(
 def _taxa(
     hits: pd.DataFrame, references: References, lengths: Sequence[int], leaves: Rows | None, heads: Heads | None
 ) -> pd.DataFrame:
-    """Return the columns that name the taxa of owners, a row each, from k-mers and the taxon head's probabilities."""
+    """Return the taxon columns of owners, one row each, from k-mers and the taxon head's probabilities."""
     by_kmers = ranks_by_kmers(hits, references).to_dict("index")
     rows = []
     for owner, length in enumerate(lengths):
@@ -213,7 +221,7 @@ def _taxa(
 
 
 def sketch_proteins(proteins: pd.DataFrame, proteins_faa: Path, owners: Integers) -> Sketches:
-    """Return the k-mers of proteins by their owners, int64 [proteins]; residues are read as prepare wrote them."""
+    """Return the k-mers of proteins by their owners, int64 [proteins]; residues are read from proteins.faa."""
     letters = []
     with proteins_faa.open("rb") as file:
         for offset, residues in zip(proteins["offset"].tolist(), proteins["residues"].tolist(), strict=True):
@@ -225,7 +233,7 @@ def sketch_proteins(proteins: pd.DataFrame, proteins_faa: Path, owners: Integers
 def _taxon_columns(
     by_kmers: Statement | None, note: str, length: int, probabilities: Rows | None, described: Described | None
 ) -> dict[str, Any]:
-    """Return the columns that name the taxon, from what k-mers prove and from the taxon head's probabilities."""
+    """Return the taxon columns of one owner, from the statement by k-mers and the taxon head's probabilities."""
     by_embeddings, genome = None, ""
     if probabilities is not None and described:
         by_embeddings = state_by_embeddings(probabilities, described, length)
@@ -235,7 +243,7 @@ def _taxon_columns(
 
 
 def _closest(hits: Sequence[pd.DataFrame], references: Sequence[References]) -> pd.DataFrame:
-    """Return `closest`, `closest_name`, `closest_share` and `closest_identity` of owners that have any, by `owner`."""
+    """Return columns on the closest reference, by `owner`; owners without a close reference are left out."""
     found = []
     for of, one in zip(hits, references, strict=True):
         closest = closest_references(of)

@@ -1,4 +1,4 @@
-"""Known viruses: the k-mers of their proteins, their names and their lineages."""
+"""Known viruses: k-mers of their proteins, names and lineages."""
 
 import csv
 import os
@@ -26,11 +26,11 @@ COLUMNS = ["record", "name", *RANKS, "species"]
 
 @dataclass(frozen=True)
 class RankModel:
-    """Logistic regressions of the probability that a rank is right, by what a contig shares with its closest reference.
+    """Logistic regressions of the probability that a rank is right, over `virnucpro.naming.taxonomy.FEATURES`.
 
     Attributes:
-        weights: of `virnucpro.naming.taxonomy.FEATURES`, and last the bias, float64 [ranks, features + 1].
-        limits: probability from which a rank is stated, float64 [ranks, classes of lengths].
+        weights: Weights of the features, and last the bias, float64 [ranks, features + 1].
+        limits: Lowest probability at which a rank is stated, float64 [ranks, classes of lengths].
     """
 
     weights: Floats
@@ -42,10 +42,10 @@ class References:
     """Known viruses.
 
     Attributes:
-        index: which of them hold a k-mer.
-        table: a row each, in the order of their numbers: accession (`record`), `name`, and its taxa from realm to
-            species, empty where there is none or where it is not known.
-        ranks: fitted to these references; None for references that a user adds.
+        index: Index of their k-mers.
+        table: One row each, in the order of their numbers: accession (`record`), `name`, and taxa from realm to
+            species, empty if there is none or it is not known.
+        ranks: Model fitted to these references; None for references of the user.
     """
 
     index: Index
@@ -54,12 +54,12 @@ class References:
 
 
 def make_references(sketches: Sketches, table: pd.DataFrame) -> References:
-    """Return references from their k-mers, whose owners are the rows of the table; lineage columns may be missing."""
+    """Return references from their k-mers; owners are rows of the table, whose lineage columns may be missing."""
     return References(index(sketches), table.reindex(columns=COLUMNS, fill_value="").reset_index(drop=True))
 
 
 def save_references(references: References, path: str | os.PathLike[str]) -> None:
-    """Write references as a compressed .npz: k-mers as gaps and numbers as bytes of equal weight, which pack best."""
+    """Write references as a compressed .npz; k-mers are stored as differences, and numbers by byte, to be small."""
     parts = references.index
     text = references.table.to_csv(sep="\t", index=False, quoting=csv.QUOTE_NONE)
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -89,13 +89,13 @@ def load_references(path: str | os.PathLike[str]) -> References:
             text = arrays["table"].tobytes().decode()
             ranks = RankModel(arrays["weights"], arrays["limits"]) if "weights" in arrays else None
     except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: not the references that virnucpro writes ({error}); make them again") from None
+        raise UserError(f"{path}: not references written by virnucpro ({error}); make them again") from None
     table = pd.read_csv(StringIO(text), sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
     return References(Index(kmers, sets, starts, members), table, ranks)
 
 
 def _planes(numbers: Integers | Kmers) -> npt.NDArray[np.uint8]:
-    """Return whole numbers from 0 as bytes, uint8 [4, numbers]: the lowest bytes of all, then the next ones."""
+    """Return numbers from 0 as bytes, uint8 [4, numbers]: the lowest bytes of all numbers, then the next ones."""
     return np.ascontiguousarray(numbers.astype("<u4").view(np.uint8).reshape(-1, 4).T)
 
 

@@ -1,4 +1,4 @@
-"""Names in the tables of a sample: of its contigs and regions, of their genes, and why each was called as it was."""
+"""Names in the tables of a sample: contigs, regions, genes, and the reason of each call."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -35,9 +35,9 @@ class NamedSample(NamedTuple):
     """Tables of a sample with names.
 
     Attributes:
-        proteins: with `function` and `function_score`.
-        contigs: with `topology`, `terminal_repeat` and `NAME_COLUMNS`, before the last column. Contigs called cellular
-            have no names.
+        proteins: Table of proteins with `function` and `function_score`.
+        contigs: Table of calls with `topology`, `terminal_repeat` and `NAME_COLUMNS` before the last column. Contigs
+            called cellular have no names.
         regions: `NAME_COLUMNS`, `topology` and `fdr` by the names of regions.
     """
 
@@ -47,7 +47,7 @@ class NamedSample(NamedTuple):
 
 
 def choose_heads(path: Path | None, features: Features) -> Heads | None:
-    """Return heads for the embeddings of a sample; None if none is given and those that ship are of another encoder.
+    """Return heads for the embeddings of a sample; without a path the shipped ones, or None for another encoder.
 
     Raises:
         UserError: the heads of this path were trained on other embeddings.
@@ -58,18 +58,19 @@ def choose_heads(path: Path | None, features: Features) -> Heads | None:
     except UserError:
         if path:
             raise UserError(
-                f"{path}: heads for other embeddings than those of {features.files[0].path}; remove heads, or fit them "
+                f"{path}: heads trained on other embeddings than {features.files[0].path}; remove heads, or fit them "
                 "to this encoder: virnucpro train-names --help"
             ) from None
-        logger.info("call: no functions and no taxa by embeddings: virnucpro has no heads for these; see docs/names")
+        logger.info("call: no functions and no taxa by embeddings: no heads for this encoder; see docs/names")
         return None
     return heads
 
 
 def shares_of_known(proteins: pd.DataFrame, proteins_faa: Path, references: References) -> "pd.Series[float]":
-    """Return the proportion of a contig's k-mers that the closest known virus shares, by the names of contigs with one.
+    """Return the proportion of a contig's k-mers that the closest known virus shares, by contig.
 
-    The proteins are of `describe_groups`; of frames, those that count are compared.
+    Contigs without a close virus are left out. `proteins` is a table of `describe_groups`; only proteins that count are
+    compared.
     """
     counted = np.flatnonzero(proteins["counts"])
     owners, names = pd.factorize(proteins["contig"].iloc[counted])
@@ -97,16 +98,16 @@ def name_calls(
     """Name the viral and unresolved contigs and the proviruses of a sample.
 
     Args:
-        fasta: the contigs.
-        proteins_faa: residues of the proteins, as prepare wrote it.
-        proteins: of `describe_groups`.
-        log_odds: of the proteins, float64 [proteins].
-        features: the embeddings of the proteins.
-        contigs: the table of calls.
-        regions: by the names of contigs.
-        measured: what a training measured of the classifier.
-        references: those that ship, then those of the user.
-        heads: None takes those that ship, if they were trained on these embeddings.
+        fasta: contigs.
+        proteins_faa: residues of the proteins, file of prepare.
+        proteins: table of `describe_groups`.
+        log_odds: log-odds of the proteins, float64 [proteins].
+        features: embeddings of the proteins.
+        contigs: table of calls.
+        regions: regions, by the names of contigs.
+        measured: evaluation of the classifier in its training.
+        references: shipped references, then references of the user.
+        heads: file of heads; None uses the shipped heads, if they were trained on these embeddings.
     """
     places = proteins[["start", "end"]].to_numpy(np.int64)
     spans = {name: np.arange(*span) for name, span in spans_of(proteins["contig"]).items()}
@@ -136,7 +137,7 @@ def name_calls(
 
     closest = zip(table["closest_name"], table["closest_share"].replace("", 0).astype(float), strict=True)
     calls = zip(rows["call"], rows["reason"], rows["length"], strict=True)
-    calls_of = chain(calls, repeat(("", "", 0), len(proviruses)))  # how many proviruses are found is not known
+    calls_of = chain(calls, repeat(("", "", 0), len(proviruses)))  # the share of proviruses that are found is not known
     table["why"] = [
         explain(log_odds[of], functions[of].tolist(), HALLMARKS, *known, *call, measured)
         for of, known, call in zip(genes, closest, calls_of, strict=True)
@@ -153,7 +154,7 @@ def name_calls(
 
 
 def _genes_within(region: Region, genes: Integers, places: Integers, length: int) -> Integers:
-    """Return the numbers of the genes that lie in a region, also across the origin of a circular contig."""
+    """Return the numbers of the genes in a region, also across the origin of a circular contig."""
     start = (places[genes, 0] - region.start) % length
     within: Integers = genes[start + places[genes, 1] - places[genes, 0] <= region.end - region.start]
     return within

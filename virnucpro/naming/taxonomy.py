@@ -1,7 +1,7 @@
-"""Taxa of viruses, from realm to genus, each stated only where the evidence proves it.
+"""Taxa of viruses, from realm to genus, each stated only with enough evidence.
 
-Shared k-mers prove the lower ranks, embeddings of genes the higher ones. The probability of a rank is that of taxa held
-out one rank below: genus with the own species left out, family with the own genus, all ranks above with the own family.
+Shared k-mers are evidence for lower ranks, embeddings of genes for higher ones. Probabilities were fitted with the next
+lower taxon left out: the own species for genus, the own genus for family, the own family for all ranks above.
 """
 
 from functools import cache
@@ -16,16 +16,21 @@ from virnucpro.naming import RANKS
 from virnucpro.naming.kmers import K
 from virnucpro.naming.references import References
 
-FEWEST_SHARED = 3  # k-mers; fewer are chance
-LEAST_SHARE = 0.01  # of a contig's k-mers
+FEWEST_SHARED = 3  # k-mers; fewer can be shared by chance
+LEAST_SHARE = 0.01  # lowest share of a contig's k-mers
 
 
 def closest_references(hits: pd.DataFrame) -> pd.DataFrame:
-    """Return the closest reference of each owner that has one, by `owner`.
+    """Return the closest reference of each owner, by `owner`; owners without a close reference are left out.
 
-    Columns: `reference`, its number; `shared` and `kmers`, as of `shared_kmers`; `share`, the proportion of the owner's
-    k-mers that it has; `identity`, the amino-acid identity that this share stands for, its seventh root (Fan et al.
-    2015, doi 10.1186/s12864-015-1647-5).
+    Columns: `reference`, its number; `shared` and `kmers`, as in `shared_kmers`; `share`, the proportion of the owner's
+    k-mers that it has; `identity`, the amino-acid identity estimated as the seventh root of the share (Fan et al. 2015,
+    doi 10.1186/s12864-015-1647-5).
+
+    Examples:
+        >>> hits = pd.DataFrame({"owner": [0, 0], "reference": [4, 9], "shared": [50, 20], "kmers": [200, 200]})
+        >>> closest_references(hits).loc[0, ["reference", "share", "identity"]].round(2).tolist()
+        [4.0, 0.25, 0.82]
     """
     best = hits[is_close(hits)].drop_duplicates("owner").set_index("owner")
     share = best["shared"] / best["kmers"]
@@ -33,20 +38,23 @@ def closest_references(hits: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_close(hits: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which hits are no chance: three shared k-mers and 1 % of the owner's."""
+    """Return whether hits are more than chance: at least three shared k-mers, and 1 % of the owner's k-mers."""
     return (hits["shared"] >= FEWEST_SHARED) & (hits["shared"] >= LEAST_SHARE * hits["kmers"])
 
 
 def relation_features(hits: pd.DataFrame, taxa: "pd.Series[str]") -> pd.DataFrame:
-    """Return what a rank's probability follows from, a row for each owner with a hit, by `owner`.
+    """Return the features of a rank's probability, one row for each owner with a hit, by `owner`.
 
-    Columns: `reference`, the closest one that is placed at the rank; its `taxon`; `share` and `shared`, the logarithms
-    of the proportion and of the number of shared k-mers; `margin`, the proportion of these that the closest reference
-    of another taxon lacks.
+    Columns:
+
+    - `reference`: Closest reference that is placed at the rank.
+    - `taxon`: Its taxon.
+    - `share`, `shared`: Logarithms of the proportion and of the number of shared k-mers.
+    - `margin`: 1 - shared k-mers of the closest reference of another taxon / shared k-mers of the closest reference.
 
     Args:
-        hits: of `shared_kmers`.
-        taxa: of `taxa_at`.
+        hits: table of `shared_kmers`.
+        taxa: result of `taxa_at`.
     """
     hits = hits[is_close(hits)].assign(taxon=lambda table: table["reference"].map(taxa)).dropna(subset=["taxon"])
     first = hits.drop_duplicates("owner").set_index("owner")
@@ -67,9 +75,11 @@ FEATURES = ["share", "shared", "margin"]
 
 
 def taxa_at(table: pd.DataFrame, rank: str) -> "pd.Series[str]":
-    """Return the taxon of each row at a rank: empty where ICTV has none, NaN where the row is not placed that low.
+    """Return the taxon of each row at a rank: empty if ICTV has none, NaN if the row is not placed that low.
 
     Examples:
+        Lambdavirus has a genus but no family.
+
         >>> table = pd.DataFrame({"family": ["", "", "Roniviridae"], "genus": ["Lambdavirus", "", ""]})
         >>> taxa_at(table, "family").tolist()
         ['', nan, 'Roniviridae']
@@ -78,12 +88,13 @@ def taxa_at(table: pd.DataFrame, rank: str) -> "pd.Series[str]":
 
 
 def ranks_by_kmers(hits: pd.DataFrame, references: References) -> pd.DataFrame:
-    """Return for each rank the closest reference and, as `p_RANK`, the probability that its taxon is right, by `owner`.
+    """Return, for each rank, the closest reference and the probability that its taxon is right, by `owner`.
 
-    The references have a model of ranks. NaN stands where no close reference is placed at a rank.
+    Columns are RANK and `p_RANK`, NaN if no close reference is placed at the rank. The references have a model of
+    ranks.
     """
     if not references.ranks:
-        raise ValueError("references without a model of ranks prove no taxa")
+        raise ValueError("references without a model of ranks give no taxa")
     found = []
     for rank, weights in zip(RANKS, references.ranks.weights, strict=True):
         relation = relation_features(hits, taxa_at(references.table, rank))
@@ -96,8 +107,8 @@ def ranks_by_kmers(hits: pd.DataFrame, references: References) -> pd.DataFrame:
 def taxa_of_ictv() -> pd.DataFrame:
     """Return ICTV's taxa by rank and name; all columns are text.
 
-    `genome` and `host` are given where 95 % of the species have the same. `shortest` and `longest`, bases of complete
-    genomes, are given for genera and families with five or more genomes of similar length.
+    `genome` and `host` are given if 95 % of the species have the same. `shortest` and `longest`, lengths of complete
+    genomes in bases, are given for genera and families with five or more genomes of similar length.
     """
     columns = ("rank", "taxon", "genome", "host", "genomes", "shortest", "longest")
     table = read_table(Path(__file__).with_name("ictv.tsv.gz"), *columns)
@@ -106,12 +117,12 @@ def taxa_of_ictv() -> pd.DataFrame:
 
 @cache
 def genome_of_class(taxon: str) -> str:
-    """Return the genome type of a class of ICTV, empty where it has several."""
+    """Return the genome type of an ICTV class, empty if it has several."""
     table = taxa_of_ictv()
     return str(table.at[("class", taxon), "genome"]) if ("class", taxon) in table.index else ""
 
 
-# Plain words for viruses of some taxa; the lowest rank decides.
+# Common names for viruses of some taxa; the lowest rank decides.
 _KINDS = {
     "Caudoviricetes": "tailed phage",
     "Faserviricetes": "filamentous phage",
@@ -135,7 +146,7 @@ _OF_ONE_HOST = ("phage", "microvirus", "virophage")
 
 
 def kind_of(lineage: dict[str, str], genome: str, host: str) -> str:
-    """Return in plain words what kind of virus it is, empty where that is not known.
+    """Return a common name of a virus from its lineage, genome type and host, empty if not known.
 
     Examples:
         >>> kind_of({"realm": "Riboviria", "kingdom": "Orthornavirae"}, "ssRNA(+)", "plants")

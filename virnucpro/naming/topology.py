@@ -9,31 +9,31 @@ from virnucpro.data.records import Record
 from virnucpro.proteins.translation import reverse_complement
 
 SHORTEST = 20  # bp of a terminal repeat, as in CheckV
-LONGEST = 50_000  # bp of a DTR, which bounds the search; cyprinid herpesvirus 3 has one of 22 kb
-# Of 5,000 random repeats of 20 bp, 0.06 % reach this limit, and 2.5 % at 25 % GC. Units of 1, 2 and 3 bp, repeated
-# over 20 bp, have 1, 0.47 and 0.29. A poly-A tail with three other bases among 20 has 0.23 or more.
+LONGEST = 50_000  # bp of a DTR, limits the search; cyprinid herpesvirus 3 has one of 22 kb
+# Lowest DUST score of a repeat of low complexity. 0.06 % of 5,000 random repeats of 20 bp reach it, and 2.5 % at 25 %
+# GC. Over 20 bp, tandem repeats of 1, 2 and 3 bp have 1, 0.47 and 0.29, and poly-A with three other bases 0.23 or more.
 LOW_COMPLEXITY = 0.1
-LONGEST_K = 255  # bp, of MEGAHIT; SPAdes goes to 127
+LONGEST_K = 255  # bp, longest k of MEGAHIT; SPAdes goes to 127
 FEWEST_WITH_K = 3  # contigs
-LEAST_WITH_K = 0.05  # of a sample's contigs with the same kind of repeat
+LEAST_WITH_K = 0.05  # share of a sample's DTRs, or of its ITRs
 
 
 def topologies(contigs: Iterable[Record]) -> pd.DataFrame:
     """Return the topology of a sample's contigs and the length of their terminal repeats.
 
-    A direct terminal repeat (DTR) is the longest prefix of a contig that is also a suffix. An inverted one (ITR) is
-    the longest prefix that is also the reverse complement of a suffix. Both have 20 bp or more, the letters ACGT only,
-    and no low complexity. A contig has neither if it is a tandem repeat or a palindrome from end to end. If a contig
-    has both, the longer one counts.
+    A direct terminal repeat (DTR) is the longest prefix of a contig that is also a suffix. An inverted terminal repeat
+    (ITR) is the longest prefix that is also the reverse complement of a suffix. Both have 20 bp or more, only the
+    letters ACGT, and no low complexity. A contig that is a tandem repeat or a palindrome from end to end has neither.
+    If a contig has both, the longer one counts.
 
-    A de Bruijn assembler such as MEGAHIT or SPAdes cuts a cycle and writes the same k bases at both ends. The length
-    counts as k if it is 255 bp or less, and three or more contigs and 5 % of the sample's DTRs (or ITRs) share it. The
-    topology is then empty and the length stays. Such a contig can still be a whole genome.
+    A de Bruijn assembler such as MEGAHIT or SPAdes cuts a cycle and writes the same k bases at both ends. A length
+    of 255 bp or less counts as k if three or more contigs, and 5 % of the sample's DTRs (or ITRs), share it. The
+    topology is then empty, but the length is kept. Such a contig can still be a whole genome.
 
     Returns:
-        One row for each contig, in input order, with its name as index. `topology` is `circular` if the header says
-        so, else `DTR`, `ITR` or empty. `terminal_repeat` is the length in bp or missing. For a contig that is circular
-        by its header it is the length of the DTR.
+        One row per contig, in the order of the input, with its name as index. `topology` is `circular` if the header
+        says so, else `DTR`, `ITR` or empty. `terminal_repeat` is the length in bp, or missing; for a circular contig,
+        of its DTR.
 
     Examples:
         >>> end, middle = b"TCTCACAGTGTACGGACCTAAAG", b"ATGGCTAACGTTAGTCGAC"
@@ -55,7 +55,7 @@ def topologies(contigs: Iterable[Record]) -> pd.DataFrame:
 
 
 def _terminal_repeat(contig: Record) -> tuple[str, int | None]:
-    """Return the kind and the length of a contig's terminal repeat."""
+    """Return the type (DTR, ITR or empty) and the length of a contig's terminal repeat."""
     direct = _direct(contig.letters)
     inverted = 0 if contig.circular else _inverted(contig.letters)
     if not direct and not inverted:
@@ -106,7 +106,7 @@ def _simplicity(letters: bytes) -> float:
 
 
 def _length_is_k(table: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which terminal repeats have a length that counts as an assembler's k."""
+    """Return whether the length of each terminal repeat counts as an assembler's k."""
     with_length = table.groupby(["topology", "terminal_repeat"])["terminal_repeat"].transform("count")
     with_kind = table.groupby("topology")["terminal_repeat"].transform("count")
     is_shared = (with_length >= FEWEST_WITH_K) & (with_length >= LEAST_WITH_K * with_kind)

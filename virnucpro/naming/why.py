@@ -1,4 +1,4 @@
-"""Why a contig was called as it was: one sentence, from numbers that exist."""
+"""The reason of a call in one sentence."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 from virnucpro.calling import LENGTHS
 from virnucpro.data.arrays import Floats
 
-CLEAR = 1.0  # log-odds from which a gene speaks for a virus, and below minus this for a cell
-NAMED = 4  # functions that a sentence lists
+CLEAR = 1.0  # a gene speaks for a virus from these log-odds on, for a cell from minus these
+NAMED = 4  # most functions in a sentence
 
 
 def genes_speak(log_odds: Floats) -> str:
-    """Return how many genes speak for a virus, and how many for a cell.
+    """Return the clause on the number of genes that speak for a virus, and for a cell.
 
     Examples:
         >>> import numpy as np
@@ -34,7 +34,7 @@ def genes_speak(log_odds: Floats) -> str:
 
 
 def functions_named(functions: Sequence[str], hallmarks: Sequence[str]) -> str:
-    """Return which functions are named, hallmarks of viruses first, empty if there are none.
+    """Return the clause on functions of genes, hallmarks of viruses first; empty without any.
 
     Examples:
         >>> functions_named(["holin", "portal protein", "", "holin"], ["portal protein"])
@@ -49,17 +49,17 @@ def functions_named(functions: Sequence[str], hallmarks: Sequence[str]) -> str:
 
 
 def closest_known(name: str, share: float) -> str:
-    """Return the clause on the closest known virus, empty if there is none."""
+    """Return the clause on the closest known virus; empty without one."""
     return f"closest known: {name} ({100 * share:.0f} % of the proteins' k-mers shared)" if name else ""
 
 
 def what_is_found(measured: Mapping[str, Any], length: int, call: str) -> str:
-    """Return how well contigs of this length are called, empty if that was not measured.
+    """Return the clause on error rates for contigs of this length; empty if they were not measured.
 
     Args:
-        measured: `measured` of the record of call: the sets of contigs that the classifier was measured on.
-        length: of the contig, in bases.
-        call: of the contig.
+        measured: `measured` in the record of call: the sets of contigs that the classifier was evaluated on.
+        length: length of the contig in bases.
+        call: call of the contig.
     """
     name = next((name for name, start in reversed(LENGTHS.items()) if length >= start), "")
     of_length = measured.get(f"test, {name}") or measured.get(f"cross-validation, {name}")
@@ -86,15 +86,15 @@ def explain(
     length: int,
     measured: Mapping[str, Any],
 ) -> str:
-    """Return why a contig or provirus was called as it was.
+    """Return the reason of the call of a contig or provirus, in one sentence.
 
     Args:
-        log_odds: of its genes, float64 [genes].
-        functions: of its genes, empty where none is named.
+        log_odds: log-odds of its genes, float64 [genes].
+        functions: functions of its genes, empty if not known.
         hallmarks: functions that only viruses have.
-        closest, share: name of the closest known virus, empty where nothing is close, and the k-mers that it shares.
-        call, reason, length: of a contig, as in the table of calls; the call of a provirus is empty.
-        measured: of `what_is_found`.
+        closest, share: name of the closest known virus, empty without one, and the share of k-mers in common.
+        call, reason, length: columns of the table of calls; the call of a provirus is empty.
+        measured: argument of `what_is_found`.
     """
     found = what_is_found(measured, length, call) if call else ""
     against = reason and f"not called: {reason}"
@@ -103,6 +103,6 @@ def explain(
 
 
 def sentence(*clauses: str) -> str:
-    """Return clauses as a sentence; empty ones are left out."""
+    """Join clauses to a sentence; empty clauses are left out."""
     text = "; ".join(filter(None, clauses))
     return text[:1].upper() + text[1:] + "." if text else ""
