@@ -37,7 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("genome", type=Path, help="FASTA; every record is cut into contigs of 1 to 40 kb")
     genome = parser.parse_args().genome
-    rows, random = [], np.random.default_rng(SEED)
+    rows: list[tuple[str, ...]] = []
+    random = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         fasta, bases = folder / "contigs.fna", 0

