@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from Bio.bgzf import BgzfWriter
 
 from tests.data.test_embeddings import DESCRIPTION
-from virnucpro.calling import CALL_FILES
+from virnucpro.calling import CALL_FILES, POOLED_FILES
 from virnucpro.calling.calls import decide_contigs
+from virnucpro.calling.pooled import pool_regions
 from virnucpro.calling.published import CHUNK_COLUMNS, TIERS
 from virnucpro.calling.requirements import Requirements
-from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, GeneWriter, encode
+from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, REGION_COLUMNS, GeneWriter, encode
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.files import file_digest
 from virnucpro.data.provenance import write_provenance
-from virnucpro.data.records import Record
+from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 from virnucpro.pipeline.report import report
 
@@ -36,6 +38,7 @@ MEASURED = {
     "kinds": [{"kind": "phage", "contigs": 300, "viral": 240, "cellular": 18, "unresolved": 42}],
     "shares": [{"share": 0.05, "estimated": 0.06, "stated": 0.05, "true": 0.04, "found": 0.7}],
 }
+VERSIONS = {"virnucpro": "0.9.1", "pyrodigal-gv": "0.3.2", "pyrodigal": "3.7.1", "snakemake": "9.27.1"}
 HOSTILE = [
     "<img/src=x/onerror=window.hacked=1>",
     "</script><script>window.hacked=1</script>",
@@ -124,7 +127,8 @@ def make_run(
     missed = [(sample, contigs[-1], "no open reading frame") for sample, contigs in samples.items() if len(contigs) > 1]
     write_table(pd.DataFrame(missed, columns=["sample", "record", "reason"]), folder / "left_out.tsv")
     (folder / "packing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="90" height="9"/>')
-    outputs = [folder / name for name in ("summary.tsv", "left_out.tsv", "packing.svg")]
+    pool_regions(folder, list(samples), *(folder / name for name in POOLED_FILES))
+    outputs = [folder / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", *POOLED_FILES)]
     write_provenance(folder / "work" / "summary.json", "summary", {}, {}, outputs)
     return fastas
 
@@ -177,7 +181,7 @@ def _make_sample(
             if requirements.is_published:
                 scored[name] |= {"tier": TIERS[2]} | dict.fromkeys(CHUNK_COLUMNS[1:], 1)
     table = pd.DataFrame(genes, columns=GENE_COLUMNS)
-    write_table(table, folder / "genes.tsv")
+    write_table(table.assign(start=table["start"] + 1), folder / "genes.tsv")
     extra = CHUNK_COLUMNS if requirements.is_published else []
     of_contigs = pd.DataFrame.from_dict(scored, orient="index", columns=[*SCORED, *extra]).astype({"log_odds": float})
     calls, share = decide_contigs(
@@ -187,7 +191,7 @@ def _make_sample(
     calls.insert(len(calls.columns) - 1, "proviruses", holding.astype(int))
     write_table(_name(calls), folder / "contigs.tsv")
     _write_features(folder, table, contigs, lengths.tolist())
-    _write_regions(folder, calls)
+    _write_regions(folder, fasta, _name(calls))
     with new_embedding_file(folder / "embeddings.h5", table["protein"].tolist(), DESCRIPTION) as file:
         file["embedding"][...] = rng.normal(
             table["log_odds"].to_numpy(np.float64)[:, None], 1, (len(table), *DESCRIPTION.row_shape)
@@ -208,15 +212,24 @@ def _name(calls: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([calls.iloc[:, :-1], named, calls.iloc[:, -1:]], axis=1)
 
 
-def _write_regions(folder: Path, calls: pd.DataFrame) -> None:
-    """Have contigs that hold a provirus hold it from base 101 to 200."""
-    columns = ["contig", "start", "end", "genes", "score", "kind", *NAME_COLUMNS]
-    tsv, gff3 = "\t".join(columns) + "\n", "##gff-version 3\n"
-    for name, length in calls.loc[calls["proviruses"] > 0, ["contig", "length"]].itertuples(index=False):
-        tsv += f"{name}\t101\t200\t1\t0.9000\tprovirus" + "\t" * len(NAME_COLUMNS) + "\n"
-        gff3 += f"##sequence-region {encode(name)} 1 {length}\n"
-        gff3 += f"{encode(name)}\tvirnucpro\tproviral_region\t101\t200\t0.9000\t.\t.\tID=x;genes=1\n"
-    (folder / "regions.tsv").write_text(tsv)
+def _write_regions(folder: Path, fasta: Path, calls: pd.DataFrame) -> None:
+    """Write viral contigs, and proviruses from base 101 to 200 in the contigs that hold one."""
+    gff3, rows = "##gff-version 3\n", []
+    letters = {contig.name.decode(): contig.letters for contig in (read_contigs(fasta) if len(calls) else [])}
+    with BgzfWriter(folder / "viral.fasta.gz") as sequences:
+        for row in calls[(calls["call"] == "viral") | (calls["proviruses"] > 0)].to_dict("records"):
+            contig, is_provirus = row["contig"], row["proviruses"] > 0
+            start, end = (101, 200) if is_provirus else (1, row["length"])
+            name = f"{contig}|provirus_{start}_{end}" if is_provirus else contig
+            region = {"name": name, "start": start, "end": end, "length": end - start + 1}
+            if is_provirus:
+                region |= {"topology": "provirus", "genes": 1, "score": "0.9000", "fdr": ""}
+            rows.append(row | region)
+            feature = "proviral_region" if is_provirus else "viral_sequence"
+            gff3 += f"##sequence-region {encode(contig)} 1 {row['length']}\n"
+            gff3 += f"{encode(contig)}\tvirnucpro\t{feature}\t{start}\t{end}\t{rows[-1]['score']}\t.\t.\tID=x;genes=1\n"
+            sequences.write(b">%b\n%b\n" % (name.encode(), letters[contig][start - 1 : end]))
+    write_table(pd.DataFrame(rows, columns=[*REGION_COLUMNS, *NAME_COLUMNS]), folder / "regions.tsv")
     (folder / "regions.gff3").write_text(gff3)
 
 
@@ -240,18 +253,18 @@ def _write_records(folder: Path, work: Path, fasta: Path, details: dict[str, Any
     made = {
         "input": {"path": str(fasta), "sha256": digest},
         "embedding": DESCRIPTION.as_json(),
-        "settings": {"model": "tiny", "call": True},
+        "settings": {"model": "tiny", "chunk_size": 500},
         "devices": ["cpu"],
         "attention": ["sdpa"],
         "versions": {"virnucpro": "0.1.0", "torch": "2.13.0"},
-        "command": "virnucpro run",
+        "command": "virnucpro run --no-call",
         "finished": "2026-11-26T10:00:00+00:00",
     }
     write_provenance(work / "prepare.json", "prepare", {}, {"fasta": digest}, [])
     merged = folder / "embeddings.h5"
     write_provenance(work / "merge.json", "merge", {}, {}, [merged], made)
     outputs = [folder / name for name in CALL_FILES if (folder / name).exists()]
-    details |= {"nucleotides": None, "measured": MEASURED}
+    details |= {"nucleotides": None, "measured": MEASURED, "command": "virnucpro run soil.fa", "versions": VERSIONS}
     inputs = {"classifier": digest, "fasta": digest, "embeddings.h5": file_digest(merged)}
     settings = {"prior": prior, "max_fdr": MAX_FDR, "min_length": 0}
     write_provenance(work / "call.json", "call", settings, inputs, outputs, details)

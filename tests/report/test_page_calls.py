@@ -8,7 +8,7 @@ import pytest
 
 from tests.report.browser import Page
 from tests.report.conftest import Open
-from tests.report.made_run import MAX_FDR, MEASURED, REQUIREMENTS, calls, names, write
+from tests.report.made_run import MAX_FDR, REQUIREMENTS, calls, names, write
 from virnucpro.calling.calls import label_contigs
 from virnucpro.data.provenance import read_provenance
 
@@ -26,29 +26,77 @@ def test_every_row_has_the_call_posterior_and_fdr_of_the_tables(page: Page, path
 def test_the_share_of_each_sample_is_shown(page: Page, path: Path) -> None:
     share = read_provenance(path.parent / "work" / "soil" / "call.json", "call").details["share"]
     low, value, high = (f"{100 * share[end]:.1f}" for end in ("low", "value", "high"))
-    shown = page.run("return [...document.querySelectorAll('#verdict tbody tr')].map(r => r.cells[10].textContent)")
+    shown = page.run("return [...document.querySelectorAll('#samples tbody tr')].map(r => r.cells[10].textContent)")
     assert shown == [f"{value} % ({low} to {high} %)", "10.0 % (default)"]
     assert page.text("#shares") == f"soil {value} % ({low} % to {high} %, estimated), gut 10.0 % (default)"
 
 
-def test_what_the_classifier_reaches(page: Page, tmp_path: Path) -> None:
-    script = "return [...document.querySelectorAll(`${arguments[0]} tbody tr`)].map(r => r.innerText.split('\\t'))"
+def test_what_the_classifier_reaches_at_lengths_of_the_run(page: Page, path: Path) -> None:
+    rows = "[...document.querySelectorAll(`${arguments[0]} tbody tr`)]"
+    script = f"return {rows}.map(r => r.innerText.split(/\\s*[\\t\\n]\\s*/))"
     rates = ["80.0 % (79.0 to 81.0 %)", "6.0 % (5.0 to 7.0 %)", "200", "2.0 % (1.0 to 3.0 %)", "10.0 % (9.0 to 11.0 %)"]
+    cells = " ".join(["300", *rates, "0.970"])
+    lengths = calls(path.parent)["length"]
+    count = ((lengths >= 500) & (lengths < 1500)).sum()
     reached, kinds, shares = (page.run(script, f"#accuracy .{name}") for name in ("reached", "kinds", "shares"))
-    assert reached == [[name, "300", *rates, "0.970"] for name in MEASURED if name not in ("kinds", "shares")]
+    assert [" ".join(row) for row in reached] == [
+        f"0.5 to 1.5 kb {count} test {cells}",
+        f"all {len(lengths)} cross-validation {cells}",
+        f"all {len(lengths)} test {cells}",
+    ]
+    assert f"{(lengths < 500).sum()} contigs of this run are shorter" in page.text("#accuracy")
     assert kinds == [["phage", "300", "240", "18", "42"]]
     assert shares == [["5.0 %", "6.0 %", "5.0 %", "4.0 %", "70.0 %"]]
 
 
-def test_lines_of_the_plot_by_length(page: Page) -> None:
-    longest = page.run("return Math.max(...page.rows.map(r => r.length))")
-    rows = "page.rows.filter(r => r.length && !r.unjudged)"
-    lines = page.run(f"return limitLines({rows}).map(ends => ends.map(end => end.coord))")
-    assert lines[1:] == [[[1500, 0], [3000, 0]], [[3000, 0.5], [longest, 0.5]]], "no line for viral in two samples"
-    page.run("page.data.samples = page.data.samples.slice(0, 1)")
-    (*_, viral) = page.run(f"return limitLines({rows}.filter(r => r.sample === 'soil'))")
-    last = page.run("return Math.min(...page.rows.filter(r => r.sample === 'soil' && !r.call).map(r => r.logOdds))")
-    assert [end["coord"][1] for end in viral] == [last, last]
+def test_lengths_that_do_not_occur_are_left_out(tmp_path: Path) -> None:
+    text = write(tmp_path, {"soil": names(20)}, longest=480).read_text()
+    assert "0.5 to 1.5 kb" not in text
+    assert "<th>all</th>" in text
+
+
+def test_the_histogram_counts_all_scores(page: Page, path: Path) -> None:
+    table = calls(path.parent)
+    table = table[table["log_odds"] != ""].assign(log_odds=lambda rows: rows["log_odds"].astype(float))
+    counts = page.run("return binScores(page.rows)")
+    edges = np.arange(-7, 7.5, 0.5)
+    for call, found in counts.items():
+        scores = table.loc[table["call"] == call, "log_odds"].clip(-7, 6.99)
+        assert found == np.histogram(scores, edges)[0].tolist()
+    drawn = page.run("return [...document.querySelectorAll('#histogram rect:not(.range)')].map(r => r.textContent)")
+    assert sum(int(text.split()[0].replace(",", "")) for text in drawn) == len(table)
+    tallest = max(sum(found[at] for found in counts.values()) for at in range(28))
+    boxes = page.run("return [...document.querySelectorAll('#histogram rect:not(.range)')].map(r => r.y.baseVal.value)")
+    steps = page.run("return stepsTo(arguments[0])", tallest)
+    assert min(boxes) == pytest.approx(286 - tallest / steps[-1] * 246, abs=0.1)
+
+
+def test_one_genome_does_not_set_the_axis(page: Page) -> None:
+    page.run("Object.assign(page.rows.at(-1), { logOdds: -70, length: 1e7 }); drawScores()")
+    left = page.run("return [...document.querySelectorAll('#histogram rect')].map(r => r.x.baseVal.value)")
+    assert 58 <= min(left) < 60
+
+
+@pytest.mark.parametrize(("highest", "steps"), [(1, [0, 1]), (7, list(range(8))), (34, [0, 10, 20, 30, 40])])
+def test_steps_of_the_axis(highest: int, steps: list[int], page: Page) -> None:
+    assert page.run("return stepsTo(arguments[0])", highest) == steps
+
+
+def test_both_thresholds_are_drawn(page: Page, path: Path) -> None:
+    table = calls(path.parent)
+    lowest = table[table["call"] == "viral"].astype({"log_odds": float}).groupby("sample")["log_odds"].min()
+    found = page.run("return limits(page.data.samples)")
+    assert found == {"viral": [lowest.min(), lowest.max()], "cellular": [-1, 0.5]}
+    paths = "[...document.querySelectorAll('#histogram .limit')]"
+    lines = page.run(f"return {paths}.map(l => [l.classList[0], parseFloat(l.getAttribute('d').slice(1))])")
+    width = page.run("return document.querySelector('#histogram svg').viewBox.baseVal.width")
+    at = {name: [58 + (limit + 7) / 14 * (width - 72) for limit in limits] for name, limits in found.items()}
+    for name in at:
+        assert [x for call, x in lines if call == name] == pytest.approx(at[name], abs=0.1)
+    page.set("#max-fdr", "1")
+    assert page.run("return limits(page.data.samples)")["viral"][0] > found["viral"][0]
+    text = page.text("#limits")
+    assert text.endswith("They are called cellular up to 0.27 to 0.62, depending on the length.")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +115,7 @@ def test_it_calls_as_python_does(prior: float | None, fdr: float, shortest: int,
         labels, _ = label_contigs(REQUIREMENTS, columns, prior, fdr / 100)
         for name, *values in labels.assign(contig=called["contig"])[["contig", *labels]].itertuples(index=False):
             expected[f"{sample} {name}"] = values
-        viral += [f"{sample}\t{name}" for name in called["contig"][labels["call"] == "viral"]]
+        viral += [f"{sample}|{name}" for name in called["contig"][labels["call"] == "viral"]]
     rows = page.run(
         "return page.rows.map(r => [`${r.sample} ${r.id}`, r.posterior, r.fdr, CALLS[r.call], r.reason])",
     )
@@ -78,7 +126,9 @@ def test_it_calls_as_python_does(prior: float | None, fdr: float, shortest: int,
     others = {(call, reason != "") for _, posterior, _, call, reason in rows if posterior is None}
     assert others == {("unresolved", True)}
     assert page.text("#count-viral") == str(len(viral))
-    assert sorted(page.download("#save-ids").read_text().splitlines()) == sorted(viral)
+    page.click("[name=label][value=provirus]")
+    saved = [line.split("\t") for line in page.download("[data-save=tsv]").read_text().splitlines()[1:]]
+    assert sorted(cells[1] for cells in saved) == sorted(viral)
 
 
 def test_controls_and_the_way_back(page: Page, path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
+import platform
 from collections import Counter
 from contextlib import ExitStack, suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from virnucpro.naming.sample import name_calls, shares_of_known
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
+
+PACKAGES = ("pyrodigal-gv", "pyrodigal", "torch", "numpy", "snakemake")  # that the record names
 
 _LIMITS = ("cellular_to", "fewest_residues", "is_published")  # of a classifier, as the page shows it
 _MEASURED = {"viral", "cellular", "found", "lost", "false", "unresolved", "auroc"}  # of each set of contigs
@@ -117,6 +121,8 @@ def call(
         "share": share._asdict(),
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
         "measured": measured,
+        "versions": _versions(),
+        "command": os.environ.get("VIRNUCPRO_COMMAND"),
     }
     settings = {"prior": prior, "max_fdr": max_fdr, "min_length": min_length}
     write_provenance(record, "call", settings, inputs, outputs, details, key)
@@ -138,6 +144,14 @@ def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None
     features.description.check_trained_for(model.requirements.embedding, paths[0])
     if features.nucleotides and model.requirements.nucleotides:
         features.nucleotides.check_trained_for(model.requirements.nucleotides, paths[1])
+
+
+def _versions() -> dict[str, str]:
+    found = {"virnucpro": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # Snakemake may run the stages from another environment
+            found[name] = version(name)
+    return found
 
 
 def _measured(path: Path) -> dict[str, Any]:

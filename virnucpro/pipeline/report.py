@@ -6,29 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from virnucpro import __version__
-from virnucpro.calling import CALLS, SENSITIVITIES
+from virnucpro.calling import CALLS, LENGTHS, SENSITIVITIES
 from virnucpro.calling.calls import NOT_CLEAR
 from virnucpro.calling.requirements import VIRAL_FROM
 from virnucpro.calling.share import DEFAULT_SHARE, FEWEST, FLOOR
 from virnucpro.data.files import write_text
 from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
-from virnucpro.proteins.table import spans_of
 from virnucpro.report import contigs as table
 from virnucpro.report.drawn import draw
 from virnucpro.report.methods import describe_methods, describe_settings, describe_versions
 from virnucpro.report.page import render
-from virnucpro.report.places import FEWEST_PLACED, choose_evenly, mean_embeddings, place
 
 logger = logging.getLogger(__name__)
 
 MOST_DRAWN = 500  # contigs whose genes the page holds
 MOST_GENES = 20_000  # of all these
-MOST_PLAIN = 100  # contigs that are there for readers without JavaScript, and on paper
+MOST_PLAIN = 100  # viruses that are listed without JavaScript
 SHOWN_LEFT_OUT = 5  # records named for each reason
 
 OF_RUN = ("summary.tsv", "left_out.tsv", "packing.svg")
@@ -53,7 +50,8 @@ def report(
     output, work = output_dir / "report.html", output_dir / "work"
     record, inputs = work / "report.json", {}
     if not failed:
-        inputs = {name: checked_input(output_dir / name, work / "summary.json", "summary") for name in OF_RUN}
+        names = (*OF_RUN, "viral.fasta.gz") if samples else OF_RUN
+        inputs = {name: checked_input(output_dir / name, work / "summary.json", "summary") for name in names}
     all_samples = [*samples, *earlier]
     for sample in all_samples:
         for name in OF_SAMPLE:
@@ -80,51 +78,81 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
         judged[sample] = int(contigs["judged"].sum())
         viral = pd.concat([viral, contigs.loc[contigs["call"] == "viral", ["length"]]])
         shown = table.likeliest(pd.concat([shown, contigs], ignore_index=True), table.MOST_ROWS)
+    regions = pd.concat([table.read_regions(output_dir / sample / "regions.tsv", sample) for sample in fastas])
+    proviruses = regions[regions["topology"] == "provirus"]
     sums = {str(name): column.to_numpy().sum().item() for name, column in pd.DataFrame(counts.values()).items()}
     total = sums | table.describe_lengths(viral["length"])
     now = shown[~shown["sample"].isin(_changed_since(work, earlier))]
     drawn = draw(output_dir, fastas, _choose_drawn(now))
-    places = _place(output_dir, now)
     unjudged = pd.Categorical(shown["reason"].where(~shown["judged"]))
     judged_here = shown.loc[shown["judged"], "sample"].value_counts()
+    names = pd.MultiIndex.from_frame(shown[["sample", "contig"]])
     data = {
         "samples": [
-            {"name": sample, "isWhole": bool(judged[sample] == judged_here.get(sample, 0))} | rule
+            {"name": sample, "isPooled": sample not in earlier}
+            | {"isWhole": bool(judged[sample] == judged_here.get(sample, 0))}
+            | rule
             for sample, rule in rules.items()
         ],
         "estimation": {"floor": FLOOR, "fewest": FEWEST, "defaultShare": DEFAULT_SHARE},
         "notClear": NOT_CLEAR,
         "rows": table.page_columns(output_dir, shown.assign(unjudged=unjudged.codes), list(fastas)),
         "reasons": unjudged.categories.tolist(),
+        "columns": table.VIRAL_COLUMNS,
+        "proviruses": proviruses.to_numpy().tolist(),
+        "hosts": names.get_indexer(pd.MultiIndex.from_frame(proviruses[["sample", "contig"]])).tolist(),
         "drawn": drawn,
-        "map": places,
     }
+    is_pooled = not regions["sample"].isin(earlier).all()
+    sequences = table.read_sequences(output_dir / "viral.fasta.gz") if is_pooled else {}
     first, shares = next(iter(called.values())), [rule["share"] for rule in rules.values() if rule["share"]]
     measured = first.details["measured"]
     return render(
-        data,
+        {"data": data, "sequences": sequences},
         version=__version__,
+        headline=_headline(total, len(fastas), bool(shares)),
         calls=CALLS,
         samples=[{"sample": sample, "share": rules[sample]["share"]} | row for sample, row in counts.items()],
         total=total,
         shown=len(shown),
-        drawn=len(drawn),
-        rows=shown.head(MOST_PLAIN).to_dict("records"),
+        has_sequences=bool(sequences) or not is_pooled,
+        rows=regions.sort_values("score", ascending=False, kind="stable").head(MOST_PLAIN).to_dict("records"),
         shares=shares,
         sensitivities=SENSITIVITIES,
         limits=first.settings,
         measured=measured if measured.keys() >= {"kinds", "shares"} else {},
-        places=places,
+        reached=_reached(measured, total),
         left_out=_left_out(output_dir / "left_out.tsv"),
         summary=read_table(output_dir / "summary.tsv", "sample").to_dict("records"),
         packing=base64.b64encode((output_dir / "packing.svg").read_bytes()).decode(),
         earlier=list(earlier),
         failed=read_table(failed, "sample", "stage", "reason").to_dict("records") if failed else [],
-        finished=max(record.details["finished"] for record in merged.values())[:10],
         methods=describe_methods(next(iter(merged.values())), first, shares, total),
         facts=describe_versions(merged, first),
         settings=describe_settings(next(iter(merged.values())), first),
     )
+
+
+def _headline(total: Mapping[str, Any], samples: int, is_rated: bool) -> str:
+    """Return how many viruses there are, and how many of them are expected to be false."""
+    viral, false, proviruses = (total[name] for name in ("viral", "expected_false", "proviruses"))
+    text = f"{viral:,} viral contig{'s' if viral != 1 else ''}"
+    if is_rated and viral:
+        text += f", {f'{false:,.0f}' if false >= 0.5 else 'fewer than 1'} of them expected to be false,"
+    text += f" and {proviruses:,} provirus{'es' if proviruses != 1 else ''}"
+    return f"{text} in {samples:,} sample{'s' if samples > 1 else ''}"
+
+
+def _reached(measured: Mapping[str, Any], total: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what was measured at the lengths of this run's contigs, and at all lengths, a row for each set."""
+    classes = {name: (f", {name}", total[name]) for name in LENGTHS if total[name]}
+    classes["all"] = ("", total["contigs"])
+    return [
+        {"length": length, "contigs": contigs, "set": name, "measured": measured[name + suffix]}
+        for length, (suffix, contigs) in classes.items()
+        for name in ("cross-validation", "test")
+        if name + suffix in measured
+    ]
 
 
 def _rule(called: Provenance) -> dict[str, Any]:
@@ -139,13 +167,11 @@ def _rule(called: Provenance) -> dict[str, Any]:
 
 
 def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:
-    """Return the samples with calls that were made from other embeddings or another FASTA than there are now."""
+    """Return the samples whose FASTA is not the one that they were called from."""
     changed = []
     for sample in earlier:
-        stages = ("call", "merge", "prepare")
-        call, merge, prepare = (read_provenance(work / sample / f"{stage}.json", stage) for stage in stages)
-        now = {"embeddings.h5": merge.outputs["embeddings.h5"], "fasta": prepare.inputs["fasta"]}
-        if not now.items() <= call.inputs.items():
+        call, prepare = (read_provenance(work / sample / f"{stage}.json", stage) for stage in ("call", "prepare"))
+        if call.inputs["fasta"] != prepare.inputs["fasta"]:
             changed.append(sample)
     return changed
 
@@ -155,21 +181,6 @@ def _choose_drawn(shown: pd.DataFrame) -> pd.DataFrame:
     interest = (shown["call"] == "viral") * 2 + (shown["proviruses"] > 0)
     ordered = shown.loc[interest.sort_values(ascending=False, kind="stable").index].head(MOST_DRAWN)
     return ordered[ordered["genes"].cumsum() <= MOST_GENES]
-
-
-def _place(output_dir: Path, shown: pd.DataFrame) -> dict[str, Any] | None:
-    """Return the map: `rows`, numbers of rows of the page's table, `x` and `y` of each, `axes` and `method`."""
-    chosen = choose_evenly(shown)
-    if len(chosen) < FEWEST_PLACED:
-        return None
-    means: dict[Any, Any] = {}
-    for sample, rows in chosen.groupby("sample"):
-        folder = output_dir / str(sample)
-        spans = spans_of(read_table(folder / "genes.tsv", "contig")["contig"])
-        means |= mean_embeddings(folder / "embeddings.h5", {n: spans[name] for n, name in rows["contig"].items()})
-    placed, axes, method = place(np.stack([means[number] for number in chosen.index]))
-    x, y = placed.round(3).T.tolist()
-    return {"rows": chosen.index.tolist(), "x": x, "y": y, "axes": axes, "method": method}
 
 
 def _left_out(path: Path) -> list[dict[str, Any]]:

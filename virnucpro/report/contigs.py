@@ -1,20 +1,22 @@
-"""What the page of a run says of all contigs: counts by sample, and the rows of its table."""
+"""Collect what the page of a run says of all contigs: counts by sample, and the rows of its table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from virnucpro.calling import CALLS
+from virnucpro.calling import CALLS, LENGTHS
 from virnucpro.calling.calls import NOT_CLEAR
-from virnucpro.calling.result_files import CELLULAR, NAME_COLUMNS
+from virnucpro.calling.result_files import CELLULAR, NAME_COLUMNS, REGION_COLUMNS
+from virnucpro.data.records import read_contigs as read_fasta
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import spans_of
 
-MOST_ROWS = 50_000  # of the page's table
-MOST_BARS = 24  # of the small picture of a contig's genes
+MOST_ROWS = 100_000  # contigs in the page's table, besides those that hold proviruses
+MOST_BASES = 10_000_000  # of sequences in the page
+VIRAL_COLUMNS = ["sample", *REGION_COLUMNS, *NAME_COLUMNS]  # of viral.tsv
 NAMES = ["topology", "terminal_repeat", *NAME_COLUMNS]
 
 
@@ -29,13 +31,16 @@ def read_contigs(path: Path) -> pd.DataFrame:
 def count_calls(contigs: pd.DataFrame) -> dict[str, Any]:
     """Return counts of the rows of `read_contigs`.
 
-    Keys: `contigs` and `bases`, of all and of each call; `n50` and `longest` of the viral ones; `proviruses`;
-    `expected_false`, the expected number of false viral calls.
+    Keys: `contigs` and `bases`, of all and of each call; each of `LENGTHS`, and `untested` for contigs that are shorter
+    than all of these; `n50` and `longest` of the viral ones; `proviruses`; `expected_false`, the expected number of
+    false viral calls.
     """
     counts: dict[str, Any] = {"contigs": len(contigs), "bases": int(contigs["length"].sum())}
     for call in CALLS:
         lengths = contigs.loc[contigs["call"] == call, "length"]
         counts |= {call: len(lengths), f"{call}_bases": int(lengths.sum())}
+    classes = np.searchsorted(list(LENGTHS.values()), contigs["length"].to_numpy(), side="right")
+    counts |= zip(["untested", *LENGTHS], np.bincount(classes, minlength=len(LENGTHS) + 1).tolist(), strict=True)
     viral = contigs[contigs["call"] == "viral"]
     proviruses, false = int(contigs["proviruses"].sum()), float((1 - viral["posterior"]).sum())
     return counts | describe_lengths(viral["length"]) | {"proviruses": proviruses, "expected_false": false}
@@ -51,23 +56,40 @@ def describe_lengths(lengths: "pd.Series[int]") -> dict[str, int]:
 
 
 def likeliest(contigs: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return the rows of the likeliest viruses, the likeliest first; those that were not judged come last.
+    """Return the rows of the likeliest viruses, and of all contigs that hold a provirus, the likeliest first.
 
-    Those of a sample come in the order of their log-odds.
+    Those of a sample come in the order of their log-odds. Those that were not judged come last.
     """
     ordered = contigs.sort_values(["judged", "posterior", "log_odds"], ascending=False, kind="stable")
-    return ordered.head(count).reset_index(drop=True)
+    return ordered[(np.arange(len(ordered)) < count) | (ordered["proviruses"] > 0)].reset_index(drop=True)
+
+
+def read_regions(path: Path, sample: str) -> pd.DataFrame:
+    """Return the rows of a regions.tsv as viral.tsv has them."""
+    regions = read_table(path, *VIRAL_COLUMNS[1:])
+    return regions.assign(sample=sample, name=f"{sample}|" + regions["name"].astype(str))[VIRAL_COLUMNS]
+
+
+def read_sequences(path: Path) -> dict[str, str]:
+    """Return the sequences of a viral.fasta.gz by their names, nothing if they have more than `MOST_BASES`."""
+    sequences, total = {}, 0
+    for record in read_fasta(path):
+        total += len(record.letters)
+        if total > MOST_BASES:
+            return {}
+        sequences[record.name.decode()] = record.letters.decode()
+    return sequences
 
 
 def page_columns(output_dir: Path, shown: pd.DataFrame, samples: Sequence[str]) -> dict[str, Any]:
-    """Return the columns of the page's table, as its scripts know them.
+    """Return the columns of contigs in the page's table, as its scripts know them.
 
     `shown` has the `sample` of each contig, and `unjudged`, the number of the reason of those that were not judged.
     """
-    of_genes = pd.DataFrame("", shown.index, ["bars", "functions"])
+    functions = pd.Series("", shown.index)
     for sample, rows in shown.groupby("sample"):
-        described = describe_genes(output_dir / str(sample) / "genes.tsv", rows["contig"].tolist())
-        of_genes.loc[rows.index] = list(described)
+        of_sample = read_functions(output_dir / str(sample) / "genes.tsv", rows["contig"].tolist())
+        functions.update(pd.Series(of_sample, rows.index))
     return {
         "sample": pd.Index(samples).get_indexer(pd.Index(shown["sample"])).tolist(),
         "id": shown["contig"].tolist(),
@@ -77,22 +99,16 @@ def page_columns(output_dir: Path, shown: pd.DataFrame, samples: Sequence[str]) 
         "proviruses": shown["proviruses"].tolist(),
         "code": shown["genetic_code"].tolist(),
         "unjudged": shown["unjudged"].tolist(),
-        "bars": of_genes["bars"].tolist(),
-        "names": shown[NAMES].assign(functions=of_genes["functions"]).to_dict("list"),
+        "names": shown[NAMES].assign(functions=functions).to_dict("list"),
     }
 
 
-def describe_genes(genes: Path, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield two texts on the genes of each contig: their scores, and the viral functions among them, each once.
+def read_functions(genes: Path, names: Sequence[str]) -> list[str]:
+    """Return the viral functions among the genes of each contig, each function once.
 
-    The scores are a digit from 0 to 9 a gene, or a mean over some where there are many. `genes` is genes.tsv, with the
-    genes of a contig in neighboring rows.
+    `genes` is genes.tsv, with the genes of a contig in neighboring rows.
     """
     table = read_table(genes, "contig", "function")
-    spans = spans_of(table["contig"])
-    scores, functions = table["score"].to_numpy(np.float64), table["function"].tolist()
-    for name in names:
-        begin, end = spans.get(name, (0, 0))
-        parts = np.array_split(scores[begin:end], min(end - begin, MOST_BARS) or 1)
-        named = [one for one in dict.fromkeys(functions[begin:end]) if one not in ("", CELLULAR)]
-        yield "".join(str(min(9, int(10 * part.mean()))) for part in parts if len(part)), ", ".join(named)
+    spans, functions = spans_of(table["contig"]), table["function"].tolist()
+    of_contigs = (dict.fromkeys(functions[slice(*spans.get(name, (0, 0)))]) for name in names)
+    return [", ".join(one for one in found if one not in ("", CELLULAR)) for found in of_contigs]

@@ -1,79 +1,105 @@
-"""What a run was made with, in words: a paragraph for a paper, and versions, digests and settings."""
+"""Describe how a run called its contigs: a paragraph and references for a paper, versions, digests and settings."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from virnucpro.calling.requirements import DEFAULT
+from virnucpro.data.files import file_digest
 from virnucpro.data.provenance import Provenance
 from virnucpro.report.shares import describe_shares
 
 SHOWN_SAMPLES = 20  # named with the digests of their files
+OF_FRAMES = ("chunk_size", "short_chunks", "genetic_codes")  # settings that genes do not use
 
-_FOUND = {
-    "gene": "Genes were found by pyrodigal-gv (Larralde 2022; Camargo et al. 2024), and open reading frames of contigs "
-    "without any.",
-    "frame": "Contigs were cut into chunks of {chunk_size} bp, whose open frames were translated (Li et al. 2025).",
+_REFERENCES = {
+    "Camargo et al. 2023": "Nature Biotechnology, doi:10.1038/s41587-023-01953-y",
+    "Hyatt et al. 2010": "BMC Bioinformatics, doi:10.1186/1471-2105-11-119",
+    "Larralde 2022": "Journal of Open Source Software, doi:10.21105/joss.04296",
+    "Lefkowitz et al. 2018": "Nucleic Acids Research, doi:10.1093/nar/gkx932",
+    "Li et al. 2025": "Briefings in Bioinformatics, doi:10.1093/bib/bbaf224",
+    "Lin et al. 2023": "Science, doi:10.1126/science.ade2574",
+    "Mölder et al. 2021": "F1000Research, doi:10.12688/f1000research.29032.2",
+    "Rabiner 1989": "Proceedings of the IEEE, doi:10.1109/5.18626",
+    "Saerens et al. 2002": "Neural Computation, doi:10.1162/089976602753284446",
+    "Zhou et al. 2024": "arXiv:2402.08777",
 }
-_RULE = (
-    "A contig was called viral if its expected false discovery rate was at most {max_fdr:g} and its posterior "
-    "probability over 0.5. It was called cellular if its calibrated log-odds were at most the limit of its length "
-    "({limits}). Others were left unresolved, as were contigs with fewer than {fewest_residues} residues in their "
-    "proteins or fewer than {shortest:,} bases. Posterior and rate follow from the share of viral contigs in the "
-    "sample: {share}."
-)
-_PUBLISHED_RULE = (
-    "Frames were scored by a classifier of VirNucPro. A contig was called viral where the mean difference of its "
-    "chunks' best scores for virus and for others, weighted by the root of its size, exceeded 0.3, cellular below -0.3 "
-    "(broadinstitute/viral-ngs)."
+_FOUND = {
+    "gene": "Genes were found by pyrodigal-gv {pyrodigal-gv}, which runs Prodigal (Hyatt et al. 2010) through "
+    "Pyrodigal {pyrodigal} (Larralde 2022) with models for viruses and other genetic codes (Camargo et al. 2023). In "
+    "contigs without a gene, open reading frames were used.",
+    "frame": "Contigs were cut into chunks of {chunk_size} bases. The open frames of the chunks were translated.",
+}
+_EMBEDDED = (
+    "Proteins were embedded with ESM-2 (Lin et al. 2023; {encoder}, SHA-256 {encoder_sha256:.12}, mean over residues "
+    "of layers {of_layers}, {precision}). "
 )
 _LONG = {
-    "cut": "cut to the first {max_sequence_length}",
-    "windows": "embedded in overlapping windows of {max_sequence_length}",
+    "cut": "Proteins of more than {max_sequence_length} residues were cut to the first {max_sequence_length}.",
+    "windows": "Proteins of more than {max_sequence_length} residues were embedded in overlapping windows.",
 }
-_NAMES = (
-    "Functions of genes were named by neural networks over their embeddings. Taxa of ICTV's Master Species List 41 (CC "
-    "BY 4.0) were named by the k-mers of proteins shared with reference viruses, and by such networks."
+_NUCLEOTIDES = (
+    "The nucleotides of the frames were embedded with DNABERT-S (Zhou et al. 2024; {encoder}, SHA-256 "
+    "{encoder_sha256:.12}, mean over all tokens, {precision})."
 )
-_GENES = "Larralde 2022, doi:10.21105/joss.04296; Camargo et al. 2024, doi:10.1038/s41587-023-01953-y; "
+_RULE = (
+    "A contig was called viral if its expected false discovery rate was at most {max_fdr:g} and its posterior "
+    "probability over 0.5. It was called cellular if its calibrated log-odds were at most the limit for its length "
+    "({limits}). Other contigs were left unresolved, as were contigs with fewer than {fewest_residues} residues in "
+    "their proteins or fewer than {shortest:,} bases. The posterior and the rate depend on the share of viral contigs "
+    "in the sample: {share}. Proviruses were sought in contigs that were not called viral, by a Markov chain with two "
+    "states over the log-odds of genes (Rabiner 1989)."
+)
+_PUBLISHED_RULE = (
+    "A contig was called viral if the mean difference between its chunks' best scores for virus and for others, "
+    "weighted by the square root of its size, exceeded 0.3, and cellular below -0.3 (broadinstitute/viral-ngs)."
+)
+_NAMES = (
+    "Functions of genes were named by neural networks from the embeddings. Taxa of the ICTV Master Species List 41 "
+    "(Lefkowitz et al. 2018) were named by k-mers of proteins shared with reference viruses, and by such networks."
+)
 
 
 def describe_methods(
     merged: Provenance, called: Provenance, shares: Sequence[Mapping[str, Any]], total: Mapping[str, Any]
 ) -> str:
-    """Return a paragraph on what was done, with citations.
+    """Return a paragraph on what was done, and a line for each work that it cites.
 
-    From the records of a sample, the shares of viral contigs of all samples, and counts of all contigs.
+    Args:
+        merged, called: records of the embeddings and of the calls of a sample.
+        shares: of viral contigs, of all samples.
+        total: counts of all contigs.
     """
-    made, dnabert = merged.details["embedding"], called.details["nucleotides"]
-    estimated = any(share["source"] == "estimated" for share in shares)
-    layers = f"layer{'s' if len(made['layers']) > 1 else ''} {', '.join(map(str, made['layers']))}"
+    made, versions = merged.details["embedding"], called.details["versions"]
+    layers = ", ".join(map(str, made["layers"]))
+    workflow = "The steps were run by Snakemake {snakemake} (Mölder et al. 2021)." if "snakemake" in versions else ""
+    nucleotides, is_published = called.details["nucleotides"], called.details["is_published"]
     sentences = [
-        f"Contigs were classified with virnucpro {merged.details['versions']['virnucpro']} (Li et al. 2025).",
-        _FOUND[made["proteins"]].format_map(made),
-        f"Proteins were embedded with ESM-2 (Lin et al. 2023; {made['encoder']}, "
-        f"SHA-256 {made['encoder_sha256'][:12]}, {layers}, mean over residues, {made['precision']}); those of more "
-        f"than {made['max_sequence_length']} residues were {_LONG[made['long_proteins']].format_map(made)}.",
-        "The nucleotides of the frames were embedded with DNABERT-S (Zhou et al. 2024; {encoder}, SHA-256 "
-        "{encoder_sha256:.12}, mean over all tokens, {precision}).".format_map(dnabert)
-        if dnabert
-        else "",
-        f"The classifier has the SHA-256 {called.inputs['classifier'][:12]}.",
-        _describe_rule(called, shares),
-        f"Of {total['contigs']:,} contigs {total['viral']:,} were called viral, {total['cellular']:,} cellular, and "
-        f"{total['unresolved']:,} were left unresolved. In those that were not called viral a chain of two states over "
-        f"the log-odds of proteins found {total['proviruses']:,} proviruses.",
+        f"Viruses were identified with virnucpro {versions['virnucpro']}, a program after the idea of VirNucPro (Li et "
+        "al. 2025), to classify contigs from protein language models.",
+        _FOUND[made["proteins"]].format_map(versions | made),
+        _EMBEDDED.format(of_layers=layers, **made) + _LONG[made["long_proteins"]].format_map(made),
+        _NUCLEOTIDES.format_map(nucleotides) if nucleotides else "",
+        f"Contigs were scored by {_describe_classifier(called)}.",
+        _PUBLISHED_RULE if is_published else _describe_rule(called, shares),
+        f"Of {total['contigs']:,} contigs, {total['viral']:,} were called viral, {total['cellular']:,} cellular and "
+        f"{total['unresolved']:,} unresolved; {total['proviruses']:,} proviruses were found.",
         _NAMES,
-        f"References: Li et al. 2025, doi:10.1093/bib/bbaf224; {_GENES if made['proteins'] == 'gene' else ''}"
-        f"Lin et al. 2023, doi:10.1126/science.ade2574{'; Zhou et al. 2024, arXiv:2402.08777' if dnabert else ''}"
-        f"{'; Saerens et al. 2002, doi:10.1162/089976602753284446' if estimated else ''}.",
+        workflow.format_map(versions),
     ]
-    return " ".join(filter(None, sentences))
+    text = " ".join(filter(None, sentences))
+    cited = [f"{work}. {where}" for work, where in _REFERENCES.items() if work in text]
+    return "\n".join([text, "", "References", *cited])
+
+
+def _describe_classifier(called: Provenance) -> str:
+    digest = called.inputs["classifier"]
+    kind = "the classifier that is shipped with virnucpro" if digest == file_digest(DEFAULT) else "a classifier"
+    return f"{kind} (SHA-256 {digest[:12]})"
 
 
 def _describe_rule(called: Provenance, shares: Sequence[Mapping[str, Any]]) -> str:
-    """Return by which rule contigs were called."""
-    if called.details["is_published"]:
-        return _PUBLISHED_RULE
+    """Return the rule by which contigs were called."""
     classes = called.details["cellular_to"]
     return _RULE.format(
         max_fdr=called.settings["max_fdr"],
@@ -85,17 +111,17 @@ def _describe_rule(called: Provenance, shares: Sequence[Mapping[str, Any]]) -> s
 
 
 def describe_versions(merged: Mapping[str, Provenance], called: Provenance) -> str:
-    """Return lines with versions, devices, digests and the command.
+    """Return lines with the command that made the calls, versions, devices and digests.
 
     From the records of the embeddings, by samples, and of the calls of one of them.
     """
     of_all = [record.details for record in merged.values()]
     lines = {
-        "versions": ", ".join(f"{name} {version}" for name, version in of_all[0]["versions"].items()),
+        "command": called.details["command"] or "single stages, without the workflow",
+        "versions": ", ".join(f"{name} {version}" for name, version in called.details["versions"].items()),
         **{key: ", ".join(sorted({one for run in of_all for one in run[key]})) for key in ("devices", "attention")},
         "model": "{encoder}, SHA-256 {encoder_sha256}".format_map(of_all[0]["embedding"]),
         "classifier": f"SHA-256 {called.inputs['classifier']}",
-        "command": of_all[0]["command"] or "the stages by hand",
     }
     text = "".join(f"{name + ':':12}{value}\n" for name, value in lines.items())
     for name, record in list(merged.items())[:SHOWN_SAMPLES]:
@@ -106,6 +132,14 @@ def describe_versions(merged: Mapping[str, Provenance], called: Provenance) -> s
 
 
 def describe_settings(merged: Provenance, called: Provenance) -> str:
-    """Return the configuration, a line a key, from the records of the embeddings and of the calls of a sample."""
-    settings = {**merged.details["settings"], **called.settings, "prior": called.settings["prior"] or "auto"}
+    """Return the settings that the results depend on, a line each, from the records of a sample."""
+    details, classifier = called.details, called.inputs["classifier"]
+    settings = {**merged.details["settings"], **called.settings, "classifier": f"SHA-256 {classifier}"}
+    settings |= {"cellular_to": details["cellular_to"], "fewest_residues": details["fewest_residues"]}
+    if merged.details["embedding"]["proteins"] == "gene":
+        settings = {name: value for name, value in settings.items() if name not in OF_FRAMES}
+    if details["is_published"]:  # which takes no account of them
+        settings = {name: value for name, value in settings.items() if name not in ("prior", "max_fdr")}
+    elif settings["prior"] is None:
+        settings["prior"] = "auto"
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in sorted(settings.items()))

@@ -4,7 +4,6 @@ import base64
 import gzip
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,22 @@ import jinja2
 from markupsafe import Markup
 
 FOLDER = Path(__file__).with_name("page")
-LIBRARIES = ("vendor/echarts.min.js", "vendor/tabulator.min.js")
+LIBRARIES = ("vendor/tabulator.min.js",)
 SCRIPTS = ("data.js", "table.js", "plots.js", "browser.js", "contig.js", "page.js")
 STYLES = ("vendor/tabulator.min.css", "report.css")
 
 
-def render(data: Mapping[str, Any], **context: Any) -> str:
-    """Return the page: `data` is what its scripts read, as JSON has it; of `context` every text is escaped."""
+def render(blocks: Mapping[str, Any], **context: Any) -> str:
+    """Return the page.
+
+    `blocks` are what its scripts read, as JSON has it, by the ids of their elements. Texts of `context` are escaped.
+    """
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"thousands": "{:,}".format, "percent": _percent, "interval": _interval, "fixed": _fixed}
+    environment.filters |= {"thousands": "{:,}".format, "percent": _percent, "interval": _interval}
     scripts = [*map(_read, LIBRARIES), "\n".join(map(_read, SCRIPTS))]
     return environment.get_template("report.html.j2").render(
-        data=_pack(data),
+        blocks={name: _pack(block) for name, block in blocks.items()},
         scripts=[{"text": Markup(text), "digest": _digest(text)} for text in scripts],  # noqa: S704 - our own files
         style=Markup("\n".join(map(_read, STYLES))),  # noqa: S704
         **context,
@@ -36,23 +38,19 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _fixed(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:.{digits}f}"
-
-
 def _interval(measured: Mapping[str, float]) -> str:
     value, low, high = (100 * measured[end] for end in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f} %)"
+    return Markup("{:.1f} % <small>({:.1f} to {:.1f} %)</small>").format(value, low, high)
 
 
 def _pack(data: Mapping[str, Any]) -> str:
     """Return data as gzip in base64: a third of JSON's size, and nothing in it can end a script's element."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def _digest(script: str) -> str:
-    """Return what the page's policy calls a script that may run; so no other can, whatever an id smuggles in."""
+    """Return the digest by which the page's policy allows a script: scripts that an id smuggles in do not run."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

@@ -4,10 +4,10 @@
 const contigFigure = (() => { // its names are its own: all scripts of the page are one
 const FONT = "Helvetica, Arial, sans-serif", SIZE = 11, LINE = 14; // px
 const LEFT = 36, RIGHT = 14; // margins of the tracks, px
-const LABEL_LINES = 4, LONGEST = 200; // of labels: lines on each side of the genes, px
+const LABEL_LINES = 4, LONGEST = 200; // of labels: lines on each side of a track, and px
 const ARROW = 18, BARS = 110, CURVE = 60; // heights of a row of genes, of the log-odds and of GC, px
 const LIMIT = 6; // log-odds at the ends of the axis and of the colors
-const FEWEST_PIXELS = 4; // a gene in view must have on average to be drawn as an arrow
+const FEWEST_PIXELS = 2.5; // a gene in view must have on average to be drawn as an arrow
 const COLUMN = 2, STEP = 5; // px of a mean over genes, and between two points of GC
 
 const escapeXml = text => String(text)
@@ -39,8 +39,9 @@ function roundDown(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return power * [5, 2, 1].find(one => one * power <= value * (1 + 1e-9));
 }
-function withUnit(bases, step) {
-  const [unit, name] = step >= 1e5 ? [1e6, "Mb"] : step >= 100 ? [1e3, "kb"] : [1, "bp"];
+// A multiple of a step, in the unit that suits a size.
+function withUnit(bases, step, size) {
+  const [unit, name] = size >= 1e6 ? [1e6, "Mb"] : size >= 1e3 ? [1e3, "kb"] : [1, "bp"];
   const digits = Math.max(0, -Math.floor(Math.log10(step / unit) + 1e-9));
   return `${(bases / unit).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })} ${name}`;
 }
@@ -93,7 +94,8 @@ function gcColumns(contig, perPixel) {
 function placeLabels(labels, right, lines) {
   const ends = Array(lines).fill(right), placed = [];
   for (const label of labels.toSorted((one, other) => other.at - one.at)) {
-    const size = widthOf(label.text) + 8, begin = Math.max(LEFT, Math.min(label.at, right - size));
+    const size = widthOf(label.text) + 8, wanted = label.at - (label.fits ? size / 2 : 0);
+    const begin = Math.max(LEFT, Math.min(wanted, right - size));
     const at = ends.findIndex((end, above) => begin + size <= end && ends.slice(0, above).every(lower => lower >= label.at));
     if (at < 0) continue;
     for (let lower = 0; lower < at; lower++) ends[lower] = label.at;
@@ -107,7 +109,7 @@ function drawLabels(figure, labels, base, direction) {
   const { colors, parts } = figure;
   for (const { at, begin, line: row, text, edge, tip } of labels) {
     const y = base + direction * LINE * (row + 0.5);
-    parts.push(line(at, y - direction * 6, at, edge, colors.muted, { "stroke-width": 0.7 }));
+    parts.push(line(at, y - direction * 6, at, edge, colors.muted, { "stroke-width": 0.7, class: "leader" }));
     parts.push(write(begin + (begin === at ? -1 : 2), y + 4, text, colors.ink, { "data-tip": tip }));
   }
 }
@@ -120,11 +122,12 @@ function title(figure, text) {
 
 function drawHead(figure) {
   const { contig, view, right, colors, parts, x } = figure, font = `bold 14px ${FONT}`;
-  parts.push(write(LEFT, 16, cut(contig.name, right - LEFT, font), colors.ink, { "font-size": 14, "font-weight": "bold" }));
+  const bases = roundDown((view.to - view.from) / 6), start = right - x(view.from + bases) + LEFT, scale = withUnit(bases, bases, bases);
+  parts.push(tag("path", { d: `M${short(start)} 8v8M${short(start)} 12H${short(right)}M${short(right)} 8v8`, stroke: colors.ink, fill: "none", class: "scale" }));
+  parts.push(write(start - 6, 16, scale, colors.ink, { "text-anchor": "end" }));
+  const name = cut(contig.name, start - LEFT - widthOf(scale) - 20, font);
+  parts.push(write(LEFT, 16, name, colors.ink, { "font-size": 14, "font-weight": "bold" }));
   parts.push(write(LEFT, 34, `${rangeText(contig, view)} of ${number(contig.length)} bp`, colors.muted));
-  const bases = roundDown((view.to - view.from) / 6), start = right - x(view.from + bases) + LEFT;
-  parts.push(tag("path", { d: `M${short(start)} 26v8M${short(start)} 30H${short(right)}M${short(right)} 26v8`, stroke: colors.ink, fill: "none", class: "scale" }));
-  parts.push(write(start - 6, 34, withUnit(bases, bases < 1000 ? 1 : bases), colors.ink, { "text-anchor": "end" }));
   figure.y = 46;
 }
 
@@ -141,22 +144,34 @@ function drawOverview(figure) {
   figure.y += 20;
 }
 
-function drawProviruses(figure) {
-  const { contig, colors, parts, x, right } = figure;
-  if (!contig.proviruses.length) return;
-  title(figure, "proviruses");
-  const spans = inView(contig.proviruses, figure);
-  // One label for each, at the longest of its parts that are in view.
+// One label for each provirus, at the longest of its parts; all of them in the longest form in which all have room. The
+// key has the coordinates if there is room for numbers alone.
+function labelProviruses(spans, perPixel, from, right, lines) {
   const longest = new Map();
   for (const span of spans) {
     const before = longest.get(span.number);
     if (!before || span.end - span.start > before.end - before.start) longest.set(span.number, span);
   }
+  const place = base => LEFT + (base - from) / perPixel;
   const forms = [span => `${span.number}: ${span.coordinates}${span.virus && `, ${span.virus}`}`, span => `${span.number}: ${span.coordinates}`, span => span.number];
-  const tried = forms.map(form => placeLabels([...longest.values()].map(span => (
-    { at: x((span.start + span.end) / 2), text: String(form(span)), tip: span.tip })), right, LABEL_LINES));
-  const labels = tried.find(placed => placed.length === longest.size) ?? tried.at(-1);
-  const base = figure.y + LINE * (figure.isScreen ? Math.min(LABEL_LINES, contig.proviruses.length) : usedLines(labels));
+  const tried = forms.map(form => placeLabels([...longest.values()].map(span => {
+    const text = String(form(span)), room = (span.end - span.start) / perPixel, fits = widthOf(text) + 8 < room;
+    return { number: span.number, text, tip: span.tip, fits, at: place(span.start) + (fits ? room / 2 : Math.min(4, room / 2)) };
+  }), right, lines));
+  return tried.find(placed => placed.length === longest.size) ?? tried.at(-1);
+}
+
+function drawProviruses(figure) {
+  const { contig, view, colors, parts, x, right, perPixel } = figure;
+  if (!contig.proviruses.length) return;
+  title(figure, "proviruses");
+  // On the screen the whole contig decides for how many lines of labels there is room, so that no track moves on zoom.
+  const whole = { contig, view: { from: 0, to: contig.length } };
+  const most = usedLines(labelProviruses(inView(contig.proviruses, whole), contig.length / (right - LEFT), 0, right, LABEL_LINES));
+  const spans = inView(contig.proviruses, figure), labels = labelProviruses(spans, perPixel, view.from, right, most);
+  const isInKey = labels.some(label => label.text === String(label.number));
+  figure.keys = isInKey ? [...new Set(spans.map(span => `${span.number}: ${span.coordinates}`))] : [];
+  const base = figure.y + LINE * (figure.isScreen ? most : usedLines(labels));
   drawLabels(figure, labels.map(label => ({ ...label, edge: base })), base, -1);
   for (const span of spans) {
     parts.push(rect(x(span.start), base, Math.max(1.5, x(span.end) - x(span.start)), 8, colors.viral, { "data-tip": span.tip, class: "provirus" }));
@@ -174,11 +189,11 @@ function arrow({ start, end, strand, isCut }, { x }, middle) {
 
 function drawGenes(figure) {
   const { contig, genes, colors, parts, x, right, isDense, isScreen } = figure;
-  title(figure, "genes: + strand above the line, − strand below");
+  title(figure, "genes: + strand above, − strand below");
   const strands = ["+", "-"].map(strand => genes.filter(gene => gene.strand === strand));
   const labels = strands.map(of => placeLabels(isDense ? [] : of.filter(gene => gene.product).map(gene => (
     { at: x((gene.start + gene.end) / 2), text: cut(gene.product, LONGEST), lane: gene.lane, tip: gene.tip })), right, LABEL_LINES));
-  const [above, below] = labels.map(placed => LINE * (isScreen ? LABEL_LINES : usedLines(placed)));
+  const [above, below] = labels.map(placed => LINE * (isScreen && !isDense ? LABEL_LINES : usedLines(placed)));
   const [up, down] = contig.lanes.map(lanes => ARROW * lanes), axis = figure.y + above + up;
   const middle = gene => axis + (gene.strand === "-" ? 1 : -1) * ARROW * (gene.lane + 0.5);
   [[-1, axis - up], [1, axis + down]].forEach(([direction, base], at) => drawLabels(figure,
@@ -187,7 +202,7 @@ function drawGenes(figure) {
   if (isDense) {
     for (const [at, of] of strands.entries()) {
       for (const column of inView(meanColumns(of, figure.column), { contig: { ...contig, circular: false }, view: figure.view })) {
-        parts.push(rect(x(column.start), at ? axis + 1 : axis - ARROW + 1, x(column.end) - x(column.start), ARROW - 2, colorOf(column.logOdds, colors), { "data-tip": columnTip(column), class: "gene" }));
+        parts.push(rect(x(column.start), at ? axis + 1 : axis - ARROW + 1, x(column.end) - x(column.start), ARROW - 2, colorOf(column.logOdds, colors), { "data-tip": columnTip(column), class: "gene", "shape-rendering": "crispEdges" }));
       }
     }
   } else {
@@ -216,7 +231,7 @@ function drawBars(figure) {
   for (const bar of bars) {
     const value = Math.max(-LIMIT, Math.min(LIMIT, bar.logOdds)), width = x(bar.end) - x(bar.start);
     const [left, size] = [x(bar.start), Math.max(0.8, width > 5 ? width - 1 : width)], tip = bar.tip ?? columnTip(bar);
-    parts.push(rect(left, Math.min(y(0), y(value)), size, Math.max(0.5, Math.abs(y(value) - y(0))), colorOf(bar.logOdds, colors), { "data-tip": tip, class: "bar" }));
+    parts.push(rect(left, Math.min(y(0), y(value)), size, Math.max(0.5, Math.abs(y(value) - y(0))), colorOf(bar.logOdds, colors), { "data-tip": tip, class: "bar", "shape-rendering": isDense ? "crispEdges" : undefined }));
     if (value !== bar.logOdds) parts.push(rect(left, value > 0 ? y(value) - 1 : y(value) - 2, size, 3, colors.ink, { class: "clipped" }));
   }
   parts.push(line(LEFT, y(0), right, y(0), colors.ink));
@@ -228,7 +243,7 @@ function drawGc(figure) {
   const points = inView(columns, figure).toSorted((one, other) => one.start - other.start), [known, gc] = [
     columns.reduce((sum, column) => sum + column.bases, 0), columns.reduce((sum, column) => sum + column.bases * column.gc, 0)];
   const mean = known ? gc / known : 50;
-  title(figure, `GC, % in windows of ${bases(size)}${known ? `, mean ${mean.toFixed(1)} % dashed` : ""}`);
+  title(figure, `GC, % per ${bases(size)}${known ? `; mean ${mean.toFixed(1)} % dashed` : ""}`);
   const values = [mean, ...points.map(point => point.gc)];
   let [low, high] = [5 * Math.floor(Math.min(...values) / 5), 5 * Math.ceil(Math.max(...values) / 5)];
   if (low === high) [low, high] = [low - 5, high + 5];
@@ -256,7 +271,7 @@ function drawPositions(figure) {
   parts.push(line(LEFT, y, right, y, colors.muted));
   let last = 0;
   for (const { start, end, at, turn } of inView(ticks, figure).toSorted((one, other) => one.start - other.start)) {
-    const text = withUnit(at, step), place = x((start + end) / 2), half = widthOf(text) / 2;
+    const text = withUnit(at, step, 10 * step), place = x((start + end) / 2), half = widthOf(text) / 2;
     parts.push(line(place, y, place, y + 5, colors.muted));
     const middle = Math.min(place, right + RIGHT - half - 1);
     if (middle - half < last) continue;
@@ -273,11 +288,12 @@ function drawKey(figure) {
   const items = [
     [90, (at, y) => gradient + rect(at, y - 9, 90, 10, "url(#log-odds)"), `log-odds, −${LIMIT} (cellular) to ${LIMIT} (viral)`],
     isDense
-      ? [14, swatch(colors.middle), `columns of ${bases(Math.round(figure.column))}: mean of genes, weighted by bases`]
+      ? [14, swatch(colors.middle), `mean of genes in ${bases(Math.round(figure.column))}, weighted by bases`]
       : [22, (at, y) => tag("polygon", { points: arrow({ start: at, end: at + 22, isCut: [] }, { x: place => place }, y - 4), fill: colors.middle, stroke: colors.muted, "stroke-width": 0.7 }), "gene and its direction"],
     [14, swatch(colors.ink, { height: 3 }), `bar goes on beyond ±${LIMIT}`],
     ...(contig.proviruses.length ? [[14, swatch(colors.viral, { opacity: 0.25 }), "provirus"]] : []),
     ...(contig.n.length ? [[14, swatch(colors.unresolved, { opacity: 0.4 }), "run of N"]] : []),
+    ...(figure.keys ?? []).map(text => [-6, () => "", text]),
   ];
   let at = LEFT;
   for (const [size, draw, text] of items) {

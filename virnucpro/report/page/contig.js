@@ -94,7 +94,7 @@ function openContig(index) {
   byId("contig-name").textContent = row.id;
   const facts = [row.sample, `${number(row.length)} bp`, CALLS[row.call] + (row.reason && ` (${row.reason})`),
     row.posterior === null ? "" : `posterior ${row.posterior.toFixed(4)}`, row.fdr === null ? "" : `fdr ${row.fdr.toFixed(4)}`,
-    `${number(row.genes)} genes`, row.code && `genetic code ${row.code}`];
+    `${number(row.genes)} gene${row.genes === 1 ? "" : "s"}`, row.code && `genetic code ${row.code}`];
   if (row.proviruses) facts.push(`${number(row.proviruses)} provirus${row.proviruses > 1 ? "es" : ""}`);
   if (drawn?.n.length) facts.push(`${drawn.n.length} runs of N`);
   byId("contig-facts").textContent = facts.filter(Boolean).join(" · ");

@@ -1,8 +1,8 @@
-// What the page knows, and what follows from the settings. The rows of a sample come sorted: the likeliest virus first,
+// What the page knows, and what follows from the settings. The contigs of a sample come sorted: the likeliest virus first,
 // and last those that the classifier does not judge; no setting changes their order.
 
 const CALLS = ["viral", "cellular", "unresolved"];
-const SEARCHED = ["taxonomy", "virus", "closest", "closest_name", "functions"]; // besides the id
+const SEARCHED = ["taxonomy", "virus", "closest", "closest_name", "functions", "why", "reason"]; // besides the name
 const byId = id => document.getElementById(id);
 const number = value => value.toLocaleString("en-US");
 const percent = value => (value < 0.0995 ? (100 * value).toPrecision(2) : (100 * value).toFixed(1)) + " %";
@@ -10,7 +10,8 @@ const bases = value =>
   value >= 1e6 ? (value / 1e6).toFixed(2) + " Mb" : value >= 1e3 ? (value / 1e3).toFixed(1) + " kb" : value + " bp";
 
 async function unpack(element) {
-  const packed = Uint8Array.from(atob(element.textContent), letter => letter.charCodeAt(0));
+  const letters = atob(element.textContent), packed = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at++) packed[at] = letters.charCodeAt(at);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return JSON.parse(await new Response(stream).text());
 }
@@ -20,25 +21,48 @@ function makeRows(data) {
   for (const sample of data.samples) sample.rows = [];
   return table.id.map((id, index) => {
     const sample = data.samples[table.sample[index]];
-    const names = Object.fromEntries(named.map(([name, values]) => [name, values[index]]));
+    const length = table.length[index], logOdds = table.logOdds[index];
     const row = {
       index,
+      opens: index,
       id,
       sample: sample.name,
-      length: table.length[index],
-      logOdds: table.logOdds[index],
+      name: `${sample.name}|${id}`,
+      start: 1,
+      end: length,
+      length,
+      logOdds,
+      score: logOdds === null ? null : expit(logOdds),
       genes: table.genes[index],
       proviruses: table.proviruses[index],
       code: table.code[index],
-      bars: table.bars[index],
       unjudged: table.unjudged[index] < 0 ? "" : data.reasons[table.unjudged[index]],
-      ...names,
-      taxon: names.taxonomy.split(";").findLast(Boolean) ?? "",
     };
-    row.searched = [id, ...SEARCHED.map(name => row[name])].join("\n").toLowerCase();
+    for (const [name, values] of named) row[name] = values[index];
+    row.taxon = lowestTaxon(row);
     sample.rows.push(row);
     return row;
   });
+}
+
+// Rows of proviruses, numbered after those of contigs. Each opens the contig that holds it.
+function makeProviruses(data, rows) {
+  return data.proviruses.map((values, at) => {
+    const row = Object.fromEntries(data.columns.map((name, column) => [name, values[column]]));
+    const host = rows[data.hosts[at]];
+    for (const name of ["start", "end", "length", "genes", "score"]) row[name] = +row[name];
+    return Object.assign(row, {
+      index: rows.length + at, opens: host.index, host, id: row.contig, logOdds: logit(row.score), fdr: null,
+      reason: "", functions: "", label: "provirus", taxon: lowestTaxon(row),
+    });
+  });
+}
+
+const lowestTaxon = row => row.taxonomy.split(";").findLast(Boolean) ?? "";
+
+function isFound(row, words) {
+  row.searched ??= [row.name, ...SEARCHED.map(name => row[name])].join("\n").toLowerCase();
+  return row.searched.includes(words);
 }
 
 const logit = share => Math.log(share / (1 - share));
@@ -89,6 +113,7 @@ function judge(data, settings) {
       const doubt = row.posterior !== null && row.logOdds > 0 ? `fdr over ${+maxFdr.toPrecision(6)}` : data.notClear;
       if (row.call === 2) row.reason = doubt;
     }
+    for (const row of sample.rows) row.label = CALLS[row.call];
   }
 }
 
@@ -100,7 +125,7 @@ function rateRows(sample, rows, share) {
       rows[end].posterior = expit(rows[end].logOdds + logit(share));
       falseCalls += 1 - rows[end].posterior;
     }
-    for (const row of rows.slice(first, end)) row.fdr = falseCalls / end;
+    for (let at = first; at < end; at++) rows[at].fdr = falseCalls / end;
   }
 }
 
@@ -114,6 +139,15 @@ function count(rows) {
   return counts;
 }
 
+// The log-odds from which contigs are called viral and up to which they are called cellular: each the lowest and the
+// highest over samples and lengths, nothing if no contig has the call.
+function limits(samples) {
+  const range = values => (values.length ? [Math.min(...values), Math.max(...values)] : null);
+  const viral = samples.map(sample => sample.viralFrom ?? sample.rows.findLast(row => row.call === 0)?.logOdds);
+  const cellular = samples.flatMap(({ cellularTo }) => cellularTo.map(([, limit]) => limit));
+  return { viral: range(viral.filter(value => value !== undefined)), cellular: range(cellular) };
+}
+
 function save(name, type, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));
@@ -122,10 +156,9 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-// The colours of the style sheet as they are in the theme of the moment: a canvas cannot resolve variables.
+// The colours of the style sheet as they are in the theme of the moment, for pictures that are saved.
 function colour(name) {
   const probe = byId("probe");
   probe.style.color = `var(--${name})`;
   return getComputedStyle(probe).color;
 }
-const callColours = () => CALLS.map(colour);

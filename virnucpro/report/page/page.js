@@ -1,6 +1,7 @@
 // What happens when: the page as it opens, and all that can be moved, chosen and saved.
 
 const SHOWN_SHARES = 12; // samples
+const PRINTED = 700; // px: the width of a page of A4 between its margins
 const page = {};
 
 function recount() {
@@ -9,8 +10,9 @@ function recount() {
   CALLS.forEach((call, at) => {
     byId(`count-${call}`).textContent = number(contigs[at]);
     byId(`bases-${call}`).textContent = bases(sums[at]);
+    byId(`label-${call}`).textContent = number(contigs[at]);
   });
-  byId("save-ids").disabled = !contigs[0];
+  byId("label-provirus").textContent = number(page.proviruses.filter(isSought).length);
   if (!page.isRated) return;
   byId("expected-false").textContent = expectedFalse.toFixed(1);
   byId("expected-share").textContent = contigs[0] ? percent(expectedFalse / contigs[0]) : "none";
@@ -27,27 +29,28 @@ function describeShares() {
     const source = share.source === "estimated" && shareNow === share.value ? interval : share.source;
     return `${rated.length > 1 ? `${name} ` : ""}${percent(shareNow)} (${source})`;
   });
-  if (rated.length > SHOWN_SHARES) texts.push(`${number(rated.length - SHOWN_SHARES)} more in the table above`);
+  if (rated.length > SHOWN_SHARES) texts.push(`${number(rated.length - SHOWN_SHARES)} more in the table of samples`);
   return texts.join(", ");
 }
 
-// Also the filters of the headers look again.
-function filterTable() {
-  if (page.chosen) page.table.setFilter(row => page.chosen.has(row.index));
-  else page.table.clearFilter();
-}
-
 function redraw() {
-  drawByLength();
-  if (page.data.map) drawMap();
+  drawScores();
   if (byId("contig").open && page.data.drawn[page.open]) drawContig();
 }
 
 function settle() {
   recount();
   page.table.redraw(true);
-  filterTable();
+  refilter();
   redraw();
+}
+
+function refilter() {
+  readFilter();
+  page.table.refreshFilter();
+  const shown = page.table.getDataCount("active");
+  byId("shown").textContent = `${number(shown)} row${shown === 1 ? "" : "s"} shown.`;
+  for (const button of document.querySelectorAll("[data-save]")) button.disabled = !shown;
 }
 
 // The value of a field; null if it is as in the run.
@@ -84,33 +87,68 @@ function controls() {
     readSettings();
     settle();
   };
-  byId("save-ids").onclick = () => {
-    const viral = page.rows.filter(row => row.call === 0);
-    const line = row => (page.data.samples.length > 1 ? `${row.sample}\t${row.id}` : row.id);
-    save("viral_contigs.txt", "text/plain", viral.map(row => line(row) + "\n").join(""));
-  };
   byId("reset").onclick = () => {
     form.reset();
     readSettings();
     settle();
   };
+}
+
+function filters() {
+  const form = byId("filters"), sort = byId("sort");
+  form.addEventListener("submit", event => event.preventDefault());
+  form.addEventListener("input", event => event.target === sort || refilter());
+  sort.onchange = () => page.table.setSort(...SORTS[sort.value]);
   byId("unfilter").onclick = () => {
-    page.chosen = null;
-    page.table.clearFilter(true);
-    if (page.data.map) drawMap();
+    form.reset();
+    page.table.setSort(...SORTS.likeliest);
+    refilter();
   };
+  for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => saveShown(button.dataset.save);
 }
 
 function dialog() {
   byId("close").onclick = () => byId("contig").close();
   const step = by => () => {
-    const shown = page.table.getRows("active").map(row => row.getData().index);
-    const next = shown[shown.indexOf(page.open) + by];
-    if (next !== undefined) openContig(next);
+    const row = neighbor(by);
+    if (row) show(row, true);
   };
   byId("before").onclick = step(-1);
   byId("after").onclick = step(1);
   browse();
+}
+
+// A contig has an address, #contig=SAMPLE/CONTIG; the page opens what its address names.
+function show(row, isStep = false) {
+  makeCurrent(row);
+  const { sample, id } = page.rows[row.opens];
+  const address = `#contig=${encodeURIComponent(sample)}/${encodeURIComponent(id)}`;
+  if (location.hash === address) openNamed();
+  else if (isStep) location.replace(address);
+  else location.hash = address;
+}
+
+function openNamed() {
+  const [, sample, id] = location.hash.match(/^#contig=([^/]*)\/(.*)$/) ?? [];
+  const row = id && page.rows.find(row => row.sample === decoded(sample) && row.id === decoded(id));
+  if (row) openContig(row.index);
+  else if (byId("contig").open) byId("contig").close();
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch { // typed by hand
+    return text;
+  }
+}
+
+function addresses() {
+  addEventListener("hashchange", openNamed);
+  byId("contig").addEventListener("close", () => {
+    if (location.hash.startsWith("#contig=")) history.replaceState(null, "", location.href.split("#")[0]);
+  });
+  openNamed();
 }
 
 function theme() {
@@ -118,22 +156,25 @@ function theme() {
   byId("theme").onclick = () => {
     const isDark = root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
     root.dataset.theme = isDark ? "light" : "dark";
-    redrawAll();
-  };
-  const redrawAll = () => {
     redraw();
-    page.table.redraw(true);
   };
-  dark.addEventListener("change", redrawAll);
+  dark.addEventListener("change", redraw);
+}
+
+function printing() {
+  const root = document.documentElement, closed = document.querySelectorAll("details:not([open])");
   let before;
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
-    redraw();
+    fillPlain();
+    for (const one of closed) one.open = true;
+    byId("histogram").innerHTML = histogram(binScores(page.rows), limits(page.data.samples), PRINTED);
   });
   addEventListener("afterprint", () => {
     if (before) root.dataset.theme = before;
     else delete root.dataset.theme;
+    for (const one of closed) one.open = false;
     redraw();
   });
 }
@@ -153,18 +194,34 @@ async function copy(button) {
 async function start() {
   page.data = await unpack(byId("data"));
   page.rows = makeRows(page.data);
+  page.proviruses = makeProviruses(page.data, page.rows);
   page.isRated = page.data.samples.some(sample => sample.share);
   document.body.classList.add("scripted");
   readSettings();
   recount();
-  page.table = makeTable(page.rows, page.data.samples.map(sample => sample.name), page.isRated);
+  const pooled = new Set(page.data.samples.filter(sample => sample.isPooled).map(sample => sample.name));
+  page.listed = [...page.rows, ...page.proviruses];
+  for (const row of page.listed) {
+    row.order = row.score === null ? -1 : +row.score.toFixed(4);
+    row.isStored = pooled.has(row.sample) && Boolean(row.host || row.call === 0);
+  }
+  page.listed.sort((one, other) => other.order - one.order || other.length - one.length);
+  readFilter();
+  page.table = makeTable(page.listed, page.data.samples.map(sample => sample.name), page.isRated);
   await new Promise(done => page.table.on("tableBuilt", done));
+  filters();
   controls();
   dialog();
   theme();
+  printing();
+  refilter();
   redraw();
-  addEventListener("resize", () => page.table.redraw(true));
+  addEventListener("resize", () => {
+    page.table.redraw(true);
+    drawScores();
+  });
   for (const button of document.querySelectorAll("[data-copy]")) button.onclick = () => copy(button);
+  addresses();
   document.body.dataset.ready = "yes";
 }
 

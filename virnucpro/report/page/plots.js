@@ -1,112 +1,73 @@
-// Pictures of all contigs.
+// The histogram of scores. Its colors are those of the style sheet, so it needs no other drawing in the dark or on paper.
 
-const SYMBOLS = ["triangle", "circle", "rect"]; // of calls, for those who do not tell the colours apart
+const CLIP = 7, BIN = 0.5; // log-odds: the ends of the axis, and the width of a bar
+const TICKS = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999]; // scores
+const STACK = ["cellular", "unresolved", "viral"]; // from below
+const MARGIN = { left: 58, right: 14, top: 40, bottom: 44 }, HEIGHT = 330; // px
 
-const charts = new Map(); // by the ids of their elements: what draws them
-function draw(id, option, clicked) {
-  const element = byId(id);
-  let chart = echarts.getInstanceByDom(element);
-  if (!chart) {
-    chart = echarts.init(element);
-    new ResizeObserver(() => chart.resize()).observe(element);
-    chart.on("click", event => clicked && event.data && clicked(event.data.at(-1)));
+const scoreText = logOdds => String(+expit(logOdds).toPrecision(expit(logOdds) > 0.9 ? 4 : 2));
+const clipped = logOdds => Math.max(-CLIP, Math.min(CLIP, logOdds));
+const escaped = text => text.replace(/[&<>"]/g, letter => `&#${letter.charCodeAt()};`);
+
+// The numbers of contigs of each call, by bars from the left.
+function binScores(rows) {
+  const counts = Object.fromEntries(STACK.map(call => [call, Array((2 * CLIP) / BIN).fill(0)]));
+  for (const { label, logOdds } of rows) {
+    if (logOdds !== null) counts[label][Math.min((2 * CLIP) / BIN - 1, Math.floor((clipped(logOdds) + CLIP) / BIN))]++;
   }
-  chart.setOption(option, true);
-  return chart;
+  return counts;
 }
 
-const axis = name => ({
-  name,
-  nameLocation: "middle",
-  nameGap: 28,
-  nameTextStyle: { color: colour("ink") },
-  axisLabel: { color: colour("muted") },
-  axisLine: { lineStyle: { color: colour("muted") } },
-  splitLine: { lineStyle: { color: colour("line") } },
-});
-
-const plain = () => ({
-  animation: false,
-  textStyle: { fontFamily: "inherit" },
-  aria: { enabled: true },
-  color: callColours(),
-  legend: { textStyle: { color: colour("ink") }, top: 0, itemWidth: 10, itemHeight: 10 },
-  grid: { left: 52, right: 16, top: 34, bottom: 46 },
-  tooltip: { confine: true, formatter: event => contigTip(event.data.at(-1)) },
-});
-
-function contigTip(index) {
-  const row = page.rows[index];
-  const text = `${row.id}: ${number(row.length)} bp, ${CALLS[row.call]}, log-odds ${row.logOdds.toFixed(2)}`;
-  return echarts.format.encodeHTML(text);
+// Steps of 1, 2 or 5 times a power of ten: three to seven up to the highest value.
+function stepsTo(highest) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(highest, 1) / 3));
+  const step = Math.max(1, [1, 2, 5, 10].map(one => one * power).find(one => highest / one <= 7));
+  return Array.from({ length: Math.ceil(highest / step) + 1 }, (_, at) => at * step);
 }
 
-function bySeries(rows, point, large = true) {
-  return CALLS.map((name, call) => ({
-    name,
-    type: "scatter",
-    symbol: SYMBOLS[call],
-    symbolSize: rows.length > 2000 ? 4 : 8,
-    large,
-    largeThreshold: 5000,
-    itemStyle: { opacity: rows.length > 2000 ? 0.6 : 0.85 },
-    data: rows.filter(row => row.call === call).map(point),
-  }));
+function histogram(counts, limits, width) {
+  const highest = Math.max(1, ...counts.viral.map((_, at) => STACK.reduce((sum, call) => sum + counts[call][at], 0)));
+  const steps = stepsTo(highest), bottom = HEIGHT - MARGIN.bottom, right = width - MARGIN.right;
+  const x = logOdds => MARGIN.left + ((logOdds + CLIP) / (2 * CLIP)) * (right - MARGIN.left);
+  const y = value => bottom - (value / steps.at(-1)) * (bottom - MARGIN.top);
+  const text = (left, top, anchor, words, more = "") => `<text x="${left}" y="${top}" text-anchor="${anchor}" ${more}>${escaped(words)}</text>`;
+  const parts = steps.map(value =>
+    `<path class="grid" d="M${MARGIN.left} ${y(value)}H${right}"/>` + text(MARGIN.left - 8, y(value) + 4, "end", number(value)));
+  const sums = counts.viral.map(() => 0), wide = x(BIN) - x(0) - 1.5;
+  for (const call of STACK) {
+    counts[call].forEach((value, at) => {
+      const from = at * BIN - CLIP, top = y(sums[at] += value);
+      const tip = `${number(value)} ${call}, score ${scoreText(from)} to ${scoreText(from + BIN)}`;
+      if (value) parts.push(`<rect class="${call}" x="${x(from) + 0.75}" y="${top}" width="${wide}" height="${y(sums[at] - value) - top}"><title>${tip}</title></rect>`);
+    });
+  }
+  for (const score of TICKS) {
+    const at = x(logit(score));
+    parts.push(`<path class="axis" d="M${at} ${bottom}v5"/>`, text(at, bottom + 19, "middle", String(score)));
+  }
+  parts.push(`<path class="axis" d="M${MARGIN.left} ${bottom}H${right}"/>`, text(x(0), HEIGHT - 6, "middle", "score"));
+  parts.push(text(14, (MARGIN.top + bottom) / 2, "middle", "contigs", `transform="rotate(-90 14 ${(MARGIN.top + bottom) / 2})"`));
+  for (const [call, words, anchor] of [["cellular", "cellular up to", "end"], ["viral", "viral from", "start"]]) {
+    if (!limits[call]) continue;
+    const [low, high] = limits[call].map(value => x(clipped(value)));
+    parts.push(`<rect class="${call} range" x="${low}" y="${MARGIN.top}" width="${high - low}" height="${bottom - MARGIN.top}"/>`);
+    for (const at of new Set([low, high])) parts.push(`<path class="${call} limit" d="M${at} ${MARGIN.top - 8}V${bottom}"/>`);
+    parts.push(text(call === "viral" ? low - 4 : high + 4, MARGIN.top - 14, anchor, words));
+  }
+  return `<svg viewBox="0 0 ${width} ${HEIGHT}" role="img" aria-label="histogram of the scores of contigs, by their labels">${parts.join("")}</svg>`;
 }
 
-// For each class of lengths the log-odds up to which a contig is cellular. Those from which it is viral differ between
-// samples, unless a fixed limit decides: there is a line only if there is one.
-function limitLines(rows) {
-  const samples = page.data.samples, lengths = rows.map(row => row.length);
-  const [shortest, longest] = [Math.min, Math.max].map(choose => lengths.reduce((one, other) => choose(one, other)));
-  const line = (name, call, from, to, logOdds) => [
-    { name, coord: [from, logOdds], lineStyle: { color: colour(call) }, label: { formatter: name, position: "end" } },
-    { coord: [to, logOdds] },
+function describeLimits({ viral, cellular }) {
+  const range = values => [...new Set(values.map(scoreText))].join(" to ");
+  const texts = [
+    viral && `Contigs are called viral from a score of ${range(viral)}${viral[0] < viral[1] ? ", depending on the sample" : ""}.`,
+    cellular && `They are called cellular up to ${range(cellular)}${cellular[0] < cellular[1] ? ", depending on the length" : ""}.`,
   ];
-  const rules = new Map(samples.map(sample => [JSON.stringify(sample.cellularTo), sample.cellularTo])).values();
-  const lines = [...rules].flatMap(classes => classes.flatMap(([start, limit], at) => {
-    const [from, to] = [Math.max(start, shortest), Math.min(classes[at + 1]?.[0] ?? longest, longest)];
-    return from < to ? [line(to < longest ? "" : "cellular up to", "cellular", from, to, limit)] : [];
-  }));
-  const { viralFrom } = samples[0];
-  const isOne = samples.length === 1 || samples.every(sample => sample.viralFrom !== null);
-  const limit = isOne ? viralFrom ?? rows.findLast(row => row.call === 0)?.logOdds : undefined;
-  return limit === undefined ? lines : [...lines, line("viral from", "viral", shortest, longest, limit)];
+  return texts.filter(Boolean).join(" ");
 }
 
-function drawByLength() {
-  const rows = page.rows.filter(row => row.length && !row.unjudged);
-  const series = bySeries(rows, row => [row.length, row.logOdds, row.index]);
-  series[0].markLine = {
-    silent: true,
-    symbol: "none",
-    lineStyle: { type: "dashed", width: 1.5 },
-    label: { color: colour("ink") },
-    data: rows.length ? limitLines(rows) : [],
-  };
-  const label = { ...axis("length"), type: "log" };
-  label.axisLabel = { ...label.axisLabel, formatter: bases };
-  draw("by-length", { ...plain(), grid: { ...plain().grid, right: 100 }, xAxis: label, yAxis: { ...axis("log-odds"), nameGap: 34 }, series }, openContig);
-}
-
-// What is drawn a box or an outline around on the map is what the table shows.
-function drawMap() {
-  const { rows, x, y, axes } = page.data.map;
-  const places = new Map(rows.map((row, at) => [row, [x[at], y[at], row]]));
-  const series = bySeries(rows.map(row => page.rows[row]), row => places.get(row.index), false); // none that are large can be brushed
-  const chart = draw("map", {
-    ...plain(),
-    xAxis: { ...axis(axes[0]), scale: true },
-    yAxis: { ...axis(axes[1]), scale: true, nameGap: 34 },
-    toolbox: { right: 10, iconStyle: { borderColor: colour("muted") } },
-    brush: { toolbox: ["rect", "polygon", "clear"], xAxisIndex: 0, throttleType: "debounce", throttleDelay: 150 },
-    series,
-  }, openContig);
-  chart.off("brushSelected");
-  chart.on("brushSelected", ({ batch: [{ areas, selected }] }) => {
-    const inside = selected.flatMap(({ seriesIndex, dataIndex }) => dataIndex.map(at => series[seriesIndex].data[at].at(-1)));
-    const before = page.chosen;
-    page.chosen = areas.length ? new Set(inside) : null;
-    if (before || page.chosen) filterTable();
-  });
+function drawScores() {
+  const found = limits(page.data.samples);
+  byId("histogram").innerHTML = histogram(binScores(page.rows), found, Math.max(300, byId("histogram").clientWidth));
+  byId("limits").textContent = describeLimits(found);
 }

@@ -1,96 +1,195 @@
-// The table of contigs.
+// The table of viruses, proviruses and other contigs: what it shows, how keys move in it, and what is saved of it.
 
-let bars = null; // draws the small pictures of genes, one after the other
+const SORTS = {
+  likeliest: ["order", "desc"], longest: ["length", "desc"], genes: ["genes", "desc"], contig: ["id", "asc"], taxon: ["taxonomy", "asc"],
+};
+const PAGE_OF_ROWS = 12; // that page up and page down move by
+const NARROW = matchMedia("(max-width: 800px)");
 
-function geneBars(digits) {
-  bars ??= echarts.init(null, null, { renderer: "svg", ssr: true, width: 86, height: 24 });
-  const [viral, cellular] = callColours();
-  const data = [...digits].map(digit => ({ value: +digit + 0.5, itemStyle: { color: +digit >= 5 ? viral : cellular } }));
-  bars.setOption({
-    animation: false,
-    grid: { left: 0, right: 0, top: 1, bottom: 1 },
-    xAxis: { type: "category", show: false },
-    yAxis: { max: 10, show: false },
-    series: [{ type: "bar", data, barCategoryGap: 1, barMaxWidth: 8 }],
-  }, true);
-  return bars.renderToSVGString();
-}
-
-function contigButton(cell) {
-  const button = document.createElement("button");
-  button.className = "link";
-  button.textContent = cell.getValue();
-  button.onclick = () => openContig(cell.getData().index);
-  return button;
-}
-
-function callMark(cell) {
-  const mark = document.createElement("span");
-  mark.className = `call ${CALLS[cell.getValue()]}`;
-  mark.textContent = CALLS[cell.getValue()];
-  return mark;
-}
-
-// A text that may be cut off; the whole of a field, on hover.
-const titled = whole => cell => {
-  const text = document.createElement("span");
-  text.textContent = cell.getValue();
-  text.title = cell.getData()[whole];
-  return text;
+const fixed = value => (value === null ? "" : value.toFixed(4));
+const taxa = row => row.taxonomy.split(";").filter(Boolean).join(" › ");
+// The texts of a row, for the table and for paper.
+const TEXTS = {
+  label: row => row.label,
+  contig: row => row.id,
+  sample: row => row.sample,
+  place: row => (row.host ? `${number(row.start)} to ${number(row.end)}` : "whole contig"),
+  length: row => number(row.length),
+  topology: row => row.topology,
+  taxon: row => row.taxon || row.virus,
+  genes: row => number(row.genes),
+  score: row => fixed(row.score),
+  fdr: row => fixed(row.fdr),
+  why: row => [row.reason, row.why].filter(Boolean).join("; "),
 };
 
-const atLeast = (wanted, value) => wanted === "" || (value ?? -Infinity) >= +wanted;
-const minimum = { headerFilter: "number", headerFilterFunc: atLeast, headerFilterPlaceholder: "≥" };
-const fixed = digits => cell => (cell.getValue() === null ? "" : cell.getValue().toFixed(digits));
-const searching = field => ({
-  headerFilter: "input",
-  headerSortStartingDir: "asc",
-  headerFilterFunc: (wanted, _, row) => row[field].toLowerCase().includes(wanted.toLowerCase()),
-});
-const choices = values => ({
-  headerFilter: "list",
-  headerFilterParams: { values: ["", ...values], clearable: true },
-  headerFilterFunc: (wanted, value) => !wanted || value === wanted,
-});
+function element(name, text, more) {
+  return Object.assign(document.createElement(name), { textContent: text, ...more });
+}
+const labelMark = label => element("span", label, { className: `call ${label}` });
+
+// A text that may be cut off, and the whole of it on hover.
+const titled = (title, whole = TEXTS[title]) => cell => {
+  const row = cell.getData();
+  return element("span", TEXTS[title](row), { title: whole(row) });
+};
+
+// On phones the label stands below the name.
+function nameCell(cell) {
+  const row = cell.getData(), box = element("span", "");
+  box.append(element("span", row.id, { className: "link", title: row.id }), labelMark(row.label));
+  return box;
+}
+
+function tableColumns(samples, isRated) {
+  const number = { hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc" };
+  const narrow = NARROW.matches;
+  return [
+    { title: "label", field: "label", visible: !narrow, width: 112, formatter: cell => labelMark(cell.getValue()) },
+    { title: "contig", field: "id", minWidth: narrow ? 100 : 160, widthGrow: 2, sorter: "alphanum", formatter: nameCell },
+    { title: "sample", field: "sample", visible: samples.length > 1, minWidth: 96, responsive: 4, formatter: titled("sample") },
+    { title: "place", field: "start", width: 164, responsive: 3, formatter: titled("place") },
+    { title: "length", field: "length", width: narrow ? 78 : 96, ...number },
+    { title: "topology", field: "topology", width: 112, responsive: 5, formatter: titled("topology") },
+    { title: "taxon", field: "taxonomy", minWidth: narrow ? 84 : 130, widthGrow: 1.5, formatter: titled("taxon", taxa) },
+    { title: "genes", field: "genes", width: 84, responsive: 6, ...number },
+    { title: "score", field: "order", width: narrow ? 68 : 84, ...number },
+    { title: "fdr", field: "fdr", visible: isRated, width: 78, responsive: 2, ...number },
+    { title: "why", field: "why", minWidth: 180, widthGrow: 3, responsive: 7, headerSort: false, formatter: titled("why") },
+  ].map(column => ({ formatter: cell => TEXTS[column.title](cell.getData()), headerSortStartingDir: "asc", ...(narrow && { headerSort: false }), ...column }));
+}
+
+// Proviruses are sought in contigs that are not viral.
+const isSought = row => !row.host || row.host.call !== 0;
+
+function isShown(row) {
+  const { labels, words, sample, minLength, minScore, maxFdr } = page.filter;
+  return labels.has(row.label) && isSought(row) && (!sample || row.sample === sample) && row.length >= minLength &&
+    (!minScore || row.score >= minScore) && (maxFdr === null || (row.fdr !== null && row.fdr <= maxFdr)) &&
+    (!words || isFound(row, words));
+}
+
+function readFilter() {
+  const form = byId("filters").elements;
+  page.filter = {
+    labels: new Set([...document.querySelectorAll("[name=label]:checked")].map(box => box.value)),
+    words: form.words.value.trim().toLowerCase(),
+    sample: form.sample?.value ?? "",
+    minLength: +form.minLength.value,
+    minScore: +form.minScore.value,
+    maxFdr: form.maxFdr?.value ? +form.maxFdr.value : null,
+  };
+}
 
 function makeTable(rows, samples, isRated) {
-  const right = { hozAlign: "right", headerHozAlign: "right" };
-  const reasons = () => ["", ...new Set(rows.map(row => row.reason))].filter((value, at) => !at || value);
-  return new Tabulator("#table", {
+  const table = new Tabulator("#table", {
     data: rows,
     index: "index",
     maxHeight: 560,
     autoResize: false, // it would draw all rows anew, and lose the focus, whenever the table comes into view
+    keybindings: false,
     layout: "fitColumns",
     responsiveLayout: "hide",
-    placeholder: "no contig",
-    columnDefaults: { minWidth: 90, headerSortStartingDir: "desc", headerTooltip: true },
-    columns: [
-      { title: "contig", field: "id", widthGrow: 3, minWidth: 200, formatter: contigButton, responsive: 0,
-        ...searching("searched"), headerFilterPlaceholder: "search" },
-      { title: "sample", field: "sample", responsive: 6, visible: samples.length > 1, ...choices(samples) },
-      { title: "call", field: "call", responsive: 1, minWidth: 110, formatter: callMark, headerSortStartingDir: "asc",
-        ...choices(CALLS), headerFilterFunc: (wanted, value) => !wanted || CALLS[value] === wanted },
-      { title: "posterior", field: "posterior", responsive: 0, minWidth: 112, visible: isRated, formatter: fixed(4), ...right, ...minimum },
-      { title: "fdr", field: "fdr", responsive: 1, minWidth: 84, visible: isRated, formatter: fixed(4), ...right,
-        headerFilter: "number", headerFilterPlaceholder: "≤",
-        headerFilterFunc: (wanted, value) => wanted === "" || (value !== null && value <= +wanted) },
-      { title: "virus", field: "virus", responsive: 2, minWidth: 120, formatter: titled("virus"), ...searching("virus") },
-      { title: "taxon", field: "taxon", responsive: 2, minWidth: 120, formatter: titled("taxonomy"),
-        ...searching("taxonomy"), headerFilterPlaceholder: "any rank" },
-      { title: "closest", field: "closest_name", responsive: 3, minWidth: 120, formatter: titled("closest_name"),
-        ...searching("closest_name") },
-      { title: "topology", field: "topology", responsive: 4, minWidth: 108, ...searching("topology") },
-      { title: "length", field: "length", responsive: 2, minWidth: 96, formatter: cell => number(cell.getValue()), ...right, ...minimum },
-      { title: "scores", field: "bars", responsive: 3, minWidth: 106, headerSort: false, print: false,
-        formatter: cell => geneBars(cell.getValue()) },
-      { title: "genes", field: "genes", responsive: 5, minWidth: 85, ...right, ...minimum },
-      { title: "proviruses", field: "proviruses", responsive: 5, minWidth: 115, ...right, ...minimum },
-      { title: "log-odds", field: "logOdds", responsive: 6, minWidth: 112, formatter: fixed(2), ...right, ...minimum },
-      { title: "code", field: "code", responsive: 9, minWidth: 70, ...right },
-      { title: "reason", field: "reason", responsive: 8, minWidth: 130, headerFilter: "list",
-        headerFilterParams: { valuesLookup: reasons, clearable: true },
-        headerFilterFunc: (wanted, value) => !wanted || value === wanted },
-    ],
+    placeholder: "nothing is shown",
+    initialFilter: isShown,
+    rowFormatter: markCurrent,
+    columnDefaults: { minWidth: 60, headerTooltip: true },
+    columns: tableColumns(samples, isRated),
   });
+  table.on("rowClick", (_, row) => show(row.getData()));
+  table.on("tableBuilt", () => {
+    const holder = document.querySelector("#table .tabulator-tableholder");
+    for (const inside of document.querySelectorAll("#table, #table [tabindex]")) inside.tabIndex = -1;
+    Object.assign(holder, { tabIndex: 0, ariaLabel: "viruses and contigs: arrow keys move, Enter opens" });
+    holder.addEventListener("keydown", moveByKey);
+  });
+  NARROW.addEventListener("change", () => table.setColumns(tableColumns(samples, isRated)));
+  return table;
+}
+
+function markCurrent(row) {
+  const { index } = row.getData(), isCurrent = index === page.at;
+  row.getElement().id = `row-${index}`;
+  row.getElement().classList.toggle("current", isCurrent);
+  row.getElement().ariaSelected = isCurrent;
+}
+
+const rowOf = index => index !== undefined && page.table.getRow(index);
+function makeCurrent(row) {
+  const before = rowOf(page.at);
+  page.at = row.index;
+  for (const one of [before, rowOf(row.index)]) if (one) markCurrent(one);
+  document.querySelector("#table .tabulator-tableholder").setAttribute("aria-activedescendant", `row-${row.index}`);
+}
+
+function moveByKey(event) {
+  const current = rowOf(page.at), last = page.table.getDataCount("active");
+  const at = (current && current.getPosition()) || 0; // 0 if it is not shown
+  const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: PAGE_OF_ROWS, PageUp: -PAGE_OF_ROWS, Home: -last, End: last };
+  if (event.key === "Enter" && at) show(current.getData());
+  else if (event.key in steps && last) {
+    const row = page.table.getRowFromPosition(Math.max(1, Math.min(last, at + steps[event.key]))).getData();
+    makeCurrent(row);
+    page.table.scrollToRow(row.index, "nearest", false);
+  } else return;
+  event.preventDefault();
+}
+
+const shownRows = () => page.table.getRows("active").map(row => row.getData());
+
+// The row before or after that of the open contig; one contig may have several.
+function neighbor(by) {
+  const rows = shownRows();
+  let at = rows.findIndex(row => row.opens === page.open && row.index === page.at);
+  if (at < 0) at = rows.findIndex(row => row.opens === page.open);
+  do at += by; while (rows[at]?.opens === page.open);
+  return rows[at];
+}
+
+// Viruses and proviruses, for paper.
+function fillPlain() {
+  const titles = [...document.querySelectorAll("#plain thead th")].map(cell => cell.textContent);
+  const rows = page.listed.filter(row => (row.host ? isSought(row) : row.call === 0));
+  const cell = (row, title) => element("td", title === "label" ? "" : TEXTS[title](row));
+  document.querySelector("#plain tbody").replaceChildren(...rows.map(row => {
+    const line = document.createElement("tr");
+    line.append(...titles.map(title => cell(row, title)));
+    line.firstChild.append(labelMark(row.label));
+    return line;
+  }));
+  byId("plain-note").textContent = `${number(rows.length)} viruses and proviruses.`;
+}
+
+const asFile = {
+  tsv: rows => [page.data.columns, ...rows.map(tsvValues)].map(values => values.join("\t") + "\n").join(""),
+  bed: rows => rows.flatMap(bedLines).join(""),
+  names: rows => rows.filter(row => row.isStored).map(row => row.name + "\n").join(""),
+  fasta: rows => rows.filter(row => row.isStored).map(row => `>${row.name}\n${inLines(page.sequences[row.name])}`).join(""),
+};
+
+const inLines = letters => letters.replace(/.{1,60}/g, "$&\n");
+
+function tsvValues(row) {
+  const numbers = { contig: row.id, score: fixed(row.score), fdr: fixed(row.fdr) };
+  return page.data.columns.map(name => numbers[name] ?? row[name]);
+}
+
+// As `encode` of virnucpro.calling.result_files.
+const encode = name => encodeURIComponent(name).replace(/['()]/g, one => `%${one.charCodeAt().toString(16)}`)
+  .replace(/%(3A|5E|24|40|2B|3F|7C)/g, decodeURIComponent).replace(/^[tb](?=rack|rowser)/, one => `%${one.charCodeAt().toString(16)}`);
+
+// BED counts from 0 and has no circles: a region across an origin is two lines.
+function bedLines({ id, start, end, name, score, host }) {
+  const length = host?.length ?? end;
+  const parts = end > length ? [[start - 1, length], [0, end - length]] : [[start - 1, end]];
+  return parts.map(([from, to]) => [encode(id), from, to, name, Math.round(1000 * score), "."].join("\t") + "\n");
+}
+
+async function saveShown(kind) {
+  const rows = shownRows(), lacking = rows.filter(row => !row.isStored).length;
+  if (kind === "fasta") page.sequences ??= await unpack(byId("sequences"));
+  const needsSequences = ["fasta", "names"].includes(kind);
+  byId("saved").textContent = needsSequences && lacking ? `${number(lacking)} of these are not in viral.fasta.gz.` : "";
+  const name = kind === "names" ? "names.txt" : `viruses.${kind}`;
+  save(name, "text/plain", asFile[kind](rows));
 }
