@@ -23,8 +23,8 @@ lint: $(VENV)/.installed-test
 	snakemake --lint
 	hadolint Containerfile
 
-docs: $(VENV)/.installed-test
-	mkdocs build
+docs: .venv-docs/.installed
+	.venv-docs/bin/mkdocs build
 
 benchmark: .venv-benchmark/.installed .venv-esm-cpp/.installed
 	.venv-benchmark/bin/python benchmarks/embedding.py
@@ -54,6 +54,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 .venv-multiqc/.installed:
 	$(PYTHON) -m venv .venv-multiqc
 	.venv-multiqc/bin/pip install --quiet multiqc==1.35
+	touch $@
+
+.venv-docs/.installed: constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --constraint constraints.txt mkdocs
 	touch $@
 
 clean:
