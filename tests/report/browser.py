@@ -91,7 +91,7 @@ class Page:
             new = [
                 path
                 for path in set(self.downloads.glob("[!.]*")) - before  # Chromium's own begin with a dot
-                if path.suffix not in (".crdownload", ".tmp")
+                if path.suffix not in (".crdownload", ".tmp") and path.stat().st_size  # an empty one keeps the name
             ]
             if new:
                 return new[0]

@@ -82,10 +82,15 @@ def place(page: Page, base: float) -> float:
     return LEFT + (base - start) / (end - start) * (width(page) - LEFT - RIGHT)
 
 
+def attribute(page: Page, text: str, name: str) -> float:
+    """Return a number that the first of these texts in the figure has."""
+    script = "return [...document.querySelectorAll('#contig-plot text')].find(one => one.textContent === arguments[0])"
+    return float(page.run(f"{script}.getAttribute(arguments[1])", text, name))
+
+
 def height_of(page: Page, text: str) -> float:
     """Return where the line of an axis lies that has a text, px."""
-    script = "return [...document.querySelectorAll('#contig-plot text')].find(one => one.textContent === arguments[0])"
-    return float(page.run(f"{script}.getAttribute('y')", text)) - 4
+    return attribute(page, text, "y") - 4
 
 
 def drawn_gc(page: Page) -> list[tuple[float, float]]:

@@ -23,6 +23,7 @@ from tests.report.contig_view import (
     ONE,
     RIGHT,
     SVG,
+    attribute,
     drawn_gc,
     genes_of,
     height_of,
@@ -121,16 +122,40 @@ def test_a_button_shows_a_provirus_and_10_kb_around(page: Page) -> None:
     assert page.problems() == []
 
 
+def test_coordinates_of_many_proviruses_are_in_the_key(page: Page) -> None:
+    spans = [(start + 1, start + 20_000) for start in range(10_000, 4_500_000, 150_000)]
+    show(page, letters_of(5_000_000), [], spans)
+    held = texts(page)
+    assert len(shapes(page, "provirus")) == len(spans) == 30
+    assert "30: 4,360,001-4,380,000" in held
+    assert sum(bool(re.fullmatch(r"\d+: [\d,]+-[\d,]+", text)) for text in held) == 30
+    assert {"1", "15", "30"} <= set(held)
+    page.run("setView(0, 340_000)")
+    assert [text for text in texts(page) if text.startswith(("1: ", "2: ", "3: "))] == [
+        f"{number}: {start:,}-{end:,}, tailed phage" for number, (start, end) in reversed([*enumerate(spans, 1)][:3])
+    ]
+
+
+def test_a_row_of_a_provirus_opens_its_contig_there(page: Page) -> None:
+    show(page, letters_of(100_000), genes_of(100_000), [(40_001, 50_000)])
+    row = {"index": 10_000, "opens": 0, "start": 40_001, "end": 50_000}
+    page.run("page.proviruses = [arguments[0]]; page.at = 10_000; openContig(0)", row)
+    assert view(page) == (30_000, 60_000)
+    page.run("page.at = 0; openContig(0)")
+    assert view(page) == (0, 100_000)
+
+
 def test_a_provirus_over_the_origin_has_two_spans_and_one_label(page: Page) -> None:
     genes = [*genes_of(95_000), (99_500, 100_400, "+", 3.0, "portal protein")]
-    show(page, letters_of(100_000), genes, [(90_001, 105_000)], circular=True)
+    show(page, letters_of(100_000), genes, [(96_001, 112_000)], circular=True)
     spans = sorted(shapes(page, "provirus"), key=lambda shape: shape["left"])
     edges = [edge for shape in spans for edge in (shape["left"], shape["right"])]
-    assert edges == pytest.approx([place(page, base) for base in (0, 5_000, 90_000, 100_000)], abs=0.5)
-    assert sum("90,001-105,000" in text for text in texts(page)) == 1
+    assert edges == pytest.approx([place(page, base) for base in (0, 12_000, 96_000, 100_000)], abs=0.5)
+    (label,) = (text for text in texts(page) if "96,001-112,000" in text)
+    assert attribute(page, label, "x") < place(page, 12_000), "at the longer span"
     page.click("#contig-proviruses button")
     assert len(shapes(page, "provirus")) == 1
-    assert "80,001-15,000 of 100,000 bp" in texts(page)
+    assert "86,001-22,000 of 100,000 bp" in texts(page)
     assert {"90 kb", "0 kb", "100 kb", "10 kb"} & set(texts(page)) == {"90 kb", "100 kb", "10 kb"}
     assert page.problems() == []
 
@@ -254,6 +279,10 @@ def test_labels_do_not_touch(path: Path, open_page: Open) -> None:
         script = """return [...document.querySelectorAll("#contig-plot text")].map(one => {
             const { x, y, width, height } = one.getBBox(); return [one.textContent, x, y, width, height]; });"""
         boxes = page.run(script)
+        leaders = page.run("return [...document.querySelectorAll('.leader')].map(one => one.getBBox())")
+        for (text, left, top, w, h), leader in itertools.product(boxes, leaders):
+            beside = not left + 3 < leader["x"] < left + w - 3
+            assert beside or leader["y"] >= top + h - 3 or leader["y"] + leader["height"] <= top + 3, text
         counts.append(sum(text in ("portal protein", "terminase large subunit") for text, *_ in boxes))
         for (one, left, top, w1, h1), (other, x, y, w2, h2) in itertools.combinations(boxes, 2):
             apart = left + w1 <= x or x + w2 <= left or top + h1 - 3 <= y or y + h2 - 3 <= top

@@ -55,10 +55,13 @@ function inView(spans, { contig, view }) {
   }));
 }
 
-function colorOf(logOdds, { cellular, middle, viral }) {
-  const part = Math.max(-1, Math.min(1, logOdds / LIMIT)), numbers = color => color.match(/[\d.]+/g).map(Number);
-  const [from, to] = [middle, part < 0 ? cellular : viral].map(numbers);
-  return `rgb(${[0, 1, 2].map(at => Math.round(from[at] + Math.abs(part) * (to[at] - from[at]))).join(",")})`;
+// Returns the color of log-odds: from cellular over the middle to viral.
+function ramp({ cellular, middle, viral }) {
+  const [low, zero, high] = [cellular, middle, viral].map(color => color.match(/[\d.]+/g).map(Number));
+  return logOdds => {
+    const part = Math.max(-1, Math.min(1, logOdds / LIMIT)), end = part < 0 ? low : high;
+    return `rgb(${[0, 1, 2].map(at => Math.round(zero[at] + Math.abs(part) * (end[at] - zero[at]))).join(",")})`;
+  };
 }
 
 // Mean log-odds of genes in columns of as many bases, weighted by the bases of each gene in a column.
@@ -66,9 +69,11 @@ function meanColumns(genes, size) {
   const columns = new Map();
   for (const gene of genes) {
     for (let at = Math.floor(gene.start / size); at * size < gene.end; at++) {
-      const column = columns.get(at) ?? { start: at * size, end: (at + 1) * size, bases: 0, sum: 0, genes: 0 };
-      const bases = Math.min(gene.end, column.end) - Math.max(gene.start, column.start);
-      columns.set(at, { ...column, bases: column.bases + bases, sum: column.sum + bases * gene.logOdds, genes: column.genes + 1 });
+      if (!columns.has(at)) columns.set(at, { start: at * size, end: (at + 1) * size, bases: 0, sum: 0, genes: 0 });
+      const column = columns.get(at), bases = Math.min(gene.end, column.end) - Math.max(gene.start, column.start);
+      column.bases += bases;
+      column.sum += bases * gene.logOdds;
+      column.genes++;
     }
   }
   return [...columns.values()].map(column => ({ ...column, logOdds: column.sum / column.bases }));
@@ -188,7 +193,7 @@ function arrow({ start, end, strand, isCut }, { x }, middle) {
 }
 
 function drawGenes(figure) {
-  const { contig, genes, colors, parts, x, right, isDense, isScreen } = figure;
+  const { contig, genes, colors, paint, parts, x, right, isDense, isScreen } = figure;
   title(figure, "genes: + strand above, − strand below");
   const strands = ["+", "-"].map(strand => genes.filter(gene => gene.strand === strand));
   const labels = strands.map(of => placeLabels(isDense ? [] : of.filter(gene => gene.product).map(gene => (
@@ -202,13 +207,13 @@ function drawGenes(figure) {
   if (isDense) {
     for (const [at, of] of strands.entries()) {
       for (const column of inView(meanColumns(of, figure.column), { contig: { ...contig, circular: false }, view: figure.view })) {
-        parts.push(rect(x(column.start), at ? axis + 1 : axis - ARROW + 1, x(column.end) - x(column.start), ARROW - 2, colorOf(column.logOdds, colors), { "data-tip": columnTip(column), class: "gene", "shape-rendering": "crispEdges" }));
+        parts.push(rect(x(column.start), at ? axis + 1 : axis - ARROW + 1, x(column.end) - x(column.start), ARROW - 2, paint(column.logOdds), { "data-tip": columnTip(column), class: "gene", "shape-rendering": "crispEdges" }));
       }
     }
   } else {
     for (const gene of genes) {
       const stroke = x(gene.end) - x(gene.start) > 2 ? { stroke: colors.muted, "stroke-width": 0.5 } : {};
-      parts.push(tag("polygon", { points: arrow(gene, figure, middle(gene)), fill: colorOf(gene.logOdds, colors), ...stroke, "data-tip": gene.tip, class: "gene" }));
+      parts.push(tag("polygon", { points: arrow(gene, figure, middle(gene)), fill: paint(gene.logOdds), ...stroke, "data-tip": gene.tip, class: "gene" }));
     }
   }
   figure.y = axis + down + below + 12;
@@ -224,14 +229,14 @@ function drawAxis({ parts, colors, right }, top, height, low, high, ticks) {
 }
 
 function drawBars(figure) {
-  const { contig, view, genes, colors, parts, x, right, isDense } = figure;
+  const { contig, view, genes, colors, paint, parts, x, right, isDense } = figure;
   title(figure, `log-odds of ${isDense ? "genes" : "each gene"}`);
   const y = drawAxis(figure, figure.y, BARS, -LIMIT, LIMIT, [-6, -3, 0, 3, 6]);
   const bars = isDense ? inView(meanColumns(genes, figure.column), { contig: { ...contig, circular: false }, view }) : genes;
   for (const bar of bars) {
     const value = Math.max(-LIMIT, Math.min(LIMIT, bar.logOdds)), width = x(bar.end) - x(bar.start);
     const [left, size] = [x(bar.start), Math.max(0.8, width > 5 ? width - 1 : width)], tip = bar.tip ?? columnTip(bar);
-    parts.push(rect(left, Math.min(y(0), y(value)), size, Math.max(0.5, Math.abs(y(value) - y(0))), colorOf(bar.logOdds, colors), { "data-tip": tip, class: "bar", "shape-rendering": isDense ? "crispEdges" : undefined }));
+    parts.push(rect(left, Math.min(y(0), y(value)), size, Math.max(0.5, Math.abs(y(value) - y(0))), paint(bar.logOdds), { "data-tip": tip, class: "bar", "shape-rendering": isDense ? "crispEdges" : undefined }));
     if (value !== bar.logOdds) parts.push(rect(left, value > 0 ? y(value) - 1 : y(value) - 2, size, 3, colors.ink, { class: "clipped" }));
   }
   parts.push(line(LEFT, y(0), right, y(0), colors.ink));
@@ -312,7 +317,7 @@ const columnTip = ({ genes, start, end, logOdds }) =>
 // The figure as the text of an SVG file, with its height.
 function contigFigure(contig, view, width, colors, isScreen) {
   const right = width - RIGHT, perPixel = (view.to - view.from) / (right - LEFT);
-  const figure = { contig, view, width, right, perPixel, colors, isScreen, parts: [], column: COLUMN * perPixel };
+  const figure = { contig, view, width, right, perPixel, colors, paint: ramp(colors), isScreen, parts: [], column: COLUMN * perPixel };
   figure.x = base => LEFT + (base - view.from) / perPixel;
   figure.genes = inView(contig.genes, figure);
   figure.isDense = figure.genes.length * FEWEST_PIXELS > right - LEFT;
