@@ -1,5 +1,6 @@
 """The command line: what it says, what it loads, how it fails."""
 
+import os
 import re
 import subprocess
 import sys
@@ -103,6 +104,22 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
     done = virnucpro(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_without_a_command_is_told_how_to_run_it(tmp_path: Path) -> None:
+    (tmp_path / "two words.fna").touch()
+    done = virnucpro(tmp_path / "two words.fna")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"is a file; type virnucpro run '{tmp_path}/two words.fna'\n")
+
+
+@pytest.mark.parametrize("command", [("run",), ("embed-proteins",), ("prepare",)])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, command: tuple[str, ...]) -> None:
+    os.mkfifo(tmp_path / "pipe.fna")
+    outputs = [] if command == ("run",) else [tmp_path / "out.h5"]
+    done = virnucpro(*command, tmp_path / "pipe.fna", *outputs)  # it would wait for a writer
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert "pipe.fna: a pipe or a device" in done.stderr
 
 
 def test_the_command_line_starts_without_what_takes_long_to_load() -> None:

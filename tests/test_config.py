@@ -52,6 +52,9 @@ def test_defaults_are_filled_in() -> None:
         ("call", "2024-13-45", "call is '2024-13-45', but must be true or false"),
         ("layers", "[0", "layers is '.0', but must be auto, or a list"),
         ("long_proteins", "drop", "long_proteins is 'drop', but must be one of cut, windows"),
+        ("prior", "10%", "prior is '10%', but must be auto or a number between 0 and 1; 10% is 0.1"),
+        ("max_fdr", "2.5 %", "max_fdr is '2.5 %', but must be a number between 0 and 1; 2.5 % is 0.025"),
+        ("prior", "1e3", "prior is 1000.0, but must be auto or a number"),
         ("outdir", "", "outdir is empty, but must be the path"),
         ("outdir", "a}b", "outdir is 'a}b', but must be the path of a folder, without braces"),
         ("model", "bra{c}.pt", "model: bra{c}.pt: Snakemake would replace the {c} in this path; rename"),
@@ -72,6 +75,13 @@ def test_texts_are_read_as_yaml_where_no_text_is_wanted() -> None:
     wanted = {"call": False, "layers": [0, -1], "genetic_codes": [1, 4], "chunk_size": 300, "seed": 7}
     assert config == DEFAULTS | {"samples": "1", "outdir": "true", "device": "cpu", "token_budget": 4096} | wanted
     assert isinstance(config["seed"], int)
+
+
+@pytest.mark.parametrize(("text", "prior"), [("1e-3", 0.001), ("1E-3", 0.001), ("1.e-3", 0.001), ("2.5e-2", 0.025)])
+def test_numbers_may_have_an_exponent(text: str, prior: float) -> None:
+    config: dict[str, Any] = {"samples": "t.tsv", "prior": text, "outdir": "1e-3"}
+    check_config(config)
+    assert (config["prior"], config["outdir"]) == (prior, "1e-3")
 
 
 def test_braces_that_snakemake_leaves_alone_may_stay() -> None:
@@ -254,7 +264,7 @@ FOREIGN = "samples: units.tsv\nthreads: 3\nmodel: random_forest\n"
 def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Have Snakemake say in a folder what it would run, with the jobs' commands."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "1", "-n", "-p"]
-    command += ["--quiet", "host"]  # in place of what the profile says
+    command += ["--quiet", "host"]  # overrides the profile
     return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True)
 
 

@@ -1,9 +1,12 @@
 """The command line, `virnucpro COMMAND ...`."""
 
 import logging
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,7 +37,7 @@ class Commands(click.Group):
     """The commands, in sections."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
-        """Run a command, or several with the word `then` between them, one after another in one process."""
+        """Run one command, or several joined by the word `then`, in one process."""
         first, following = _split(sys.argv[1:] if args is None else list(args))
         while following:
             try:
@@ -45,6 +48,14 @@ class Commands(click.Group):
             first, following = _split(following)
         return super().main(first, *rest, **options)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is typed; of a file alone, say how to run it."""
+        if args and args[0] not in self.commands and Path(args[0]).exists():
+            ctx.fail(f"{args[0]} is a file; type virnucpro run {shlex.quote(args[0])}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
         for title, members in SECTIONS.items():
@@ -53,7 +64,7 @@ class Commands(click.Group):
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Return the words of the first command, and those after `then`, if the name of a command follows it."""
+    """Split words into the first command and the rest after `then`, if the name of a command follows it."""
     names = {command.name for members in SECTIONS.values() for command in members}
     for place, (word, following) in enumerate(pairwise(words)):
         if word == "then" and following in names:
@@ -75,6 +86,10 @@ def _first_sentence(command: click.Command) -> str:
 @click.version_option(__version__, message="virnucpro %(version)s")
 def main() -> None:
     """Find viruses in metagenomic contigs with protein language models."""
+    # Threads of torch that wait for others sleep: on a busy machine spinning ones double time and CPU time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Files are written under temporary names, and some file systems have no locks.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.addLevelName(logging.INFO, "virnucpro")
     logging.addLevelName(logging.WARNING, "virnucpro: warning")

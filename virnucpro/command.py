@@ -1,4 +1,4 @@
-"""What all commands of the command line have in common."""
+"""Common parts of all commands of the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,10 @@ SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 class Command(click.Command):
-    """A command whose errors are one line and status 1, and whose lists may be written as `--layers 24 36`."""
+    """A command that reports errors as one line with status 1, and takes lists such as `--layers 24 36`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the name of an option before each of its values, as click wants it."""
+        """Repeat the name of an option before each of its values, as click expects."""
         lists = {name for option in self.params if str(option.metavar).endswith("...") for name in option.opts}
         spelled: list[str] = []
         current = None
@@ -37,29 +37,29 @@ class Command(click.Command):
         return super().parse_args(ctx, spelled)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; report what the user has to mend."""
+        """Run the command, and report errors that the user can fix."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # whoever read has had enough, which click knows of
-        except (UserError, OSError) as error:  # OSError: a full disk, a folder that must not be written
+            raise  # the reader closed the pipe; click handles it
+        except (UserError, OSError) as error:  # OSError: e.g. a full disk, or a folder without write permission
             sample = ctx.params.get("sample")
             where = f"sample {sample}: " if sample else ""
             click.echo(f"virnucpro {self.name}: error: {where}{error}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            ctx.exit(130)  # as shells say of what Ctrl-C ended
+            ctx.exit(130)  # status of a command ended by Ctrl-C
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., None]], click.Command]:
-    """Return a decorator that makes a command of a function, whose parameters are its options."""
+    """Return a decorator that turns a function into a command; its parameters are the options."""
     epilog = "\n".join(f"example: virnucpro {name} {example}" for example in examples)
     settings = {"show_default": True, "max_content_width": 100}
     return click.command(name, Command, epilog=f"\b\n{epilog}", context_settings=settings)
 
 
 def setting(key: str, description: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
-    """Return a decorator for the option of a config key: its schema has the values that it takes, and its default."""
+    """Return a decorator for the option of a config key, with values and default from the schema."""
     rules = PROPERTIES[key]
     kind: click.ParamType[Any] | None = None
     if "enum" in rules:
@@ -72,6 +72,8 @@ def setting(key: str, description: str, **attributes: Any) -> Callable[[Decorate
     return click.option(f"--{key.replace('_', '-')}", **attributes)
 
 
-def auto_or(kind: click.ParamType[Any]) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """Return a callback for an option with numbers of a kind, that makes None of `auto`."""
-    return lambda _, __, text: None if text == "auto" else kind(text)
+def auto_or(
+    kind: click.ParamType[Any], word: str = "auto"
+) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """Return a callback for an option that is a number or a word, which becomes None."""
+    return lambda _, __, text: None if text in (word, None) else kind(text)

@@ -1,8 +1,9 @@
-"""The configuration and the table of samples, checked before any job starts."""
+"""Configuration and tables of samples, checked before any job starts."""
 
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,19 +24,19 @@ if TYPE_CHECKING:
 
 
 def read_schema(name: str) -> dict[str, Any]:
-    """Return the schema of the config, or of a row of the table of `samples` or of `training`."""
+    """Return the schema of the config, or of a row of the table `samples` or `training`."""
     text = files("virnucpro").joinpath("workflow", "schemas", f"{name}.schema.yaml").read_text(encoding="utf-8")
     schema: dict[str, Any] = yaml.safe_load(text)
     return schema
 
 
-Check = Callable[[Path, str], None]  # of a file and its type; raises a UserError
+Check = Callable[[Path, str], None]  # checks a file of a type; raises a UserError
 
 _CONFIG = read_schema("config")
 PROPERTIES: dict[str, dict[str, Any]] = _CONFIG["properties"]
 DEFAULTS: dict[str, Any] = {key: rules["default"] for key, rules in PROPERTIES.items() if "default" in rules}
 
-# What the original VirNucPro does; keys that are given beside the preset win.
+# Settings of the original VirNucPro; keys given besides the preset override it.
 _VIRNUCPRO: dict[str, Any] = {
     "model": "esm2_t36_3B_UR50D",
     "nucleotide_model": "DNABERT-S",
@@ -45,24 +46,27 @@ _VIRNUCPRO: dict[str, Any] = {
 }
 PRESETS = {f"virnucpro-{size}": _VIRNUCPRO | {"chunk_size": size} for size in (300, 500)}
 
-# Endings of the files of references, by format.
+# Suffixes of files of references, by format.
 _REFERENCES = {
     "fasta": re.compile(r"[.](fa|fasta|fna)([.](gz|bgz|bz2|xz|zst))?$", re.IGNORECASE),
     "genbank": re.compile(r"[.](gb|gbk|gbff|genbank)([.]gz)?$", re.IGNORECASE),
 }
 
-# What Snakemake takes for a wildcard, {name}, or for one of its path variables, <name>, and cannot be told not to.
+# Snakemake takes {name} for a wildcard, and <name> for one of its path variables; neither can be escaped.
 _PLACEHOLDER = re.compile(r"\{\s*[.\w]+\s*[,}]|<[a-z][a-z0-9_]*>")
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+(?:[.][0-9]*)?e[-+]?[0-9]+", re.IGNORECASE)
+_PERCENT = re.compile(r"([0-9]+(?:[.][0-9]+)?) ?%")
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Check a configuration against its schema, and fill in the defaults of what it does not say.
+    """Check a configuration against its schema, and fill in defaults.
 
-    A text is read as YAML where it is not a text that is wanted: `snakemake --config` makes texts of false and of the
-    numbers in a list.
+    Text is read as YAML if the schema expects another type: `snakemake --config` passes false, and numbers in a list,
+    as text.
 
     Raises:
-        UserError: a key is unknown, missing, or its value of the wrong type or range, or two do not go together.
+        UserError: A key is unknown or missing, has a wrong value, or contradicts another key.
     """
     for key, value in PRESETS.get(config.get("preset", ""), {}).items():
         config.setdefault(key, value)
@@ -94,7 +98,7 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 def is_image_file(config: dict[str, Any]) -> bool:
-    """Return whether the key container is there and names a file, not an address to get an image from."""
+    """Return whether the key container is set and names a file, not the address of an image."""
     return "://" not in config.get("container", "://")
 
 
@@ -102,42 +106,46 @@ def _read_yaml(value: Any) -> Any:
     if isinstance(value, list):
         return [_read_yaml(item) for item in value]
     if isinstance(value, str):
-        with suppress(yaml.YAMLError, ValueError):  # a date that is none is a ValueError
+        if _EXPONENT.fullmatch(value):  # text in YAML 1.1, unless it has a point
+            return float(value)
+        with suppress(yaml.YAMLError, ValueError):  # an invalid date is a ValueError
             return yaml.safe_load(value)
-    if isinstance(value, float) and value.is_integer():  # which a schema counts as an integer, and a command does not
+    if isinstance(value, float) and value.is_integer():  # an integer to the schema, but not to a command
         return int(value)
     return value
 
 
 def literal_path(path: str) -> str:
-    """Return a path that no command takes for an option: one that begins with a hyphen is made absolute.
+    """Return a path that no command takes for an option: a path that begins with a hyphen becomes absolute.
 
     Raises:
-        UserError: Snakemake would take it for another path.
+        UserError: Snakemake would replace a part of the path.
     """
+    if not os.path.lexists(path):
+        path = os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (Path has no variables, and no ~ in a name)
     if found := _PLACEHOLDER.search(path):
         raise UserError(f"{path}: Snakemake would replace the {found[0]} in this path; rename the file, or link to it")
     return str(Path(path).absolute()) if path.startswith("-") else path
 
 
 def check_beginning(fasta: Path, kind: str) -> None:
-    """Read the beginning of a sample's file; a UserError says what prepare would refuse."""
-    with suppress(ModuleNotFoundError):  # Biopython or zstd, where only the jobs have an environment that holds them
+    """Read the beginning of a sample's file; raise a UserError if prepare would refuse it."""
+    with suppress(ModuleNotFoundError):  # Biopython or zstd may be only in the environment of the jobs
         for _ in READERS[kind](fasta, beginning=True):
             pass
 
 
 def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:
-    """Read and check a table of samples, tab-separated; `check` is called with every file that it names.
+    """Read and check a tab-separated table of samples; `check` is called with every file in it.
 
     Returns:
-        A row a sample, text columns `sample`, `fasta` and `type`, with the samples' names as index.
+        One row per sample, text columns `sample`, `fasta` and `type`, with the samples' names as index.
 
     Raises:
-        UserError: the table cannot be read, a column or a value is wrong, a sample is there twice, or a file is
-            missing, or begins with what prepare would refuse.
+        UserError: The table cannot be read, a column or a value is wrong, a sample occurs twice, or a file is missing
+            or refused by `check`.
     """
-    import pandas as pd  # here, since who reads the defaults can do without
+    import pandas as pd  # loaded here: the defaults alone do not need it
 
     rows: dict[str, dict[str, str]] = {}
     for line, row in _checked_rows("samples", path):
@@ -153,18 +161,17 @@ def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:
 
 
 def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
-    """Read and check a table of labelled FASTA files, tab-separated; it may have more columns than are needed.
+    """Read and check a tab-separated table of labeled FASTA files; further columns are allowed.
 
-    `check` is called with every file that the table names.
+    `check` is called with every file in the table.
 
     Returns:
-        A row for each file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `kind`, `split`
-        and `mask`.
+        One row per file or record: text columns `fasta`, `record` (empty: all), `label`, `group`, `kind`, `split` and
+        `mask`.
 
     Raises:
-        UserError: the table cannot be read, a value is wrong, a file is missing or begins with what prepare would
-            refuse, a group has two labels or kinds or is on both sides of the split, or
-            a kind has two labels.
+        UserError: The table cannot be read, a value is wrong, a file is missing or refused by `check`, a group has two
+            labels, kinds or splits, or a kind has two labels.
     """
     import pandas as pd
 
@@ -180,7 +187,7 @@ def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
                     f"a {key} has one {column}"
                 )
         try:
-            literal_path(row["fasta"])
+            row["fasta"] = literal_path(row["fasta"])
             if row["fasta"] not in checked:
                 check(Path(row["fasta"]), "contigs")
         except UserError as error:
@@ -193,7 +200,7 @@ def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
     for label in ("viral", "cellular"):
         groups = table.loc[(table["label"] == label) & (table["split"] == "train"), "group"].nunique()
         if groups < 2:
-            raise UserError(f"{path}: {groups} {label} groups for training; it takes two or more, to hold one out")
+            raise UserError(f"{path}: training needs two or more {label} groups with split train, found {groups}")
     return table
 
 
@@ -201,7 +208,7 @@ def find_references(folder: Path) -> dict[Path, str]:
     """Return the files in a folder of references, sorted by name, with their format, `fasta` or `genbank`.
 
     Raises:
-        UserError: there is no such folder, or no such file in it, or Snakemake would take one for another.
+        UserError: The folder is missing, has no such file, or has a file name in which Snakemake would replace a part.
     """
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -216,9 +223,9 @@ def find_references(folder: Path) -> dict[Path, str]:
 
 
 def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a table with their lines, checked against a schema, with the defaults of what is empty.
+    """Yield the rows of a table with their line numbers, checked against a schema, with defaults for empty cells.
 
-    Blank rows and blank columns without a name, which spreadsheets like to write, are passed over.
+    Blank rows and blank columns without a name, which spreadsheets may add, are skipped.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -245,7 +252,7 @@ def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise UserError(f"{path}: line {first}: {problem} {', '.join(names)}; {known}")
     if not rows:
         raise UserError(f"{path}: no {key} in it")
-    check = fastjsonschema.compile(rules)  # once: it writes and compiles code
+    check = fastjsonschema.compile(rules)  # once: it generates code
     for line, row in rows:
         cells = {name: cell for name, cell in zip_longest(header, row, fillvalue="") if cell.strip()}
         if "" in cells:
@@ -257,7 +264,7 @@ def _checked_rows(key: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _explain(error: fastjsonschema.JsonSchemaValueException, properties: dict[str, Any]) -> str:
-    """Return which key is wrong and what its schema's description says that it must be."""
+    """Return the name of a wrong key, and its description in the schema."""
     if error.rule == "anyOf" and len(error.path) == 1:
         return "samples is missing"
     if error.rule == "required":
@@ -265,4 +272,6 @@ def _explain(error: fastjsonschema.JsonSchemaValueException, properties: dict[st
         return f"{missing[0]} is missing"
     key = error.path[1]
     value = "empty" if error.value == "" else repr(error.value)
-    return f"{key} is {value}, but must be {properties[key]['description']}"
+    percent = _PERCENT.fullmatch(str(error.value))
+    cure = f"; {error.value} is {float(percent[1]) / 100:g}" if percent else ""
+    return f"{key} is {value}, but must be {properties[key]['description']}{cure}"

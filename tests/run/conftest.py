@@ -1,4 +1,4 @@
-"""`virnucpro run` in a folder of its own, with a small model."""
+"""`virnucpro run` in a temporary folder, with a small model."""
 
 import os
 import random

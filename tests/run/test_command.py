@@ -58,7 +58,7 @@ def test_what_follows_two_hyphens_is_for_snakemake() -> None:
         (("x.fna", "--chunk-size", "1"), 1, r".*chunk_size is 1, but must be a whole number of bases from 3 .*\n"),
         (("--slurm", "x.fna"), 1, r".*no samples: .*\n"),
         (("x.fna", "--slurm", "x.fna"), 1, r".*error: --slurm x.fna: that is a file; .*\n"),
-        (("x.fna", "--slurm", "--workflow-profile", "p"), 1, r".*error: --slurm comes with a profile of its own; .*\n"),
+        (("x.fna", "--slurm", "--workflow-profile", "p"), 1, r".*error: --slurm uses its own profile; .*\n"),
         (("x.fna", "--outdir", "x.fna/out"), 1, r".*error: config: outdir is x.fna/out, but x.fna is a file; .*\n"),
         (("x.fna", "--configfile", "absent.yaml"), 1, r".*error: .*absent.yaml.*\n"),
         (("x.fna", "--model", "other.pt"), 1, r".*: model is .*/other.pt, but the classifier was trained with .*\n"),

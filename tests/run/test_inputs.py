@@ -1,4 +1,4 @@
-"""What a run is asked to do: names of samples, settings, absolute paths."""
+"""Input of a run: names of samples, settings, absolute paths."""
 
 import json
 from pathlib import Path
@@ -69,10 +69,34 @@ def test_what_names_no_sample(name: str) -> None:
     assert str(error.value).startswith(f"{name}: ")
 
 
+def test_assemblies_of_one_name_are_named_like_their_folders(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("spades/A/contigs.fasta", "spades/B/contigs.fasta", "C/contigs.fa.gz", "gut.fna")
+    monkeypatch.chdir(here / "C")
+    found = find_samples(["../spades/*/contigs.fasta", "contigs.fa.gz", "../gut.fna"], "contigs")
+    assert [sample.sample for sample in found] == ["A", "B", "C", "gut"]
+    assert [sample.sample for sample in find_samples(["../spades/A/contigs.fasta"], "contigs")] == ["contigs"]
+    with pytest.raises(UserError, match="would both be sample A"):
+        find_samples(["../spades/A/contigs.fasta"] * 2, "contigs")
+
+
+def test_a_table_may_name_the_home_folder_and_variables(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("home/a.fna", "data/b.fna", "$DATA.fna", "~.fna")
+    monkeypatch.setenv("HOME", str(here / "home"))
+    monkeypatch.setenv("DATA", str(here / "data"))
+    Path("t.tsv").write_text("sample\tfasta\na\t~/a.fna\nb\t$DATA/b.fna\nc\t$DATA.fna\nd\t~.fna\n")
+    assert [Path(row.fasta).relative_to(here) for row in read_table(Path("t.tsv"))] == [
+        *map(Path, ("home/a.fna", "data/b.fna", "$DATA.fna", "~.fna"))
+    ]
+    Path("t.tsv").write_text("sample\tfasta\na\t$NOWHERE/a.fna\n")
+    with pytest.raises(UserError, match=r"\$NOWHERE/a.fna: no such file"):
+        read_table(Path("t.tsv"))
+
+
 def test_two_files_of_one_name() -> None:
-    write("a/soil.fna", "b/soil.fa")
-    with pytest.raises(UserError, match=r"^a/soil.fna and b/soil.fa would both be sample soil; .* --samples table.tsv"):
-        find_samples(["a/soil.fna", "b/soil.fa"], "contigs")
+    write("soil/soil.fna", "b/soil/soil.fa")
+    both = r"^soil/soil.fna and b/soil/soil.fa would both be sample soil; .* --samples table.tsv"
+    with pytest.raises(UserError, match=both):
+        find_samples(["soil/soil.fna", "b/soil/soil.fa"], "contigs")
 
 
 def test_a_file_that_prepare_would_refuse() -> None:

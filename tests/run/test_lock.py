@@ -1,6 +1,8 @@
 """One run at a time in a folder, whatever ended the last."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,3 +111,29 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         hold(tmp_path / "file")
+
+
+# What flock answers on Lustre without -o flock, NFS without lockd, and some network file systems.
+ANSWERS = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP]
+NO_LOCKS = "#include <errno.h>\nint flock(int file, int how) { errno = %d; return -1; }\n"
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler: apt-get install gcc libc6-dev")
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_without_locks_the_file_says_who_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int) -> None:
+    (tmp_path / "flock.c").write_text(NO_LOCKS % answer)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "flock.so", tmp_path / "flock.c"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "flock.so"))
+    held = tmp_path / "held"
+    holder, job = start(held)
+    second = [sys.executable, "-c", HOLD, str(held), "60"]
+    done = subprocess.run(second, cwd=ROOT, capture_output=True, text=True)
+    assert "another run is going on there" in done.stderr
+    assert f"if there is none, delete {held / 'run.lock'}" in done.stderr
+    assert is_running(job)
+    holder.kill()
+    holder.wait()
+    third, _ = start(held)  # the killed run's job is ended, and the next begins
+    wait_for(lambda: not is_running(job))
+    third.kill()
+    third.wait()

@@ -1,4 +1,4 @@
-"""What a machine offers: GPUs, and the device for which a run settles."""
+"""GPUs of a machine, and the device of a run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What decides the results of each job: options, files from outside, and the jobs before it."""
+"""Keys of jobs: they depend on options, input files, and earlier jobs."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def after(stage: str, *samples: str) -> set[Key]:
 
 
 class Made:
-    """A plan of three samples that can be changed and made anew."""
+    """A plan of three samples that can be changed and made again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

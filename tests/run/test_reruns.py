@@ -1,4 +1,4 @@
-"""What `virnucpro run` makes again, and why, as its dry run says."""
+"""Jobs that `virnucpro run` repeats, and the reasons in its dry run."""
 
 import os
 import shutil

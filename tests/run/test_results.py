@@ -1,4 +1,4 @@
-"""What is said of the results at the end."""
+"""The lines on results at the end of a run."""
 
 from pathlib import Path
 

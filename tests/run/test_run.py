@@ -14,6 +14,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.run.conftest import Folder
 from tests.workflow.project import ENVIRONMENT, wait_for
+from virnucpro.calling import not_pooled
+from virnucpro.data.files import write_text
+from virnucpro.run.results import describe_results
 from virnucpro.run.snakemake import run_snakemake
 
 MANY = 1000  # proteins, which are embedded for some seconds
@@ -298,3 +301,32 @@ def test_odd_paths_without_a_home(folder: Folder, name: str, tmp_path: Path) -> 
     )
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stderr
+
+
+def samples_in_summary(folder: Folder) -> list[str]:
+    return [line.split("\t")[0] for line in (folder.results / "summary.tsv").read_text().splitlines()[1:]]
+
+
+def test_another_file_joins_the_finished_samples_of_the_folder(finished: Folder) -> None:
+    finished.add_proteins("q.faa", 3)
+    finished.add_proteins("r.faa", 2)
+    done = finished.run("q.faa", "--type", "proteins")
+    assert done.returncode == 0, done.stderr
+    assert "prepare: 1 of 1 sample, " in done.stderr, "the finished sample runs no job"
+    assert samples_in_summary(finished) == ["p", "q"]
+    assert "results/p/embeddings.h5\nresults/q/embeddings.h5\n" in done.stdout
+
+    (finished.results / "q" / "embeddings.h5").unlink()  # to save room: it is not made again
+    (finished.path / "p.faa").write_text("no FASTA")
+    done = finished.run("r.faa", "--type", "proteins")
+    assert done.returncode == 0, done.stderr
+    assert samples_in_summary(finished) == ["r"]
+
+
+def test_samples_with_other_settings_are_not_pooled_and_that_is_said(tmp_path: Path) -> None:
+    work, called = tmp_path / "work", ["a", "b", *(f"s{number:02}" for number in range(12))]
+    for sample in called:
+        write_text(work / sample / "call.json", "{}")
+    assert not_pooled(work, called) == []
+    said = describe_results(tmp_path, Path("results"), ["a", "s11"])
+    assert said == "not in these: b, s00, s01, s02, s03, s04, s05, s06, s07, s08, ..., of earlier runs\n"

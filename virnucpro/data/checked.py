@@ -19,7 +19,7 @@ def read_json(path: str | os.PathLike[str], expected: TypeAdapter[Content], stag
     """Read a JSON file and check it against a type; error messages name the stage that writes it.
 
     Raises:
-        UserError: the file is missing, cannot be read, or does not have this type.
+        UserError: The file is missing, cannot be read, or does not have this type.
     """
     try:
         return parse_json(Path(path).read_bytes(), path, expected, stage)

@@ -36,7 +36,7 @@ class Tokenizer(Protocol):
             sequence. Both include special tokens.
 
         Raises:
-            UserError: a sequence has a letter without a token.
+            UserError: A sequence has a letter without a token.
         """
 
 
@@ -52,8 +52,8 @@ def batch_shapes(bins: Sequence[Sequence[int]], budget: int) -> list[BatchShape]
     """Return the shapes that bins are padded to, smallest first; shapes that no bin needs are left out.
 
     Args:
-        bins: tokens of every sequence of every bin.
-        budget: tokens that a bin may hold.
+        bins: Tokens of every sequence of every bin.
+        budget: Tokens that a bin may hold.
     """
     shapes: list[BatchShape] = []
     longest = max(max(lengths) for lengths in bins)
@@ -138,11 +138,11 @@ class VarlenCollator:
     pool, counted without the special tokens at the start. By default all tokens are pooled.
 
     Args:
-        tokenizer: tokenizer of the model.
-        shapes: a batch is padded to the first shape that holds it, or to a multiple of 64 tokens.
+        tokenizer: Tokenizer of the model.
+        shapes: A batch is padded to the first shape that holds it, or to a multiple of 64 tokens.
 
     Raises:
-        UserError: a sequence is empty, or has a letter that the tokenizer lacks.
+        UserError: A sequence is empty, or has a letter that the tokenizer lacks.
 
     Examples:
         Each sequence starts with BOS and ends with EOS; padding fills the batch up to 64 tokens.

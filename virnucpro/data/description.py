@@ -59,7 +59,7 @@ class EmbeddingDescription:
         """Return the description from the output of `as_json`.
 
         Raises:
-            ValueError: a field is missing or unknown.
+            ValueError: A field is missing or unknown.
         """
         if values.keys() != {field.name for field in fields(cls)}:
             raise ValueError(f"a description of embeddings has no fields {', '.join(map(str, values))}")
@@ -133,7 +133,7 @@ def describe_embeddings(
     """Return the description of a sample's future embeddings, from its token budget and the settings of prepare.
 
     Raises:
-        UserError: the model has no such layer.
+        UserError: The model has no such layer.
     """
     model = device["model"]
     return EmbeddingDescription(
@@ -168,7 +168,7 @@ def layer_numbers(layers: Sequence[int], last: int) -> list[int]:
     """Return layer numbers from 0 (the model's input) to `last`; negative numbers count from the end.
 
     Raises:
-        UserError: the model has no such layer.
+        UserError: The model has no such layer.
     """
     for number in layers:
         if not -last - 1 <= number <= last:

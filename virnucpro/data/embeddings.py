@@ -38,11 +38,11 @@ def new_embedding_file(
     """Yield an open file with ids and attributes, for the caller to write the rows; move it into place on success.
 
     Args:
-        path: the file.
-        ids: ids of the sequences.
-        description: settings of the embeddings.
-        residues: number of residues of every sequence; reserves room for per-residue embeddings.
-        begins: first embedded residue of every sequence, for the file of a shard.
+        path: The file.
+        ids: Ids of the sequences.
+        description: Settings of the embeddings.
+        residues: Number of residues of every sequence; reserves room for per-residue embeddings.
+        begins: First embedded residue of every sequence, for the file of a shard.
     """
     row_shape, layers = description.row_shape, description.layers
     start = np.cumsum([0, *(residues or ())], dtype=np.int64)
@@ -90,7 +90,7 @@ class EmbeddingFile:
     """An embedding file for reading: `ids`, `begins`, `description`, `has_residues`, and rows by number.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: The file is missing or damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

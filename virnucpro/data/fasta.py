@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO
 
+from virnucpro.data.files import refuse_pipe
 from virnucpro.errors import UserError
 
 BEGINNING = 100_000  # characters, up to the end of a line
@@ -39,7 +40,7 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
     the last record may be incomplete.
 
     Raises:
-        UserError: the file is missing, empty, damaged or not FASTA, or a record has no unique id.
+        UserError: The file is missing, empty, damaged or not FASTA, or a record has no unique id.
 
     Examples:
         >>> _ = Path("contigs.fna").write_text(">c1 circular=true\nACGT\nAC\n>c2\nGG\n")
@@ -67,8 +68,9 @@ def check_fasta(path: Path) -> None:
     """Check the first line of a file that has text.
 
     Raises:
-        UserError: the file is missing, empty, damaged in its first line, or not FASTA.
+        UserError: The file is missing, a pipe, empty, damaged in its first line, or not FASTA.
     """
+    refuse_pipe(path)
     try:
         with _open_text(path) as handle:
             lines = ((number, line) for number, line in enumerate(handle, start=1) if line.strip())

@@ -1,15 +1,21 @@
 """Files that are either whole or absent, and their digests."""
 
+import errno
+import fcntl
 import glob
 import hashlib
+import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from virnucpro.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 _MARK = "virnucpro-"  # in the names of temporary folders: other hidden files are the user's
 
@@ -50,8 +56,35 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def lock_file(descriptor: int, wait: bool = False) -> bool:
+    """Lock an open file until it is closed or its process ends, and return whether it is locked.
+
+    Some file systems have no locks, such as Lustre without `-o flock` and NFS without lockd. A warning says so.
+
+    Raises:
+        BlockingIOError: Another process holds the lock and `wait` is false.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        logger.warning("this file system has no locks (%s): start one run at a time in a folder", error.strerror)
+        return False
+    return True
+
+
+def refuse_pipe(path: str | os.PathLike[str]) -> None:
+    """Raise a UserError if a path is a pipe or a device, which cannot be read twice."""
+    with suppress(OSError):  # what opens the file says what is wrong
+        mode = Path(path).stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(f"{path}: a pipe or a device, and input is read more than once; write it to a file first")
+
+
 def file_digest(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file, in hex; a UserError says that it cannot be read."""
+    refuse_pipe(path)
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

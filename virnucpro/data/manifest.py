@@ -90,7 +90,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        UserError: the file is missing, not a manifest, or its counts of tokens do not add up.
+        UserError: The file is missing, not a manifest, or its counts of tokens do not add up.
     """
     manifest = read_json(path, _MANIFEST, "pack")
     _check_tokens(manifest, path)

@@ -24,14 +24,14 @@ def first_fit_decreasing(tokens: npt.ArrayLike, budget: int) -> npt.NDArray[np.i
     are the same as if sequences were placed one by one.
 
     Args:
-        tokens: tokens of every sequence, int [sequences], each at least 1.
-        budget: tokens that a bin may hold.
+        tokens: Tokens of every sequence, int [sequences], each at least 1.
+        budget: Tokens that a bin may hold.
 
     Returns:
         Bin of every sequence, int32 [sequences]. Bins are numbered from 0 in the order in which they were opened.
 
     Raises:
-        ValueError: a sequence is longer than the budget.
+        ValueError: A sequence is longer than the budget.
 
     Examples:
         Bin 0 holds 7 + 3 tokens, bin 1 holds 6 + 4.
@@ -90,8 +90,8 @@ class GreedyPacker:
     """Packs sequences into bins that hold at most `max_tokens_per_batch` tokens each.
 
     Args:
-        max_tokens_per_batch: token budget of a bin, including BOS and EOS of every sequence.
-        max_sequence_length: residues; a longer sequence is truncated to its N-terminal part.
+        max_tokens_per_batch: Token budget of a bin, including BOS and EOS of every sequence.
+        max_sequence_length: Residues; a longer sequence is truncated to its N-terminal part.
 
     Examples:
         Each sequence has two special tokens, so `a` and `c` fill a bin of 12 tokens with 7 + 5.
@@ -117,13 +117,13 @@ class GreedyPacker:
         """Pack sequences into bins by first-fit decreasing; their order does not matter.
 
         Args:
-            sequences: mappings with `id` and `sequence`; other keys are kept. The mappings are not changed.
+            sequences: Mappings with `id` and `sequence`; other keys are kept. The mappings are not changed.
 
         Returns:
             Bins of new dicts. A truncated sequence has `truncated: True`, and a warning is logged for it.
 
         Raises:
-            UserError: the budget is smaller than one of the sequences.
+            UserError: The budget is smaller than one of the sequences.
         """
         ordered = self.sort_by_length([self._truncate(sequence) for sequence in sequences])
         tokens = np.array([len(sequence["sequence"]) + SPECIAL_TOKENS for sequence in ordered], np.int64)
@@ -162,8 +162,8 @@ def deal_bins(tokens: npt.ArrayLike, shards: int) -> npt.NDArray[np.int32]:
     """Deal bins to shards, fullest first, each to the shard with the fewest tokens (LPT, Graham 1969).
 
     Args:
-        tokens: tokens of every bin, int [bins].
-        shards: number of shards.
+        tokens: Tokens of every bin, int [bins].
+        shards: Number of shards.
 
     Returns:
         Shard of every bin, int32 [bins].

@@ -55,7 +55,7 @@ def read_provenance(record: Path, stage: str) -> Provenance:
     """Read the record of a stage.
 
     Raises:
-        UserError: the record is missing or damaged.
+        UserError: The record is missing or damaged.
     """
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
@@ -74,7 +74,7 @@ def checked_input(path: Path, record: Path, stage: str) -> str:
     """Return the SHA-256 of a file, after checking it against the record of the stage that wrote it.
 
     Raises:
-        UserError: the stage has not finished, or the file is missing or not what the stage wrote.
+        UserError: The stage has not finished, or the file is missing or not what the stage wrote.
     """
     command = stage.replace("_", "-")
     expected = read_provenance(record, stage).outputs.get(path.name)

@@ -13,8 +13,12 @@ AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
 RESIDUES = AMINO_ACIDS + b"XUOBZ"  # letters with a token in ESM-2
 _UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
 _GAPS = b"-."
-# Marks of a circular contig in headers of assemblers and of NCBI, e.g. [topology=circular].
-_CIRCULAR = re.compile(r"\b(circular=(true|yes)|topology=circular)\b", re.IGNORECASE)
+# Marks of a circular contig: by Unicycler, Autocycler, Plassembler, metaMDBG and dragonflye, Canu, NCBI, and Raven in
+# the description; by myloasm, metaviralSPAdes, and hifiasm and miniasm (ptg000001c, s1.ctg000001c) in the id.
+_CIRCULAR = re.compile(
+    r"(?<![\w-])(circular=(true|yes|y)|suggestCircular=yes|topology=circular|XO:i:1)\b", re.IGNORECASE
+)
+_CIRCULAR_ID = re.compile(r"_circular-yes(_|$)|_type_circular$|(^|[.])[a-z]tg[0-9]{6,}c$")
 
 
 class Record(NamedTuple):
@@ -30,14 +34,15 @@ def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     """Yield the contigs of a file as upper-case DNA, in file order; U becomes T.
 
     Raises:
-        UserError: the file cannot be read as FASTA of nucleotides with unique ids.
+        UserError: The file cannot be read as FASTA of nucleotides with unique ids.
     """
     for number, (name, description, sequence) in enumerate(read_records(fasta, beginning=beginning)):
         letters = sequence.encode("ascii", "replace").upper()
         if odd := letters.translate(None, NUCLEOTIDES):
             hint = "; a table of samples says type proteins for proteins" if odd[:1] in RESIDUES else ""
             raise _no_letter_of(fasta, number, name, sequence, odd, "IUPAC nucleotide", hint)
-        yield Record(name.encode(), letters.replace(b"U", b"T"), circular=bool(_CIRCULAR.search(description)))
+        circular = bool(_CIRCULAR.search(description) or _CIRCULAR_ID.search(name))
+        yield Record(name.encode(), letters.replace(b"U", b"T"), circular=circular)
 
 
 def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
@@ -47,7 +52,7 @@ def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     and Z are kept: ESM-2 has tokens for them.
 
     Raises:
-        UserError: the file cannot be read as FASTA of proteins with unique ids, or looks like nucleotides.
+        UserError: The file cannot be read as FASTA of proteins with unique ids, or looks like nucleotides.
     """
     _refuse_nucleotides(fasta)
     for number, (name, sequence) in enumerate(read_fasta(fasta, beginning=beginning)):

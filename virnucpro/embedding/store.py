@@ -1,6 +1,5 @@
 """Storage of embeddings until all are complete: in memory, or in files that survive a kill."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virnucpro.data.arrays import Integers, Rows
+from virnucpro.data.files import lock_file
 from virnucpro.encoders.runner import AsyncInferenceRunner
 from virnucpro.errors import UserError
 
@@ -66,13 +66,13 @@ def kept_beside(output: Path, digest: str) -> Iterator[Path]:
     An interrupted run with the same digest leaves its embeddings there; others are deleted.
 
     Raises:
-        UserError: another process is writing the same output.
+        UserError: Another process is writing the same output.
     """
     folder = output.parent / f".{output.name}.begun"
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         raise UserError(f"{output}: another process is writing it; wait for it, or name another file") from None

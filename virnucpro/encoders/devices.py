@@ -1,6 +1,5 @@
 """Device and precision of a job."""
 
-import fcntl
 import logging
 import os
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from virnucpro.data.files import lock_file
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def lease_one(names: Sequence[str], poll_seconds: float = 1.0) -> Iterator[int]:
     ends, even by SIGKILL. The files are kept: if a locked file were deleted, two processes could lease one device.
 
     Raises:
-        UserError: the folder or a file in it cannot be used.
+        UserError: The folder or a file in it cannot be used.
     """
     folder = Path(os.environ.get("VIRNUCPRO_LEASE_DIR") or LEASE_FOLDER)
     warned = False
@@ -102,7 +102,7 @@ def _lock(folder: Path, name: str) -> int | None:
             # Without O_CREAT: Linux refuses it for another user's file in such a folder (fs.protected_regular).
             file = os.open(path, flags)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file)
         except OSError:
             os.close(file)
             raise

@@ -1,6 +1,5 @@
 """Weights of models: a known name is downloaded once into the cache folder, a path is used directly."""
 
-import fcntl
 import logging
 import os
 import shutil
@@ -19,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from tqdm import tqdm
 
-from virnucpro.data.files import atomic_path, file_digest, remove_leftovers, write_text
+from virnucpro.data.files import atomic_path, file_digest, lock_file, remove_leftovers, write_text
 from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.names import (
     DNABERT_S,
@@ -81,7 +80,7 @@ def find_weights(model: str, for_nucleotides: bool = False) -> Weights:
     of weights and tokenizer.
 
     Raises:
-        UserError: the name or file is unknown, the download failed, the digest is wrong, or the tokenizer of a model
+        UserError: The name or file is unknown, the download failed, the digest is wrong, or the tokenizer of a model
             for nucleotides is missing.
     """
     if file := local_checkpoint(model):
@@ -112,10 +111,10 @@ def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:  # the kernel releases it when the process ends, even if killed
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(lock.fileno())
         except BlockingIOError:
             logger.info("model: another process is fetching it: waiting")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_file(lock.fileno(), wait=True)
         if path.exists():
             return None
         remove_leftovers(path)

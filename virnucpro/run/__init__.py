@@ -1,1 +1,1 @@
-"""A run: what it has to do, how Snakemake is started on it, how far it is and what came of it."""
+"""`virnucpro run`: from arguments to Snakemake, progress on the screen, and results."""

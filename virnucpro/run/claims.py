@@ -1,4 +1,4 @@
-"""Results that a run claims: it never overwrites a file that it did not make."""
+"""Claims on results: a run never overwrites a file that no run has claimed."""
 
 import json
 import shutil
@@ -11,18 +11,19 @@ from virnucpro.errors import UserError
 
 
 def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = False, only_check: bool = False) -> None:
-    """Claim the paths of results; refuse them where something lies in the way that no earlier run has claimed.
+    """Claim the paths of results; refuse paths that exist and that no earlier run has claimed.
 
-    Claims lie beside Snakemake's records: without these it would take any result for up to date.
+    Claims lie beside Snakemake's records. If the records are lost, so are the claims: without records Snakemake would
+    take any file for up to date.
 
     Args:
-        results: paths of files and folders that belong together, by a name that stays the same.
+        results: Paths of files and folders, by a stable name of the group.
         memory: JSON file with the claims of earlier runs.
-        force: delete what is in the way.
-        only_check: claim nothing: a dry run is no run.
+        force: Delete files in the way.
+        only_check: Check only, for a dry run.
 
     Raises:
-        UserError: something is in the way.
+        UserError: A file is in the way.
     """
     claimed: set[str] = set()
     with suppress(OSError, ValueError, TypeError):
@@ -33,7 +34,7 @@ def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = Fal
         others = f" and {len(in_the_way) - 1:,} more" if len(in_the_way) > 1 else ""
         raise UserError(
             f"{in_the_way[0]}{others} would be overwritten, but {memory.parents[1].absolute()} does not know that "
-            "a run from here made it; move it away, start from the folder of the run that made it, or let virnucpro "
+            "a run from here made it. Move it away, start from the folder of the run that made it, or let virnucpro "
             "run --force overwrite it"
         )
     for path in in_the_way:

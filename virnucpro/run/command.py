@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from virnucpro.command import FILE, POSITIVE, Command
+from virnucpro.command import FILE, POSITIVE, Command, auto_or
 from virnucpro.config import DEFAULTS, PROPERTIES
 
 NATURAL = click.IntRange(min=0)
-SETTINGS = [key for key in PROPERTIES if key not in ("samples", "outdir")]  # these two have options of their own
+SETTINGS = [key for key in PROPERTIES if key not in ("samples", "outdir")]  # these two have separate options
 
 EXAMPLES = """\b
 examples:
@@ -23,13 +23,13 @@ class RunCommand(Command):
     """A command with an option for every key of the configuration; what follows `--` goes to Snakemake."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Set aside what Snakemake gets."""
+        """Set aside the arguments for Snakemake."""
         end = args.index("--") if "--" in args else len(args)
         ctx.meta["snakemake"] = args[end + 1 :]
         return super().parse_args(ctx, args[:end])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options; those of the configuration as one paragraph, with their defaults."""
+        """Write the options; config keys are one paragraph, with their defaults."""
         super().format_options(ctx, formatter)
         with formatter.section("Settings, with their defaults (config/README.md explains them)"):
             text = " ".join(_spell(key, DEFAULTS[key]) for key in SETTINGS if key in DEFAULTS)
@@ -46,22 +46,21 @@ def _spell(key: str, value: Any) -> str:
 
 @click.command("run", RunCommand, epilog=EXAMPLES, context_settings={"max_content_width": 100})
 @click.argument("fasta", nargs=-1)
-@click.option("--outdir", metavar="DIR", help="folder for the results  [default: results]")
+@click.option("-o", "--outdir", metavar="DIR", help="folder for the results  [default: results]")
 @click.option("--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="what FASTA holds")
-@click.option("--samples", metavar="TABLE", help="in place of FASTA: columns sample, fasta, type")
+@click.option("--samples", metavar="TABLE", help="instead of FASTA: columns sample, fasta, type")
 @click.option("--configfile", type=FILE, metavar="FILE", help="settings, as YAML")
-@click.option("--config", multiple=True, metavar="KEY=VALUE", help="a setting, as --KEY VALUE is")
-@click.option("--cores", type=POSITIVE, metavar="N", help="CPU cores  [default: all]")
+@click.option("--config", multiple=True, metavar="KEY=VALUE", help="set a config key; same as --KEY VALUE")
+@click.option("--cores", callback=auto_or(POSITIVE, "all"), metavar="N", help="CPU cores, or all  [default: all]")
 @click.option("--gpus", type=NATURAL, metavar="N", help="GPUs; 0 embeds on the CPU  [default: all that are visible]")
 @click.option("--slurm", is_flag=False, flag_value="", metavar="[PARTITION]", help="run the jobs on a SLURM cluster")
-@click.option("--workflow-profile", type=FILE, metavar="DIR", help="run them as a profile of Snakemake says")
-@click.option("--force", is_flag=True, help="overwrite files that lie in the way of results")
+@click.option("--workflow-profile", type=FILE, metavar="DIR", help="run the jobs by a profile of Snakemake")
+@click.option("--force", is_flag=True, help="overwrite files in the way of results")
 @click.option("-n", "--dry-run", is_flag=True, help="show what would run, and why")
 def run(**options: Any) -> None:
-    """Find the viruses in FASTA files: contigs, or proteins to be embedded, plain or compressed.
+    """Find the viruses in FASTA files of contigs, or embed FASTA files of proteins, plain or compressed.
 
-    Each file is a sample, named like it. The same command again goes on where it was stopped, and does nothing twice.
-    What follows -- goes to Snakemake.
+    Each file is a sample, named like it. Run the same command again to resume. Arguments after -- go to Snakemake.
     """
     from virnucpro.run.run import run
 

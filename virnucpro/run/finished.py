@@ -1,4 +1,4 @@
-"""Which samples of a run are finished, and why others are not."""
+"""Finished samples of a run, and reasons why others are not finished."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,7 +15,7 @@ from virnucpro.run.plan import Plan
 
 
 def is_finished(plan: Plan, sample: str) -> bool:
-    """Return whether the results of a sample are there, made from its present FASTA with the present settings."""
+    """Return whether the results of a sample exist, made from its current FASTA with the current settings."""
     stage = plan.final(sample)
     encoders = [PROTEINS] if stage == "call" else plan.encoders
     with suppress(UserError):
@@ -25,13 +25,13 @@ def is_finished(plan: Plan, sample: str) -> bool:
 
 
 def is_complete(plan: Plan, sample: str) -> bool:
-    """Return whether a sample is finished and none of its results is lost: no job of it would run."""
+    """Return whether a sample is finished and all its results exist, so that no job of it would run."""
     embeddings, calls = plan.results_of(sample)
     return is_finished(plan, sample) and all(path.exists() for path in (*embeddings, *calls))
 
 
 def has_failed(plan: Plan, sample: str) -> bool:
-    """Return whether an earlier run of a sample that has no result yet ended in an error."""
+    """Return whether a sample has no result yet and its earlier run ended in an error."""
     folder = plan.work / sample
     if (folder / f"{plan.final(sample)}.json").exists():
         return False
@@ -39,9 +39,9 @@ def has_failed(plan: Plan, sample: str) -> bool:
 
 
 def write_failures(plan: Plan, finished: Iterable[str], since: float) -> Path:
-    """Write a table of the samples that are not finished: sample, stage and reason; return its path.
+    """Write a table of unfinished samples, with sample, stage and reason; return its path.
 
-    Logs from before `since`, the start of the run, are not read.
+    Only logs since the start of the run, `since`, are read.
     """
     rows, done = [], set(finished)
     for sample in (sample for sample in plan.samples if sample not in done):

@@ -1,10 +1,11 @@
-"""What a run is asked to do: its samples and its settings, checked, with paths that hold in any working folder."""
+"""Samples and settings of a run, checked, with paths that are valid in any working folder."""
 
 import csv
 import glob
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,10 +39,10 @@ class Sample(NamedTuple):
 
 
 def read_config(configfile: Path | None, pairs: Iterable[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run: those of a file, of `KEY=VALUE` over them, and of options over both.
+    """Return the settings of a run: options override `KEY=VALUE` pairs, which override the file.
 
     Raises:
-        UserError: the file does not hold settings, or a pair is none.
+        UserError: The file does not hold settings, or a pair is not KEY=VALUE.
     """
     config: dict[str, Any] = {}
     if configfile:
@@ -68,17 +69,22 @@ def read_config(configfile: Path | None, pairs: Iterable[str], options: Mapping[
 def find_samples(patterns: Sequence[str], kind: str) -> list[Sample]:
     """Return a sample for each FASTA file, named like the file without its endings.
 
+    Files with one name, such as `A/contigs.fasta` and `B/contigs.fasta` of an assembler, are named like their folders.
+
     Args:
-        patterns: paths of files; what is no file may be a pattern such as `*.fna`.
-        kind: contigs or proteins.
+        patterns: Paths of files, or patterns such as `*.fna`.
+        kind: Contigs or proteins.
 
     Raises:
-        UserError: there is no such file, prepare would refuse its beginning, its name is no sample's, or two have one.
+        UserError: A file is missing, prepare would refuse its beginning, its name is not valid for a sample, or two
+            samples have one name.
     """
     rules = read_schema("samples")["properties"]["sample"]
     found: dict[str, tuple[str, Sample]] = {}
-    for path in (path for pattern in patterns for path in _expand(pattern)):
-        name = _ENDINGS.sub("", Path(path).name, count=1)
+    names = [(path, _ENDINGS.sub("", Path(path).name, count=1)) for pattern in patterns for path in _expand(pattern)]
+    uses = Counter(name for _, name in names)
+    for path, of_file in names:
+        name = of_file if uses[of_file] == 1 else Path(_absolute(path)).parent.name
         cure = "give the file another name, or a table of samples: virnucpro run --samples table.tsv"
         if not re.search(rules["pattern"], name):
             raise UserError(f"{path}: {name!r} names no sample, which must be {rules['description']}; {cure}")
@@ -90,13 +96,13 @@ def find_samples(patterns: Sequence[str], kind: str) -> list[Sample]:
 
 
 def read_table(path: Path) -> list[Sample]:
-    """Return the samples of a table; a UserError says what is wrong with it."""
+    """Return the samples of a table; errors in it are a UserError."""
     rows = read_samples(path)[["sample", "fasta", "type"]].itertuples(index=False)
     return [Sample(str(name), _absolute(fasta), str(kind)) for name, fasta, kind in rows]
 
 
 def earlier_samples(path: Path, samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples in the table of an earlier run that are not among `samples` and whose FASTA can be read."""
+    """Return the samples of an earlier run's table that are not among `samples` and whose FASTA can be read."""
     new = {sample.sample for sample in samples}
     found = []
     with suppress(UserError):
@@ -108,12 +114,12 @@ def earlier_samples(path: Path, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
-    """Return checked settings with the defaults of what they do not say, and with absolute paths.
+    """Check settings, and return them with defaults and absolute paths.
 
     Raises:
-        UserError: a key is unknown, its value of the wrong type or range, or there is no such model.
+        UserError: A key is unknown, has a wrong value, or the model does not exist.
     """
-    config = ({} if "training" in config else {"samples": "samples.tsv"}) | config  # which will be written
+    config = ({} if "training" in config else {"samples": "samples.tsv"}) | config  # written later
     check_config(config)
     for key in ("model", "nucleotide_model"):
         if key in config and local_checkpoint(config[key]):
@@ -125,18 +131,19 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     for key in {"references", "heads"} & config.keys():
         config[key] = _absolute(config[key])
     config["outdir"] = str(Path(config["outdir"]).absolute())
-    check_config(config)  # the working folder may hold what no path may
+    check_config(config)  # again with absolute paths, in case of a bad working folder
     return config
 
 
 def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path, directory: Path) -> Path:
-    """Write config.json and the tables that it names into a folder, and return its path.
+    """Write config.json and its tables into a folder, and return the path of config.json.
 
     Args:
-        config: settings with absolute paths.
-        samples: rows of the table of samples.
-        folder: for the files.
-        directory: in which Snakemake runs. Results in its parent are named from there, so that both can be moved.
+        config: Settings with absolute paths.
+        samples: Rows of the table of samples.
+        folder: Folder for the files.
+        directory: Working folder of Snakemake. Paths of results in its parent are relative to it, so that both can be
+            moved.
     """
     outdir = Path(config["outdir"])
     config = config | {"outdir": ".." if outdir == directory.parent else str(outdir)}

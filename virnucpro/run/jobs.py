@@ -1,4 +1,4 @@
-"""The jobs of a run, and what their logs say."""
+"""The jobs of a run and their logs."""
 
 import os
 import re
@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_SHOWN = 10  # lines of one job's log
-STAGE_SECONDS = 3.0  # of a job, until one of its stage is done
+MOST_SHOWN = 10  # most lines of one job's log that are shown
+STAGE_SECONDS = 3.0  # assumed seconds of a job, until one of its stage is done
 
 _EMBEDDED = re.compile(r"virnucpro: embed: .*: (\d+) of (\d+) bins, (\d+) tokens/s")
 _WARNING = re.compile(r"virnucpro: (warning: .*)")
@@ -17,14 +17,14 @@ ERROR = re.compile(r"virnucpro\b[^:]*: error: (.*)")
 
 @dataclass
 class Job:
-    """A job that runs: what its log says, and how much of its tokens, as a share, are embedded at which rate."""
+    """A running job: its log, the share of its tokens that are embedded, and the rate."""
 
     rule: str
     sample: str
     encoder: str
     shard: str
     log: Path | None
-    announced: float  # seconds of the clock; what its log holds from before is of another run
+    announced: float  # time of its start; older lines of its log are of another run
     started: float
     offset: int = 0
     shown: int = 0
@@ -32,10 +32,10 @@ class Job:
     rate: float = 0
     error: str = ""
     last_line: str = ""
-    folder: Path = Path()  # in which Snakemake runs, from where the log's path starts
+    folder: Path = Path()  # working folder of Snakemake, which the log's path is relative to
 
     def read_log(self) -> Iterator[str]:
-        """Take in what was written since the last time, and yield the lines of it that the user should see."""
+        """Read the new part of the log, and yield its lines for the user."""
         if not self.log:
             return
         with suppress(FileNotFoundError), (self.folder / self.log).open("rb") as file:
@@ -64,17 +64,17 @@ class Job:
 
 @dataclass
 class Stage:
-    """The jobs of a rule: how many there are, and how many are started, done and failed."""
+    """The jobs of a rule: how many there are, have started, are done and have failed."""
 
     name: str
     jobs: int = 0
     started: int = 0
     done: int = 0
     failed: int = 0
-    seconds: float = 0  # that those that are done took, one after another
-    finished: float = 0  # when
+    seconds: float = 0  # sum over the jobs that are done
+    finished: float = 0  # time at which the last one ended
 
     @property
     def mean_seconds(self) -> float:
-        """What a job takes."""
+        """Mean seconds of a job."""
         return self.seconds / self.done if self.done else STAGE_SECONDS

@@ -1,6 +1,5 @@
-"""One run at a time in a folder of results, by a lock that the kernel releases whatever ends its holder."""
+"""One run at a time in a folder of results, by a lock that the kernel releases when its holder ends."""
 
-import fcntl
 import json
 import os
 import signal
@@ -11,25 +10,26 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from virnucpro.data.files import lock_file
 from virnucpro.errors import UserError
 
-TOKEN = "VIRNUCPRO_RUN"  # noqa: S105 (a variable in the environment of a run's processes, by which they are known)
-PATIENCE = 30  # seconds for a run whose first process was killed to stop its jobs
+TOKEN = "VIRNUCPRO_RUN"  # noqa: S105 (environment variable that marks the processes of a run)
+PATIENCE = 30  # seconds that a killed run has to stop its jobs
 
 
 def hold(folder: Path) -> int | None:
-    """Hold a folder until this process and those that inherit the lock have ended.
+    """Hold a folder until this process and all processes that inherit the lock have ended.
 
-    The file run.lock in it says who holds it. The jobs of a run that was killed are ended.
+    The file run.lock in the folder names the holder. Jobs that a killed run left behind are ended.
 
     Args:
-        folder: made if it is missing.
+        folder: Folder of results, created if missing.
 
     Returns:
         The file descriptor of the lock; None if a process that started this one holds the folder.
 
     Raises:
-        UserError: another run is going on in the folder.
+        UserError: Another run is active in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.lock"
@@ -54,26 +54,23 @@ def release(descriptor: int) -> None:
 
 
 def _acquire(descriptor: int, path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline, cure = time.monotonic() + PATIENCE, "wait for it, or give another outdir"
     while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            holder = read_object(path)
-            is_here = holder.get("host") == socket.gethostname()
-            stops_by_itself = is_here and not Path(f"/proc/{holder['process']}").exists()
-            if not stops_by_itself or time.monotonic() > deadline:
-                os.close(descriptor)
-                who = "process {process} on {host}".format_map(holder) if holder else "starting"
-                raise UserError(
-                    f"{path.parent}: another run is going on there ({who}); wait for it, or give another outdir"
-                ) from None
+        holder = read_object(path)
+        has_ended = holder.get("host") == socket.gethostname() and not Path(f"/proc/{holder['process']}").exists()
+        with suppress(BlockingIOError):
+            if lock_file(descriptor) or not holder or has_ended:
+                return
+            cure = f"if there is none, delete {path}"  # a file system without locks: the file alone speaks for a run
+        if not has_ended or time.monotonic() > deadline:
+            os.close(descriptor)
+            who = "process {process} on {host}".format_map(holder) if holder else "starting"
+            raise UserError(f"{path.parent}: another run is going on there ({who}); {cure}")
         time.sleep(0.2)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file; nothing if it is missing or damaged."""
+    """Return the object in a JSON file, empty if the file is missing or damaged."""
     with suppress(OSError, ValueError, TypeError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     return {}
@@ -82,6 +79,6 @@ def read_object(path: Path) -> dict[str, Any]:
 def _end_processes(token: str) -> None:
     """End the jobs that a killed run left behind on this machine."""
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # it has ended, or belongs to another user
             if f"{TOKEN}={token}".encode() in (process / "environ").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)

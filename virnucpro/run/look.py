@@ -1,4 +1,4 @@
-"""Where a dry run runs: it leaves the results as they are."""
+"""The working folder of a dry run, which does not change the results."""
 
 import os
 import shutil
@@ -10,15 +10,15 @@ from virnucpro.errors import UserError
 def place_dry_run(work: Path, temporary: Path) -> Path:
     """Return the folder for a dry run: `work` of the results, or a temporary one if Snakemake may not write there.
 
-    Snakemake writes below the folder in which it runs, also in a dry run. Results of another user are shown to it by
-    links, with the times of the files: TEMPORARY/results/work in place of RESULTS/work.
+    Snakemake writes below its working folder, also in a dry run. Results of another user are linked into
+    TEMPORARY/results/work, with the times of the files.
 
     Args:
-        work: folder in which the run itself would run.
-        temporary: folder to be used if that holds no records of Snakemake, so that none are made.
+        work: Working folder of the run itself.
+        temporary: Folder that is used if `work` has no records of Snakemake, so that a dry run creates none there.
 
     Raises:
-        UserError: the user may not read Snakemake's records, which it writes for their owner's group.
+        UserError: The user may not read Snakemake's records, which only the owner's group can read by default.
     """
     records = work / ".snakemake"
     if not records.exists():

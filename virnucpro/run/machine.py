@@ -1,4 +1,4 @@
-"""What this machine offers to a run."""
+"""GPUs and cores of this machine."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 from virnucpro.data.files import write_text
 from virnucpro.run.lock import TOKEN, read_object
 
-PATIENCE = 10  # seconds for the driver of the GPUs to answer
+PATIENCE = 10  # seconds to wait for the GPU driver
 
 
 def count_gpus() -> int:
-    """Return how many GPUs there are to use: those of CUDA_VISIBLE_DEVICES, or all that the driver lists."""
+    """Return the number of usable GPUs, by CUDA_VISIBLE_DEVICES or else by the driver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = visible.split(",")
@@ -26,19 +26,19 @@ def count_gpus() -> int:
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def settle_device(wanted: str, budget: Path, memory: Path) -> str:
-    """Return the kind of device for which a run makes its token budget, `cpu` or `gpu`.
+    """Return the device of a run's token budget, `cpu` or `gpu`.
 
-    A run that was begun on a CPU goes over to a GPU where there is one. Never back: its results stay as they are where
-    only calls or the page are made anew.
+    A run that began on a CPU moves to a GPU if there is one now. It never moves back to a CPU, so that finished results
+    stay valid when only calls or the page are made again.
 
     Args:
         wanted: auto, gpu or cpu.
-        budget: what the token-budget stage wrote in an earlier run, if there was one.
+        budget: File of stage token-budget in an earlier run; may be missing.
         memory: JSON file with the decisions of earlier runs.
     """
     if wanted != "auto":
@@ -46,8 +46,8 @@ def settle_device(wanted: str, budget: Path, memory: Path) -> str:
     decided = read_object(memory)
     name = os.path.relpath(budget, memory.parents[2]) if memory.is_absolute() else str(budget)
     before: str | None = decided.get(name)
-    is_job = TOKEN in os.environ  # SLURM shows a job its GPU: what the run decided at its start stays
-    is_elsewhere = read_object(budget).get("device") != "cpu"  # a cluster's GPU is not seen where the run starts
+    is_job = TOKEN in os.environ  # a SLURM job sees its own GPU; the decision at the run's start holds
+    is_elsewhere = read_object(budget).get("device") != "cpu"  # only a cluster's nodes may have GPUs
     if before == "gpu" or (before and (is_job or is_elsewhere)):
         return before
     now = "gpu" if count_gpus() else "cpu"

@@ -1,4 +1,4 @@
-"""Files from outside a run: their digests, remembered so that no start reads a file twice."""
+"""Input files from outside a run: their digests are stored, so that an unchanged file is read only once."""
 
 import json
 import os
@@ -10,35 +10,35 @@ from virnucpro.data.fasta import is_compressed
 from virnucpro.data.files import file_digest, write_text
 from virnucpro.errors import UserError
 
-State = list[int]  # size, mtime and ctime: a file with the same is not read again
+State = list[int]  # size, mtime and ctime: a file with equal ones is not read again
 Known = tuple[State, str, bool]  # state, digest, and whether it is compressed
 
 
 class OutsideFiles:
-    """SHA-256 digests and sizes of files that users hand in.
+    """SHA-256 digests and sizes of the user's files.
 
     Args:
-        memory: JSON file in which digests are remembered.
+        memory: JSON file that stores the digests.
     """
 
     def __init__(self, memory: Path) -> None:
         self.memory = memory
         self._known: dict[str, Known] = {}
-        with suppress(OSError, ValueError, TypeError, AttributeError):  # a lost or damaged memory only costs time
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # then files are read again
             self._known = {path: (*known,) for path, known in json.loads(memory.read_text()).items()}
         self._is_new = False
 
     def look_at(self, path: str | Path, check: Callable[[], None] = lambda: None) -> None:
-        """Remember the digest of a file, unless it is known.
+        """Compute the digest of a file, unless it is known.
 
-        A file that is missing keeps the digest that it had: its results may be complete.
+        A missing file keeps its last digest: its results may be complete.
 
         Args:
-            path: the file.
-            check: called before a new or changed file is read; raises a UserError to refuse it.
+            path: The file.
+            check: Called before a new or changed file is read; raises a UserError to refuse it.
 
         Raises:
-            UserError: the file is refused or cannot be read.
+            UserError: The file is refused or cannot be read.
         """
         key = _key(path)
         state = _state(path)
@@ -48,19 +48,19 @@ class OutsideFiles:
             self._is_new = True
 
     def sha256(self, path: str | Path) -> str:
-        """Return the SHA-256 of a file that was looked at, in hex; `missing` if it was never there."""
+        """Return the SHA-256 in hex of a file after `look_at`; `missing` if it never existed."""
         return self._find(path)[1]
 
     def size(self, path: str | Path) -> int:
-        """Return the bytes of a file that was looked at; 0 if it was never there."""
+        """Return the bytes of a file after `look_at`; 0 if it never existed."""
         return self._find(path)[0][0]
 
     def is_compressed(self, path: str | Path) -> bool:
-        """Return whether a file that was looked at is compressed."""
+        """Return whether a file is compressed, after `look_at`."""
         return self._find(path)[2]
 
     def save(self) -> None:
-        """Write what is new to the memory."""
+        """Write new digests to the memory."""
         if self._is_new:
             with suppress(PermissionError):  # a dry run in the folder of another user
                 write_text(self.memory, json.dumps(self._known))
@@ -71,7 +71,7 @@ class OutsideFiles:
 
 
 def _key(path: str | Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 (a link is not followed: it may come to point elsewhere)
+    return os.path.abspath(path)  # noqa: PTH100 (a link is not followed: its target may change)
 
 
 def _state(path: str | Path) -> State | None:

@@ -1,4 +1,4 @@
-"""What decides the result of each job of a run: its options, files from outside the run, and the jobs before it."""
+"""The jobs of a run, with keys that cover their options, input files and earlier jobs."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from virnucpro.run.machine import settle_device
 from virnucpro.run.outside import OutsideFiles
 from virnucpro.run.shards import guess_tokens, shards_of_tokens
 
-# Raise the version of a stage when it writes something else than before for the same inputs and settings.
+# Increase the version of a stage when its output changes for the same inputs and settings.
 VERSIONS = {
     "fetch_model": 1,
     "token_budget": 1,
@@ -36,11 +36,11 @@ VERSIONS = {
 
 RUN_FILES = (*POOLED_FILES, "summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html")
 
-TRAINING = "training"  # the sample that holds the fragments of a training
+TRAINING = "training"  # name of the sample with the fragments of a training
 
 
 class Training(NamedTuple):
-    """A table of labelled FASTA files, these files, and the number of groups in it."""
+    """A table of labeled FASTA files, its files, and its number of groups."""
 
     sheet: Path
     fastas: Sequence[Path]
@@ -51,13 +51,13 @@ class Plan:
     """The jobs of a run.
 
     Args:
-        config: the configuration, checked, with its defaults.
-        samples: path and type (`contigs` or `proteins`) of each sample's FASTA, by name.
-        classifier: its file.
-        outside: digests of all files from outside the run.
-        training: the training, if there is one.
-        references: files of the user's references.
-        device: the kind of device for which the token budget is made, `cpu` or `gpu`.
+        config: Configuration, checked, with defaults.
+        samples: Path and type (`contigs` or `proteins`) of each sample's FASTA, by name.
+        classifier: File of the classifier.
+        outside: Digests of all files from outside the run.
+        training: The training, if there is one.
+        references: Files of the user's references.
+        device: Device of the token budget, `cpu` or `gpu`.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Plan:
         self.key, self.tokens = cache(self._key), cache(self._tokens)
 
     def proteins(self, sample: str) -> str:
-        """Return what is embedded of a sample: `genes` or `frames` of contigs, or the `proteins` of its FASTA."""
+        """Return the proteins of a sample: `genes` or `frames` of contigs, or `proteins` of its FASTA."""
         is_contigs = sample == TRAINING or self.samples[sample][1] == "contigs"
         return str(self.config["proteins"]) if is_contigs else "proteins"
 
     def _tokens(self, sample: str, encoder: str = PROTEINS) -> float:
-        """Return a guess of the tokens of a sample, known before anything runs."""
+        """Return the estimated tokens of a sample, known before the run starts."""
         kind = "nucleotides" if encoder == NUCLEOTIDES else self.proteins(sample)
         if sample == TRAINING:
             assert self.training  # noqa: S101 (for the type checker)
@@ -100,17 +100,17 @@ class Plan:
         return guess_tokens(self.outside.size(fasta), self.outside.is_compressed(fasta), kind)
 
     def shards(self, sample: str, encoder: str = PROTEINS) -> list[str]:
-        """Return the names of a sample's shards, known before anything runs."""
+        """Return the names of a sample's shards, known before the run starts."""
         count = shards_of_tokens(self.tokens(sample, encoder), self.config["shard_tokens"])
         return [f"{number:04d}" for number in range(1, count + 1)]
 
     def options(self, stage: str, sample: str = "", encoder: str = PROTEINS) -> str:
-        """Return the options of a stage that decide its result, as its command takes them."""
+        """Return the options of a stage's command that change its result."""
         config = self.config
         if stage == "fetch_model":
             return "--for-nucleotides" if encoder == NUCLEOTIDES else _spell(layers=config["layers"])
         if stage == "token_budget":
-            # What auto means on a CPU is known now: to spell it out is no other setting.
+            # On a CPU auto is float32, so that both spellings give the same key.
             is_plain = config["precision"] == "auto" and self.device == "cpu"
             precision = "float32" if is_plain else config["precision"]
             return _spell(precision=precision, token_budget=config["token_budget"])
@@ -136,7 +136,7 @@ class Plan:
     def files(self, stage: str, sample: str = "", encoder: str = PROTEINS) -> str:
         """Return the names and digests of the files from outside the run that a stage reads.
 
-        A path is no part of it: a file that is moved is the same file.
+        Paths are not included, so that a file may be moved.
         """
         if stage == "fetch_model":
             model = self.models[encoder]
@@ -165,7 +165,7 @@ class Plan:
 
     @property
     def work(self) -> Path:
-        """Folder of what only the workflow reads."""
+        """Folder of files that only the workflow reads."""
         return Path(self.config["outdir"], "work")
 
     @cached_property
@@ -179,10 +179,10 @@ class Plan:
         return [name for name in samples if (self.work / name / "call.json").exists()]
 
     def results(self, start: Path = Path()) -> dict[str, list[Path]]:
-        """Return the paths that a run writes, by a name for those that belong together.
+        """Return the paths that a run writes, in named groups.
 
         Args:
-            start: folder in which Snakemake runs; names do not change when it is moved with the results.
+            start: Working folder of Snakemake; names do not change when it is moved with the results.
         """
         outdir = Path(self.config["outdir"])
         name = os.path.relpath(outdir, start)
@@ -197,13 +197,13 @@ class Plan:
         return found
 
     def results_of(self, sample: str) -> tuple[list[Path], list[Path]]:
-        """Return the paths of a sample's embeddings, and those of its calls, if it is called."""
+        """Return the paths of a sample's embeddings, and of its calls if it has any."""
         folder = Path(self.config["outdir"], sample)
         names = self.call_files if self.final(sample) == "call" else []
         return [folder / f"embeddings{encoder}.h5" for encoder in self.models], [folder / name for name in names]
 
     def _key(self, stage: str, sample: str = "", encoder: str = PROTEINS) -> str:
-        """Return the key of a job: a digest of all that decides its result."""
+        """Return the key of a job: a digest of everything that changes its result."""
         place = (stage, sample, encoder)
         options = [self.options(*place)]
         if stage == "prepare":
@@ -241,7 +241,7 @@ class Plan:
 
     @cached_property
     def _orientation(self) -> str:
-        """From which end chunks are counted: calls of ours do not depend on a contig's strand, VirNucPro's do."""
+        """Orientation of chunks: with our classifiers calls must not depend on a contig's strand."""
         return "canonical" if self.config["call"] and not self._is_published else "given"
 
     @cached_property
@@ -250,7 +250,7 @@ class Plan:
 
     @cached_property
     def calls_by_training(self) -> bool:
-        """Whether the classifier is the one that this run trains."""
+        """Whether this run trains its classifier."""
         trained = Path(self.config["outdir"], TRAINING, "classifier", "classifier.safetensors")
         return self.training is not None and self.classifier.absolute() == trained.absolute()
 
@@ -262,11 +262,11 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
     """Check a configuration and all files that it names, and return the plan of the run.
 
     Args:
-        config: changed: what it does not say is filled in.
-        memory: folder in which this program remembers what it knows of files.
+        config: Configuration; defaults are added to it.
+        memory: Folder for digests of files and decisions of earlier runs.
 
     Raises:
-        UserError: something is wrong with the configuration, a table, or a file.
+        UserError: Something is wrong with the configuration, a table, or a file.
     """
     check_config(config)
     outside = OutsideFiles(memory / "digests.json")
@@ -277,7 +277,7 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
     def require(path: Path, kind: str) -> None:
         look_at(path, kind)
         if outside.sha256(path) == "missing":
-            check_beginning(path, kind)  # says so
+            check_beginning(path, kind)  # raises the error
 
     samples, training = {}, None
     if "samples" in config:
@@ -316,7 +316,7 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
 
 
 def _spell(**options: Any) -> str:
-    """Return options as a command takes them: lists as several words, an empty list as nothing."""
+    """Return options for a command line: a list as several words, an empty list as nothing."""
     words: list[str] = []
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]

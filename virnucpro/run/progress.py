@@ -1,4 +1,4 @@
-"""How far a run is, from Snakemake's events, the logs of its jobs and what they have packed."""
+"""Progress of a run, from Snakemake's events, the logs of its jobs and their manifests."""
 
 import itertools
 import time
@@ -15,11 +15,11 @@ from virnucpro.run.plan import Plan
 from virnucpro.run.reasons import describe_reason, has_changed
 from virnucpro.run.snakemake import Event
 
-# The order in which a sample goes through the stages, which are Snakemake's rules.
+# Stages, i.e. rules of Snakemake, in the order in which a sample goes through them.
 ORDER = ["fetch_model", "token_budget", "references", "fragment", "prepare", "embed", "merge", "train", "call"]
 ORDER += ["summary", "report"]
 
-# FLOP/s of a core and of a GPU, until jobs say how fast they are.
+# Assumed FLOP/s of a core and of a GPU, until jobs report their speed.
 CPU_FLOPS = 1e11
 GPU_FLOPS = 5e13
 
@@ -34,7 +34,7 @@ class Message(NamedTuple):
 
 
 class Progress:
-    """State of a run, whose Snakemake writes into `log`; `cores` share the work other than embedding."""
+    """State of a run. Snakemake writes into `log`; `cores` are shared by all jobs that do not embed."""
 
     def __init__(self, plan: Plan, log: Path, cores: int) -> None:
         self.plan = plan
@@ -47,16 +47,16 @@ class Progress:
         self._snakemake = Job("", "", "", "", log, time.time(), self.started)
         self._jobs: dict[int, Job] = {}
         self._said: set[str] = set()
-        self._explained: dict[str, str] = {}  # why jobs of a rule run again, as it was said last
+        self._explained: dict[str, str] = {}  # last shown reason why jobs of a rule run again
         self._messages: list[Message] = []
-        self._tokens: dict[Shard, int] = {}  # of the shards whose packing is known
-        self._packed = self._guessed = 0.0  # tokens of packed samples, and what had been guessed of them
+        self._tokens: dict[Shard, int] = {}  # tokens of packed shards
+        self._packed = self._guessed = 0.0  # tokens of packed samples, true and estimated
         self._tokens_done = 0
         self._embedding_since: float | None = None
         self._guessed_rate = 0.0
 
     def handle(self, event: Event) -> None:
-        """Take in an event."""
+        """Update the state by an event."""
         kind = event["event"]
         if kind == "run_info":
             self._plan(event["stats"])
@@ -70,36 +70,36 @@ class Progress:
             self._snakemake.error = " ".join(event["message"].split())
 
     def read_logs(self) -> None:
-        """Take in what the jobs that run have written since the last time."""
-        if not any(stage.started for stage in self.stages.values()):  # later it repeats what the jobs' logs say
+        """Read the new lines in the logs of running jobs."""
+        if not any(stage.started for stage in self.stages.values()):  # later it repeats the jobs' logs
             self._read_log(self._snakemake)
         for job in self._jobs.values():
             self._read_log(job)
 
     @property
     def problem(self) -> str:
-        """What Snakemake said of why it failed."""
+        """Snakemake's message on its failure."""
         return self._snakemake.error or self._snakemake.last_line
 
     def take_messages(self) -> list[Message]:
-        """Return what is to be said since the last time."""
+        """Return the new messages since the last call."""
         messages, self._messages = self._messages, []
         return messages
 
     @property
     def tokens(self) -> float:
-        """How many tokens this run embeds; a guess while samples are not packed."""
+        """Number of tokens that this run embeds; an estimate until all samples are packed."""
         return sum(self._tokens.values()) + self.shards_to_pack * self._tokens_per_shard
 
     @property
     def tokens_done(self) -> float:
-        """How many tokens are embedded."""
+        """Number of tokens that are embedded."""
         jobs = [job for job in self._jobs.values() if job.rule == "embed"]
         return self._tokens_done + sum(job.share * self._tokens.get(_shard(job), 0) for job in jobs)
 
     @property
     def shards_to_pack(self) -> int:
-        """How many shards are to be embedded whose tokens are not known."""
+        """Number of shards that are not packed yet."""
         return max(0, self.stages["embed"].jobs - len(self._tokens)) if "embed" in self.stages else 0
 
     @cached_property
@@ -110,19 +110,19 @@ class Progress:
 
     @property
     def _tokens_per_shard(self) -> float:
-        """The guess of a shard's tokens, corrected by the samples that have been packed."""
+        """Estimated tokens of a shard, corrected by the samples that are packed."""
         return self._guess_per_shard * (self._packed / self._guessed if self._guessed else 1)
 
     @property
     def rate(self) -> float:
-        """Tokens/s of the jobs that embed, as they say; where none has said it yet, of all so far or a guess."""
+        """Tokens/s that running jobs report; until they do, the rate so far or an estimate."""
         jobs = [job for job in self._jobs.values() if job.rule == "embed"]
         rates = [job.rate for job in jobs if job.rate]
         return sum(rates) / len(rates) * len(jobs) if rates else self._mean_rate or self._guessed_rate
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the run goes on, or None where that cannot be told yet."""
+        """Estimated seconds until the end of the run; None if not known yet."""
         others = [stage for stage in self.stages.values() if stage.name != "embed"]
         seconds = sum(stage.mean_seconds * (stage.jobs - stage.done) for stage in others) / self.cores
         tokens = max(self.tokens - self.tokens_done, 0)
@@ -143,7 +143,7 @@ class Progress:
         self._guess_rate()
 
     def _guess_rate(self) -> None:
-        with suppress(UserError):  # it is not there yet
+        with suppress(UserError):  # it does not exist yet
             found = read_token_budget(self.plan.work / "token_budget.json")
             flop_per_token = 24 * found["model"]["layers"] * found["model"]["embed_dim"] ** 2
             self._guessed_rate = (CPU_FLOPS * self.cores if found["device"] == "cpu" else GPU_FLOPS) / flop_per_token
@@ -168,7 +168,7 @@ class Progress:
         if rule not in self.stages:
             self.stages = dict(sorted([*self.stages.items(), (rule, Stage(rule))], key=lambda item: _order(item[0])))
         stage = self.stages[rule]
-        if self.failures.pop(event["jobid"], None):  # it is tried again
+        if self.failures.pop(event["jobid"], None):  # a retry
             stage.started -= 1
             stage.failed -= 1
         stage.started += 1

@@ -1,4 +1,4 @@
-"""Why jobs run, in words, from the reasons that Snakemake gives."""
+"""Reasons why jobs run, in words, from Snakemake's reasons."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from virnucpro.run.snakemake import Event
 
 _PARAMS = re.compile(r"Params have changed since last execution: .*?before: (.*?) now: (.*)")
-_KEY = re.compile("[0-9a-f]{16}")  # of a job: it changes with anything
+_KEY = re.compile("[0-9a-f]{16}")  # key of a job: it changes with any setting or file
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _WORDS = {
     "Missing output files": "not made yet",
@@ -41,15 +41,15 @@ def describe_reason(reason: str) -> str:
 
 
 def has_changed(reason: str) -> bool:
-    """Return whether a job runs again since its settings or the files from outside the run have changed."""
+    """Return whether a job runs again because its settings or input files of the run have changed."""
     return reason.startswith("Params have changed")
 
 
 def table_of_jobs(jobs: Iterable[Event]) -> str:
-    """Return how many jobs of which stage would run, and why, as a table.
+    """Return a table of the jobs that would run: stage, number and reason.
 
     Args:
-        jobs: events that announce them.
+        jobs: Events that announce the jobs.
     """
     stages: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for job in jobs:
@@ -63,18 +63,18 @@ def table_of_jobs(jobs: Iterable[Event]) -> str:
 
 
 def _texts(side: str) -> list[str]:
-    """Return the parameters of one side; a list among them counts as its members."""
+    """Return the parameters of one side; a list counts as its members."""
     return [str(ast.literal_eval(text)) for text in _TEXT.findall(side)]
 
 
 def _alike(text: str, others: list[str]) -> str:
-    """Return the parameter that a text has taken the place of: the one that begins with the same word."""
+    """Return the old parameter that a text replaces: the one that begins with the same word."""
     word = text.partition(" ")[0]
     return next((other for other in others if other.partition(" ")[0] == word), "")
 
 
 def _change(before: str, now: str) -> str:
-    """Return what has changed of a parameter, in words."""
+    """Return the change of a parameter in words."""
     name = now.partition(" ")[0]
     if _KEY.fullmatch(now):
         return ""

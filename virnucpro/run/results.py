@@ -1,4 +1,4 @@
-"""What came of a run, in a few lines."""
+"""Results of a run in a few lines."""
 
 import csv
 import heapq
@@ -10,14 +10,14 @@ from rich.cells import cell_len
 
 from virnucpro.calling import CALLS, POOLED_FILES, not_pooled
 
-SHOWN = 10  # contigs, the likeliest viruses
-SHOWN_SAMPLES = 5  # whose files are named one by one
+SHOWN = 10  # most contigs that are shown
+SHOWN_SAMPLES = 5  # most samples whose files are named
 OF_SAMPLE = ["contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", "regions.tsv", "viral.fasta.gz", "embeddings.h5"]
 OF_RUN = [*POOLED_FILES, "report.html", "summary.tsv", "left_out.tsv", "packing.svg"]
 
 
 def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -> str:
-    """Return the likeliest viral contigs, counts of all, and the files of results, whose folder the user named."""
+    """Return the likeliest viral contigs, counts of all calls, and the files of results, with the folder as given."""
     called = [sample for sample in samples if (folder / sample / "contigs.tsv").exists()]
     calls: Counter[str] = Counter()  # and proviruses
     viral = heapq.nlargest(SHOWN, _viral(folder, called, calls), key=lambda row: float(row["log_odds"]))

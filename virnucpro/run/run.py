@@ -1,4 +1,4 @@
-"""A run, from its options to its exit status."""
+"""Run the workflow, from options to exit status."""
 
 import json
 import signal
@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from virnucpro.run.screen import Screen, clock, printable, show_paths
 from virnucpro.run.snakemake import Event, ask_snakemake, run_snakemake, runs_no_job
 
 PACKAGE = Path(str(files("virnucpro")))
-MEMORY = Path(".snakemake", "virnucpro")  # of the Snakefile, in the folder in which Snakemake runs
+MEMORY = Path(".snakemake", "virnucpro")  # of the Snakefile, relative to Snakemake's working folder
 
 
 def run(
@@ -53,19 +54,19 @@ def run(
     snakemake: Sequence[str],
     **settings: Any,
 ) -> int:
-    """Run the workflow, and show how far it is and what came of it.
+    """Run the workflow, and show its progress and its results.
 
     Args:
-        fasta, kind, configfile, config, cores, gpus, slurm, workflow_profile, dry_run, force: the options of
-            `virnucpro run`; `slurm` is empty for the cluster's own choice of a partition, None to run here.
-        snakemake: more arguments of Snakemake.
-        settings: keys of the configuration; None where they are not given.
+        fasta, kind, configfile, config, cores, gpus, slurm, workflow_profile, dry_run, force: Options of `virnucpro
+            run`; `slurm` is empty for the cluster's default partition, and None to run on this machine.
+        snakemake: Further arguments of Snakemake.
+        settings: Keys of the configuration; None if not given.
 
     Returns:
         The exit status.
 
     Raises:
-        UserError: something is wrong with what is asked for, or Snakemake cannot do it.
+        UserError: An option or input is wrong, or Snakemake failed.
     """
     if gpus == 0:
         settings["device"] = "cpu"
@@ -83,7 +84,7 @@ def run(
     completed = complete(chosen)
     folder, shown_folder = Path(completed["outdir"]), str(Path(chosen.get("outdir", "results")))
     work = folder / "work"
-    idle = "nothing to do" if snakemake else "nothing to do, all is there"  # these may ask for a part of the run
+    idle = "nothing to do" if snakemake else "nothing to do, all is there"  # these may request a part of the run
     arguments = ["--snakefile", str(PACKAGE / "workflow" / "Snakefile"), "--keep-going", "--rerun-incomplete"]
     arguments += ["--nolock", "--rerun-triggers", "mtime", "params"]
     if "container" in completed:
@@ -120,14 +121,14 @@ def run(
 
 
 def _plan(completed: dict[str, Any], samples: Sequence[Sample], written: Path, directory: Path) -> tuple[Path, Plan]:
-    """Write the configuration of a run, look at all files that it reads, and return the path and the plan."""
+    """Write the configuration of a run, check all files that it reads, and return its path and the plan."""
     inputs = write_inputs(completed, samples, written, directory)
     config = json.loads(inputs.read_text(encoding="utf-8")) | {"outdir": completed["outdir"]}
     plan = plan_run(config, directory / MEMORY)
     if plan.called and plan.classifier.suffix == ".pth":
-        from virnucpro.calling.published import read_pth  # with pandas and torch, for which no other run waits here
+        from virnucpro.calling.published import read_pth  # loaded here: it loads pandas and torch
 
-        read_pth(plan.classifier)  # what may be wrong with it would else be found when all is embedded
+        read_pth(plan.classifier)  # finds errors before the run, not after all is embedded
     return inputs, plan
 
 
@@ -136,13 +137,15 @@ def _where(
 ) -> list[str]:
     """Return Snakemake's arguments on where jobs run."""
     if slurm is not None and workflow_profile:
-        raise UserError("--slurm comes with a profile of its own; give it or --workflow-profile")
+        raise UserError("--slurm uses its own profile; give either --slurm or --workflow-profile")
     resources = [] if gpus is None else ["--resources", f"gpu={max(gpus, 1)}"]
+    if slurm is not None and not find_spec("snakemake_executor_plugin_slurm"):
+        raise UserError("--slurm needs Snakemake's plugin; type pip install 'snakemake-executor-plugin-slurm>=2.8,<3'")
     if slurm is not None or workflow_profile:
         option = "--cores" if workflow_profile else "--local-cores"
         profile = workflow_profile.absolute() if workflow_profile else _slurm_profile(slurm or "", temporary)
         return ["--workflow-profile", str(profile), *resources, *([option, str(cores)] if cores else [])]
-    # Without a GPU the one is the CPU, which does one job at a time.
+    # Without a GPU the resource stands for the CPU, which embeds one shard at a time.
     resources = resources or ["--resources", f"gpu={max(count_gpus(), 1)}"]
     scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "20"]  # as in profiles/default
     scheduling += ["--max-jobs-per-timespan", "100000/1m"]
@@ -150,7 +153,7 @@ def _where(
 
 
 def _slurm_profile(partition: str, folder: Path) -> Path:
-    """Write the profile for SLURM with a partition in place of those that a site fills in, and return its path."""
+    """Write the profile for SLURM with a partition filled in, and return its path."""
     if Path(partition).exists() and partition:
         raise UserError(f"--slurm {partition}: that is a file; put --slurm behind it, or name the partition")
     profile = yaml.safe_load((PACKAGE / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
@@ -163,7 +166,7 @@ def _slurm_profile(partition: str, folder: Path) -> Path:
 
 
 def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, shown_folder: str, idle: str) -> int:
-    """Run Snakemake, show how far it is and what came of it, or `idle` if no job ran; return the exit status."""
+    """Run Snakemake, show progress and results, or `idle` if no job ran; return the exit status."""
     plan = progress.plan
     samples, folder = list(plan.samples), Path(plan.config["outdir"])
     count = f"{len(samples):,} sample{'s' * (len(samples) != 1)}"
@@ -188,7 +191,7 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
 
 
 def _look(arguments: Sequence[str], progress: Progress, shown_folder: str, idle: str) -> int:
-    """Say which jobs would run, and why; `idle` if none would."""
+    """Show which jobs would run and why, or `idle` if no job would run."""
     if _listen(arguments, None, progress):
         raise UserError(show_paths(progress.problem, shown_folder))
     for message in progress.take_messages():
@@ -199,7 +202,7 @@ def _look(arguments: Sequence[str], progress: Progress, shown_folder: str, idle:
 
 
 def _listen(arguments: Sequence[str], lock: int | None, progress: Progress, screen: Screen | None = None) -> int:
-    """Run Snakemake and return its exit status, while `progress` is kept and shown."""
+    """Run Snakemake and return its exit status; update `progress` and its screen meanwhile."""
 
     def on_events(events: list[Event]) -> None:
         for event in events:

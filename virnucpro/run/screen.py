@@ -1,4 +1,4 @@
-"""What the user sees of a run while it goes on: one live display on a terminal, a line now and then in a file."""
+"""The screen during a run: a live display on a terminal, or occasional lines in a file."""
 
 import os
 import re
@@ -20,14 +20,14 @@ BAR = 20
 OF_RUN = ("fetch_model", "token_budget", "references", "fragment", "train", "summary", "report")  # they run once
 UNITS = {"embed": "shards"} | dict.fromkeys(OF_RUN, "")
 FINISHED = float("inf")
-QUIET_SECONDS = 60  # between lines in a file on a stage that goes on
+QUIET_SECONDS = 60  # between lines in a file on one stage
 
 
 class Screen:
     """The display of a run's progress, on standard error.
 
-    A terminal that can move its cursor has a live display with messages above it; anything else has lines. The folder
-    of the results is shown as the user named it.
+    A terminal that can move its cursor has a live display with messages above it; other outputs have lines. Paths begin
+    with the folder of results as the user gave it.
     """
 
     def __init__(self, progress: Progress, shown_folder: str) -> None:
@@ -38,15 +38,15 @@ class Screen:
         if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
-        self._reported: dict[str, float] = {}  # stages, and when a line said how far they are
+        self._reported: dict[str, float] = {}  # time of the last line on each stage
 
     def close(self) -> None:
-        """Leave the display as it is, and give the cursor back."""
+        """Stop updating the display, and show the cursor again."""
         if self._live:
             self._live.stop()
 
     def refresh(self) -> None:
-        """Show what is new."""
+        """Show new messages and the current progress."""
         for message in self.progress.take_messages():
             self._show(message)
         if self._live:
@@ -101,7 +101,7 @@ class Screen:
 
 
 def show_paths(text: str, folder: str) -> str:
-    """Return a text in which paths of results begin as the user named their folder; to jobs it is the one above theirs.
+    """Return a text in which paths of results begin with the folder as the user gave it, not with a job's `..`.
 
     Examples:
         >>> show_paths("its log is ../work/logs/soil/call.log", "results")
@@ -111,7 +111,7 @@ def show_paths(text: str, folder: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer a terminal."""
+    """Return a text without control characters of a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

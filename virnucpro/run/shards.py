@@ -1,22 +1,22 @@
-"""Number of shards of a sample, known before anything runs, so that all jobs are."""
+"""Number of shards of a sample, estimated from its file, so that all jobs are known before the run starts."""
 
 import math
 
-# Tokens that a letter of a FASTA file becomes; contigs of phages and bacteria have 0.15 to 0.25 in frames of 500 bp.
+# Tokens per letter of a FASTA file. Contigs of phages and bacteria have 0.15 to 0.25 in frames of 500 bp.
 TOKENS_PER_LETTER = {"genes": 0.3, "frames": 0.2, "proteins": 1.0, "nucleotides": 0.13}
-# Letters that a byte of a compressed file holds; two bits a base are four.
+# Letters per byte of a compressed file; four at two bits a base.
 LETTERS_PER_BYTE = {"genes": 3.6, "frames": 3.6, "proteins": 1.7, "nucleotides": 3.6}
 
 
 def guess_tokens(size: int, is_compressed: bool, kind: str) -> float:
-    """Return a guess of the tokens of a sample.
+    """Estimate the tokens of a sample.
 
-    A guess that is off costs an even load, not memory and not correctness: bins are dealt over just so many shards.
+    A wrong estimate makes shards of another size; memory and results stay the same.
 
     Args:
-        size: bytes of the sample's file.
-        is_compressed: whether the file is compressed.
-        kind: what it becomes: the `genes`, the `frames` or their `nucleotides` of contigs, or the `proteins` in it.
+        size: Bytes of the sample's file.
+        is_compressed: Whether the file is compressed.
+        kind: Sequences that are embedded: `genes`, `frames` or `nucleotides` of contigs, or `proteins`.
 
     Examples:
         >>> guess_tokens(1_000_000, is_compressed=False, kind="genes")
@@ -26,7 +26,7 @@ def guess_tokens(size: int, is_compressed: bool, kind: str) -> float:
 
 
 def shards_of_tokens(tokens: float, shard_tokens: int) -> int:
-    """Return into how many shards tokens are divided, at least one.
+    """Return the number of shards for a number of tokens, at least one.
 
     Examples:
         >>> shards_of_tokens(9_000_000, 4_000_000)

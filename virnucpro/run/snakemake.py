@@ -23,11 +23,11 @@ Event = dict[str, Any]
 
 _SNAKEMAKE = [sys.executable, "-P", "-m", "snakemake"]
 POLL_SECONDS = 0.2
-STOP_SECONDS = 20  # for jobs to end by themselves, before they are made to
-CLUSTER_STOP_SECONDS = 90  # to cancel jobs of a cluster: scancel has a minute
+STOP_SECONDS = 20  # for jobs to end by themselves, before they are killed
+CLUSTER_STOP_SECONDS = 90  # to cancel jobs of a cluster: scancel may take a minute
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# Options with which Snakemake runs no job: it prints something, or tidies up.
+# Options with which Snakemake runs no job: it prints something, or cleans up.
 _ANSWERS = {
     *("-h", "--help", "-v", "--version", "-l", "--list", "--list-rules", "--lt", "--list-target-rules", "--lint"),
     *("-S", "--summary", "-D", "--detailed-summary", "--dag", "--d3dag", "--rulegraph", "--filegraph", "--report"),
@@ -39,7 +39,7 @@ _ANSWERS = {
 
 
 def runs_no_job(arguments: Sequence[str]) -> bool:
-    """Return whether Snakemake only prints something or tidies up with these arguments."""
+    """Return whether Snakemake only prints something or cleans up with these arguments."""
     return any(argument.partition("=")[0] in _ANSWERS for argument in arguments)
 
 
@@ -56,16 +56,17 @@ def run_snakemake(
     on_events: Callable[[list[Event]], None],
     on_signal: Callable[[int], None],
 ) -> int:
-    """Run Snakemake in a session of its own and return its exit status, negative where a signal ended it.
+    """Run Snakemake in a new session and return its exit status, negative if a signal ended it.
 
     Args:
-        log: file for all that it and its jobs print.
-        lock: file descriptor of the lock of the results; it stays held until Snakemake has ended, too.
-        on_events: called with Snakemake's events several times a second, also where there are none.
-        on_signal: called when a signal has come, before the jobs are stopped.
+        arguments: Arguments of Snakemake.
+        log: File for the output of Snakemake and its jobs.
+        lock: File descriptor of the lock of the results, held until Snakemake has ended.
+        on_events: Callback with Snakemake's new events, several times a second; the list may be empty.
+        on_signal: Callback when a signal arrives, before the jobs are stopped.
 
     Raises:
-        SystemExit: a signal came; the status is 128 and its number, as shells say it.
+        SystemExit: A signal arrived; the status is 128 + its number, as in shells.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     reader, writer = os.pipe()
@@ -93,11 +94,11 @@ def run_snakemake(
                     deadline = time.monotonic() + (STOP_SECONDS if is_local else CLUSTER_STOP_SECONDS)
                 if deadline and (len(caught) > 1 or time.monotonic() > deadline):
                     os.killpg(child.pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):  # its stream ends a moment before it does
+            with suppress(subprocess.TimeoutExpired):  # its stream ends shortly before the process
                 child.wait(STOP_SECONDS)
         finally:
             os.close(reader)
-            with suppress(ProcessLookupError):  # none of the jobs outlived it
+            with suppress(ProcessLookupError):  # all jobs have ended
                 os.killpg(child.pid, signal.SIGKILL)
             status = child.wait()
     if caught:
@@ -108,9 +109,9 @@ def run_snakemake(
 def _environment(cache: str) -> dict[str, str]:
     """Return the environment of Snakemake.
 
-    It must see the logger plugin, which it finds in folders of its path alone and not through an editable installation;
-    and it needs a cache that it can write, though it never reads it. A profile that the user has set for other
-    workflows does not count: it may send jobs to a cluster, or run none.
+    The logger plugin must be in a folder of the path: Snakemake does not find it in an editable installation. Snakemake
+    also needs a writable cache, which it does not read. A profile that the user has set for other workflows is removed:
+    it may send jobs to a cluster, or run none.
     """
     environment = os.environ | {"VIRNUCPRO_COMMAND": shlex.join(["virnucpro", *sys.argv[1:]])}
     environment.pop("SNAKEMAKE_PROFILE", None)
@@ -127,7 +128,7 @@ def _environment(cache: str) -> dict[str, str]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect the signals that come, in place of what they do."""
+    """Collect signals that arrive, instead of their default effects."""
     caught: list[int] = []
     before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in SIGNALS}
     try:
@@ -138,7 +139,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _events(stream: int) -> Iterator[list[Event]]:
-    """Yield what was written since the last time, several times a second, until the stream is closed."""
+    """Yield new events several times a second, until the stream is closed."""
     begun = b""
     while True:
         ready, _, _ = select.select([stream], [], [], POLL_SECONDS)
