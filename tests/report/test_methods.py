@@ -49,7 +49,7 @@ def test_programs_are_named_with_the_versions_that_made_the_calls(tmp_path: Path
     assert "command:    virnucpro run soil.fa\n" in facts
     assert "versions:   virnucpro 0.9.1, pyrodigal-gv 0.3.2" in facts
     shipped = replace(called, inputs={**called.inputs, "classifier": file_digest(DEFAULT)})
-    assert "the classifier that is shipped with virnucpro" in describe_methods(of_genes, shipped, [], TOTAL)
+    assert "the classifier shipped with virnucpro" in describe_methods(of_genes, shipped, [], TOTAL)
 
 
 @pytest.mark.parametrize("proteins", ["gene", "frame"])

@@ -182,13 +182,13 @@ def write_failed(folder: Path) -> Path:
 
 
 def notices(page: Path) -> list[str]:
-    """Return what the file says above the verdict, before any script runs."""
+    """Return what the file says above all else, before any script runs."""
     _, found, after = page.read_text().partition('<section id="notices">')
     texts = re.findall(r"<p>(.*?)</p>", after.partition("</section>")[0]) if found else []
     return [html.unescape(text) for text in texts]
 
 
-def test_samples_that_are_not_finished_are_named_above_the_verdict(tmp_path: Path) -> None:
+def test_samples_that_are_not_finished_are_named_first(tmp_path: Path) -> None:
     fastas = make_run(tmp_path, {"soil": names(5)})
     report(tmp_path, ["soil"], list(fastas.values()))
     assert notices(tmp_path / "report.html") == []

@@ -75,8 +75,8 @@ def describe_methods(
     workflow = "The steps were run by Snakemake {snakemake} (Mölder et al. 2021)." if "snakemake" in versions else ""
     nucleotides, is_published = called.details["nucleotides"], called.details["is_published"]
     sentences = [
-        f"Viruses were identified with virnucpro {versions['virnucpro']}, a program after the idea of VirNucPro (Li et "
-        "al. 2025), to classify contigs from protein language models.",
+        f"Viruses were identified with virnucpro {versions['virnucpro']}. Its idea, to classify contigs by a protein "
+        "language model, is that of VirNucPro (Li et al. 2025).",
         _FOUND[made["proteins"]].format_map(versions | made),
         _EMBEDDED.format(of_layers=layers, **made) + _LONG[made["long_proteins"]].format_map(made),
         _NUCLEOTIDES.format_map(nucleotides) if nucleotides else "",
@@ -94,7 +94,7 @@ def describe_methods(
 
 def _describe_classifier(called: Provenance) -> str:
     digest = called.inputs["classifier"]
-    kind = "the classifier that is shipped with virnucpro" if digest == file_digest(DEFAULT) else "a classifier"
+    kind = "the classifier shipped with virnucpro" if digest == file_digest(DEFAULT) else "a classifier"
     return f"{kind} (SHA-256 {digest[:12]})"
 
 

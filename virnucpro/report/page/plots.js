@@ -50,7 +50,7 @@ function histogram(counts, limits, width) {
   for (const [call, words, anchor] of [["cellular", "cellular up to", "end"], ["viral", "viral from", "start"]]) {
     if (!limits[call]) continue;
     const [low, high] = limits[call].map(value => x(clipped(value)));
-    parts.push(`<rect class="${call} range" x="${low}" y="${MARGIN.top}" width="${high - low}" height="${bottom - MARGIN.top}"/>`);
+    parts.unshift(`<rect class="${call} range" x="${low}" y="${MARGIN.top}" width="${high - low}" height="${bottom - MARGIN.top}"/>`);
     for (const at of new Set([low, high])) parts.push(`<path class="${call} limit" d="M${at} ${MARGIN.top - 8}V${bottom}"/>`);
     parts.push(text(call === "viral" ? low - 4 : high + 4, MARGIN.top - 14, anchor, words));
   }

@@ -13,7 +13,7 @@ const TEXTS = {
   label: row => row.label,
   contig: row => row.id,
   sample: row => row.sample,
-  place: row => (row.host ? `${number(row.start)} to ${number(row.end)}` : "whole contig"),
+  place: row => (row.host ? `${number(row.start)}–${number(row.end)}` : "whole contig"),
   length: row => number(row.length),
   topology: row => row.topology,
   taxon: row => row.taxon || row.virus,
@@ -45,17 +45,17 @@ function tableColumns(samples, isRated) {
   const number = { hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc" };
   const narrow = NARROW.matches;
   return [
-    { title: "label", field: "label", visible: !narrow, width: 112, formatter: cell => labelMark(cell.getValue()) },
+    { title: "label", field: "label", visible: !narrow, width: 106, formatter: cell => labelMark(cell.getValue()) },
     { title: "contig", field: "id", minWidth: narrow ? 100 : 160, widthGrow: 2, sorter: "alphanum", formatter: nameCell },
     { title: "sample", field: "sample", visible: samples.length > 1, minWidth: 96, responsive: 4, formatter: titled("sample") },
-    { title: "place", field: "start", width: 164, responsive: 3, formatter: titled("place") },
-    { title: "length", field: "length", width: narrow ? 78 : 96, ...number },
-    { title: "topology", field: "topology", width: 112, responsive: 5, formatter: titled("topology") },
+    { title: "place", field: "start", width: 186, responsive: 3, formatter: titled("place") },
+    { title: "length", field: "length", width: narrow ? 78 : 94, ...number },
+    { title: "topology", field: "topology", width: 110, responsive: 5, formatter: titled("topology") },
     { title: "taxon", field: "taxonomy", minWidth: narrow ? 84 : 130, widthGrow: 1.5, formatter: titled("taxon", taxa) },
-    { title: "genes", field: "genes", width: 84, responsive: 6, ...number },
-    { title: "score", field: "order", width: narrow ? 68 : 84, ...number },
+    { title: "genes", field: "genes", width: 86, responsive: 6, ...number },
+    { title: "score", field: "order", width: narrow ? 68 : 82, ...number },
     { title: "fdr", field: "fdr", visible: isRated, width: 78, responsive: 2, ...number },
-    { title: "why", field: "why", minWidth: 180, widthGrow: 3, responsive: 7, headerSort: false, formatter: titled("why") },
+    { title: "why", field: "why", minWidth: 160, widthGrow: 3, responsive: 7, headerSort: false, formatter: titled("why") },
   ].map(column => ({ formatter: cell => TEXTS[column.title](cell.getData()), headerSortStartingDir: "asc", ...(narrow && { headerSort: false }), ...column }));
 }
 
