@@ -78,7 +78,7 @@ def main() -> None:
         fasta.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in records))
         for name, run in {"geNomad": genomad, "Jaeger": jaeger}.items():
             calls = run(fasta, Path(temporary) / name).reindex(test.index)
-            # What a peer leaves out it does not call; it ranks last.
+            # A contig that a peer leaves out counts as not called, and ranks last.
             calls["log_odds"] = calls["log_odds"].fillna(calls["log_odds"].min() - 1)
             found[name] = test.assign(**calls.fillna("unresolved"))
     parts = {"all": test["length"] > 0, "phages and archaeal viruses": test["kind"].isin(PROKARYOTIC)}

@@ -1,4 +1,4 @@
-"""What the packing benchmarks share: real lengths to draw from, the machine they ran on, where results go."""
+"""Common parts of the packing benchmarks: real lengths to draw from, the machine, and the place of results."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ def read_lengths(kind: str) -> npt.NDArray[np.int64]:
 
 
 def draw_tokens(kind: str, sequences: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return the tokens of that many sequences, without replacement as long as there are enough real ones."""
+    """Draw the tokens of sequences, without replacement if there are enough real ones."""
     lengths = read_lengths(kind)
     drawn = random.choice(lengths, sequences, replace=sequences > len(lengths))
     return np.minimum(drawn, MAX_SEQUENCE_LENGTH) + SPECIAL_TOKENS

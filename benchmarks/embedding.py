@@ -39,11 +39,11 @@ class Size(NamedTuple):
 
 SIZES = {"8M": Size(6, 320, 8192, 5), "35M": Size(12, 480, 8192, 3), "150M": Size(30, 640, 4096, 3)}
 KINDS = ("frame", "protein")
-PEERS = ("fair-esm", "transformers", "esm-cpp FP32")  # the best of these is what virnucpro is compared with
-PEER_TOKENS = (1024, 2048, 4096)  # of a padded batch; each peer's best counts
+PEERS = ("fair-esm", "transformers", "esm-cpp FP32")  # virnucpro is compared with the best of these
+PEER_TOKENS = (1024, 2048, 4096)  # tokens of a padded batch; each peer's best counts
 CPU = torch.device("cpu")
 
-SAMPLE = 20  # times the tokens that are timed: batches are made of so many, as of a real sample
+SAMPLE = 20  # batches are made from 20 times the timed tokens, as in a real sample
 
 Run = tuple[Callable[[], object], int]  # and the tokens it works on
 
@@ -71,7 +71,7 @@ def spread(batches: list[Any]) -> list[Any]:
 
 
 def padded_batches(sequences: list[str], tokens: int, device: torch.device) -> list[Tensor]:
-    """Return batches of neighbours in length, as many as fit the tokens, padding counted: [sequences, longest]."""
+    """Return batches of sequences of similar length that fit the tokens with padding: [sequences, longest]."""
     batches: list[list[str]] = [[]]
     for sequence in sequences:
         if batches[-1] and (len(batches[-1]) + 1) * (len(batches[-1][0]) + 2) > tokens:
@@ -101,7 +101,7 @@ def hugging_face(size: Size, device: torch.device, dtype: torch.dtype) -> transf
 
 
 def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
-    """Run nothing but the matrix products of a forward, those of attention one sequence at a time, within the cache."""
+    """Run only the matrix products of a forward pass; attention is one sequence at a time, within the cache."""
     weight = model.layers[0].fc1.weight
     dim, heads = model.config.embed_dim, model.config.heads
     longest = max(batch.max_seqlen for batch in batches)

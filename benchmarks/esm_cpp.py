@@ -1,4 +1,4 @@
-"""esm-cpp as a peer: weights as it names them, and a process of its own that times its forward."""
+"""esm-cpp as a peer: weights with its names, and a separate process that times its forward pass."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""esm-cpp in an environment of its own, as embedding.py's child; esm_cpp.py for a name would import itself."""
+"""esm-cpp in a separate environment, as a child of embedding.py. With the name esm_cpp.py it would import itself."""
 
 import json
 import sys

@@ -1,7 +1,6 @@
-"""What only a machine with a GPU can show, in ten minutes: the tests of tests/gpu, and tokens/s beside peers.
+"""Tests and benchmarks for a machine with a GPU, in ten minutes: tests/gpu, and tokens/s compared with peers.
 
-Weights are random, so nothing comes from a network. Without a GPU a model of a toy's size runs on the CPU, to try the
-script itself.
+Weights are random, so nothing is downloaded. Without a GPU a tiny model runs on the CPU, to test the script itself.
 """
 
 import gc
@@ -53,7 +52,7 @@ LEAST_REPEATS, MOST_REPEATS = 3, 20
 
 
 class Contender(NamedTuple):
-    """What is timed: a run over so many tokens, padding not counted."""
+    """A timed run and its number of tokens, without padding."""
 
     name: str
     run: Callable[[], object]
@@ -80,7 +79,7 @@ def tokens_a_second(contender: Contender) -> float:
 
 
 def product_rate(dtype: torch.dtype, size: int = 8192 if CUDA else 512) -> float:
-    """Return the operations a second of one large matrix product, the ceiling of what a model can reach."""
+    """Return the operations/s of one large matrix product, an upper limit for a model."""
     a, b = (torch.randn(size, size, device=DEVICE, dtype=dtype) for _ in range(2))
     return tokens_a_second(Contender("product", lambda: [a @ b for _ in range(10)], 10 * 2 * size**3))
 
@@ -191,7 +190,7 @@ def measure(size: Size, sequences: list[str], checkpoint: Path) -> dict[str, flo
 
 
 def rows_of(size_name: str, rate: float) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """Return the rows of a model, and those of its budgets."""
+    """Return the rows of a model, and the rows of its budgets."""
     size = SIZES[size_name]
     rows, swept = [], []
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:

@@ -53,7 +53,7 @@ def write_shards(folder: Path) -> None:
 
 
 def measure(stage: str, *arguments: object) -> tuple[float, float, float]:
-    """Run a stage on one thread and return its seconds, those of the processor, and its peak memory in GB."""
+    """Run a stage on one thread and return its seconds, its processor seconds, and its peak memory in GB."""
     command = [sys.executable, "-m", "virnucpro", stage, *map(str, arguments)]
     start = time.perf_counter()
     child = os.posix_spawn(command[0], command, os.environ | {"OMP_NUM_THREADS": "1"})

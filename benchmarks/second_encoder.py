@@ -1,10 +1,9 @@
-"""What DNABERT-S adds to a run with ESM-2 3B: operations counted at full size, seconds measured at a reduced one.
+"""The cost of DNABERT-S in a run with ESM-2 3B: operations counted at full size, seconds measured at a reduced size.
 
 Usage: PYTHONPATH=. python benchmarks/second_encoder.py
 
-Both models are a quarter as wide and a quarter as deep as the real ones, with random weights, and run packed over the
-same frames of 500 bp: 166 residues, and nucleotides in the 109 tokens that DNABERT-S's own tokenizer makes of them in
-the median.
+Both models have a quarter of the real width and depth, and random weights. They run packed over the same frames of 500
+bp. A frame has 166 residues, and its nucleotides have 109 tokens: the median with DNABERT-S's own tokenizer.
 """
 
 import random
@@ -60,7 +59,7 @@ def bins(length: int, special_tokens: int) -> list[list[dict[str, str]]]:
 
 
 def operations(layers: int, width: int, weights_of_a_layer: int, tokens: int) -> float:
-    """Return the operations of a sequence: two for each weight and token, and those of attention."""
+    """Return the operations of a sequence: two for each weight and token, plus attention."""
     return layers * (2 * weights_of_a_layer * tokens + 4 * width * tokens**2)
 
 

@@ -84,14 +84,14 @@ def many_samples(folder: Path, samples: int, contigs: int) -> Project:
 
 
 def random_contigs(number: int) -> str:
-    """Return contigs of 150 bases, of which one in two has an open frame."""
+    """Return contigs of 150 bases; one in two has an open frame."""
     rng = random.Random(SEED)
     return "".join(f">c{index}\n{''.join(rng.choices('ACGT', k=150))}\n" for index in range(number))
 
 
 @contextmanager
 def forked_stages(folder: Path) -> Iterator[dict[str, str]]:
-    """Yield an environment with a Snakemake of its own, whose stages are forks of a process that has loaded all."""
+    """Yield an environment with its own Snakemake, whose stages are forks of a process that has loaded all modules."""
     real = Path(sys.executable).resolve()
     binaries = folder / "bin"  # beside the packages of this environment, as Python expects it
     binaries.mkdir()
