@@ -1,4 +1,4 @@
-"""What several tests need: random proteins, and fair-esm as the oracle of every number that a model gives."""
+"""Fixtures of several tests: random proteins, and fair-esm as the oracle for a model's numbers."""
 
 import random
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is slow, which is no failure; a fixture that gives a folder can be shared by all examples.
+# Slow examples on a busy machine are no failure; all examples can share a fixture that gives a folder.
 settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )

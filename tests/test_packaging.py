@@ -1,4 +1,4 @@
-"""What others rely on: pins that agree, a wheel that installs, files that an ecosystem expects."""
+"""Packaging: pins that agree, a wheel that installs, files that an ecosystem expects."""
 
 import gzip
 import os
@@ -110,7 +110,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install = [*pip, "--python", python, "install", "--quiet", "--no-deps", wheel]
     subprocess.run(install, env=ALONE, cwd=folder, check=True)
     (site,) = (python.parents[1] / "lib").glob("python3*/site-packages")
-    (site / "needed.pth").write_text(sysconfig.get_path("purelib"))  # of which Python reads no .pth file
+    (site / "needed.pth").write_text(sysconfig.get_path("purelib"))  # Python does not read .pth files in that folder
     return python.parents[1]
 
 

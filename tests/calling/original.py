@@ -27,7 +27,7 @@ MLPClassifier.__qualname__ = "MLPClassifier"
 def random_classifier(inputs: int, hidden: int = 16, seed: int = 0) -> MLPClassifier:
     torch.manual_seed(seed)
     model = MLPClassifier(inputs, hidden)
-    for _ in range(20):  # so that the means and variances of the normalization are those of something
+    for _ in range(20):  # gives the normalization real means and variances
         model(3 * torch.randn(32, inputs) + 1)
     with torch.no_grad():
         model.bn1.weight.uniform_(0.5, 2)

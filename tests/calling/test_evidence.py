@@ -19,7 +19,7 @@ CODONS = [a + b + c for a, b, c in product("ACGT", repeat=3) if a + b + c not in
 
 @pytest.fixture
 def frames(tmp_path: Path) -> pd.DataFrame:
-    """Of an empty contig, one of random letters, and one that is a single open reading frame on its reverse strand."""
+    """Frames of three contigs: empty, random letters, and one open reading frame on the reverse strand."""
     rng = random.Random(0)
     gene = "".join(rng.choices(CODONS, k=700))
     back = gene.translate(str.maketrans("ACGT", "TGCA"))[::-1]

@@ -101,7 +101,7 @@ def test_a_file_that_would_run_code_is_refused_by_name(tmp_path: Path, legacy: b
 
 
 def test_the_class_of_a_module_gets_no_code_to_run(path: Path) -> None:
-    """What the file calls MLPClassifier is a stand-in here: the real class need not exist, and is not asked."""
+    """The class MLPClassifier of the file is replaced by an inert object; the real class is never used."""
     import __main__
 
     assert not hasattr(__main__, "MLPClassifier")
@@ -179,7 +179,7 @@ def frames(*scores: tuple[str, float]) -> tuple[pd.DataFrame, Any]:
 
 
 def test_tables_have_the_form_of_the_originals(tmp_path: Path) -> None:
-    """Of chunks in the order of the input, grouped by chunk; a tie of a chunk is viral, of a frame it is not."""
+    """Tables are grouped by chunk, in the order of the input. A tie is viral for a chunk, and not for a frame."""
     table, scores = frames(
         ("b_chunk_1F1", 0.25),
         ("b_chunk_1R2", 0.75),

@@ -153,7 +153,7 @@ def test_a_genome_of_ten_megabases() -> None:
 
 
 def test_frames_are_taken_by_chunks() -> None:
-    """Of a chunk the frames that count; from the left end, whichever end its chunks were counted from."""
+    """Frames that count represent a chunk. Chunks are sorted from the left end, also if numbered from the right."""
     rows = []
     for number in range(100):  # chunks counted from the right
         place = 500 * (99 - number)

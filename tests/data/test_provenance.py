@@ -1,4 +1,4 @@
-"""Records of stages: content decides whether a file is what was written."""
+"""Records of stages: a file is accepted if its content is as written."""
 
 import os
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_the_record_of_another_stage_is_damage(tmp_path: Path) -> None:
 
 
 def test_who_begins_to_write_has_no_record_and_no_leftovers(tmp_path: Path) -> None:
-    """Of its own outputs alone: another job may be writing beside it."""
+    """A job deletes only leftovers of files that it writes: another job may be writing beside it."""
     output, record = made(tmp_path)
     for path in (output, output.with_name("other.tsv")):
         path.with_name(f".{path.name}.virnucpro-x1y2").mkdir()

@@ -1,4 +1,4 @@
-"""Random proteins, a small random model, and what fair-esm makes of the one by the other."""
+"""Random proteins, a small random model, and fair-esm's embeddings of the proteins by the model."""
 
 import random
 from pathlib import Path
@@ -40,6 +40,6 @@ def fasta(proteins: dict[str, str], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def of_residues(fair_esm: esm.ESM2, proteins: dict[str, str]) -> list[npt.NDArray[np.float64]]:
-    """What fair-esm makes of every residue of every protein, [residues, embed_dim] each."""
+    """Fair-esm's embeddings of every residue of every protein, [residues, embed_dim] each."""
     tokens = oracle.representations(fair_esm, list(proteins.values()), torch.float64)
     return [representation[1:-1].numpy() for representation in tokens]

@@ -123,7 +123,7 @@ def test_a_kill_loses_only_what_was_being_embedded(fasta: Path, model: str, tmp_
     done = (begun / "done").read_bytes()
     assert 2 < sum(done) < len(done)
 
-    # What is there is not embedded again: a mark in it is still there at the end.
+    # Finished embeddings are not computed again: a mark in them is still there at the end.
     store = np.memmap(begun / "means", np.float32, "r+").reshape(-1, 32)
     first = np.flatnonzero((store != 0).any(axis=1))
     assert len(first) < len(store)
@@ -164,7 +164,7 @@ def test_several_processes_do_the_same_as_one(
     work = plan_work(ids, sequences, 256, engine.description)
     assert len(work.groups) > 2
     stores, done = [], []
-    # A second device, but for the processes that are started for the two: these see none, and take the CPU.
+    # This process sees two devices. The processes started for them see none, and use the CPU.
     monkeypatch.setattr(engines.torch.cuda, "device_count", lambda: 2)
     for device in ("cpu", "auto"):
         folder = tmp_path / device

@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: writing files, and what reading them gives."""
+"""Helpers of the tests of checkpoints: write files, and read them."""
 
 import json
 import random

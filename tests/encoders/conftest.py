@@ -17,7 +17,7 @@ from tests.encoders.mirror import Mirror
 
 @pytest.fixture
 def fair_esm() -> ESM2:
-    """Two layers of 64, four heads; half precision holds all its numbers, as it does those of the official 3B."""
+    """Two layers of 64, four heads; its numbers are exact in half precision, like the numbers of the official 3B."""
     torch.manual_seed(0)
     model = ESM2(num_layers=2, embed_dim=64, attention_heads=4).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
@@ -27,7 +27,7 @@ def fair_esm() -> ESM2:
 
 @pytest.fixture
 def fair_esm_checkpoint(fair_esm: ESM2) -> dict[str, Any]:
-    """What an official file holds; the contact head is in another."""
+    """Content of an official file; the contact head is in another file."""
     settings = Namespace(encoder_layers=2, encoder_embed_dim=64, encoder_attention_heads=4, token_dropout=True)
     state = fair_esm.state_dict()
     body = {f"encoder.sentence_encoder.{key}": value for key, value in state.items() if "head" not in key}
@@ -37,7 +37,7 @@ def fair_esm_checkpoint(fair_esm: ESM2) -> dict[str, Any]:
 
 @pytest.fixture
 def hugging_face_state(fair_esm: ESM2) -> dict[str, Tensor]:
-    """What an EsmModel of transformers 4 holds."""
+    """State of an EsmModel of transformers 4."""
     state = {to_hugging_face(k): v.clone() for k, v in fair_esm.state_dict().items() if not k.startswith("lm_head")}
     return state | {
         "embeddings.position_ids": torch.arange(1026)[None],

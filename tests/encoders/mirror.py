@@ -17,17 +17,17 @@ NAME = "esm2_t2_1M_UR50D"
 
 
 class Mirror(ThreadingHTTPServer):
-    """Serves one file; how it fails is set from outside.
+    """Serves one file; tests set how it fails.
 
     Attributes:
-        body: the file.
-        length: what it says the length is, or None to say nothing.
-        sent: bytes after which it stops.
-        reset: whether it stops with a reset.
-        pause: seconds between 64 KB.
-        go_on: once half is sent, it waits for this.
-        requests: paths that were asked for.
-        redirects: where it sends who asks for the file, or None to serve it.
+        body: Content of the file.
+        length: Stated length, or None for no statement.
+        sent: Bytes after which it stops.
+        reset: Whether it stops with a reset.
+        pause: Seconds between 64 KB.
+        go_on: Event that it waits for after half of the file.
+        requests: Requested paths.
+        redirects: Address to redirect to, or None to serve the file.
     """
 
     daemon_threads = True
@@ -45,7 +45,7 @@ class Mirror(ThreadingHTTPServer):
         self.redirects: str | None = None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is what some tests are about."""
+        """Ignore clients that disconnect: some tests do this."""
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -46,7 +46,7 @@ def test_estimates_are_near_the_published_sizes() -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("8M", 131_072), ("650M", 32_768), ("3B", 16_384)])
 def test_a_gpu_gets_as_many_tokens_as_keep_it_busy(name: str, expected: int) -> None:
-    """Whatever the card and its memory, as long as they fit: other cards need no other packing."""
+    """The budget is the same for all cards with enough memory, so they share one packing."""
     embed_dim = SIZES[name][1]
     for card in (8 * GB, 24 * GB, 80 * GB):
         assert useful_budget(token_budget(card, MODELS[name]), embed_dim, on_gpu=True) == expected

@@ -94,7 +94,7 @@ def test_a_lease_ends_with_its_block_and_with_an_error_in_it() -> None:
 
 
 def test_a_lease_is_not_inherited() -> None:
-    """Not by what a job starts, which may outlive it."""
+    """A child process of a job does not hold the lease: it may outlive the job."""
     with lease_one(NAMES):
         child = subprocess.Popen(["sleep", "600"], close_fds=False)
     try:
@@ -120,7 +120,7 @@ with lease_one(sys.argv[1:]) as index:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to act as two users")
 def test_two_users_share_the_leases(folder: Path) -> None:
-    """Whoever came first, and whatever their umask: each can lock what the other made, and delete none of it."""
+    """Each user can lock the files of the other, and delete no file, with any umask and in either order."""
     command = [sys.executable, "-c", AS_ANOTHER_USER]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([*command, NAMES[0]], **pipes) as first:

@@ -20,7 +20,7 @@ from virnucpro.errors import UserError
 
 CPU = torch.device("cpu")
 HEADS = 6
-# Largest error and relative L2, as those of ESM-2 (tests/encoders/test_esm2.py).
+# Largest error and relative L2, as for ESM-2 (tests/encoders/test_esm2.py).
 BOUNDS = {torch.float32: (5e-5, 1e-5), torch.bfloat16: (0.1, 0.05), torch.float16: (0.02, 0.01)}
 MIXED = [1, 3000, 2, 499, 499, 3, 64, 300, 1200, 7]
 

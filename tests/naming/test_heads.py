@@ -1,4 +1,4 @@
-"""Heads: probabilities against torch; written and read again, refused when damaged; those that ship."""
+"""Heads: probabilities against torch; written and read again, refused when damaged; the shipped heads."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""References: written and read again, refused when damaged; those that ship."""
+"""References: written and read again, refused when damaged; the shipped references."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Chunks: the spans of the original, by the published formula and by what they must satisfy."""
+"""Chunks: the spans of the original, by the published formula and by their properties."""
 
 from itertools import pairwise
 

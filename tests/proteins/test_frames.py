@@ -16,7 +16,7 @@ TGA = b"TGACTGACTGACTCAGTCAGTCAG"  # TGA in all six frames, and no other stop
 
 
 def gene(rng: random.Random, codons: int, code: int, gc: float = 0.4) -> str:
-    """Return a random reading frame in a genetic code, without a stop but for the last codon."""
+    """Return a random reading frame in a genetic code; only its last codon is a stop."""
     table = unambiguous_dna_by_id[code]
     weights = [gc / 2 if base in "GC" else (1 - gc) / 2 for base in "ACGT"]
     found: list[str] = []

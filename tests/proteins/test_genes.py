@@ -41,7 +41,7 @@ def translated(gene: Gene, sequence: str, circular: bool = False) -> str:
 
 
 def check(gene: Gene, sequence: str, circular: bool = False) -> None:
-    """Check that a protein is what lies at its place, and is as whole as it says."""
+    """Check that a protein is the translation of its position, and that `partial` is right."""
     read = translated(gene, sequence, circular)
     ends = gene.partial in (b"no", b"start")
     assert read[-1] == "*" if ends else read[-1] != "*"

@@ -97,14 +97,14 @@ def test_calls_are_counted_by_label(few_resamples: None) -> None:
 @pytest.mark.parametrize(
     ("cellular", "at_17", "at_50"),
     [
-        (20, 0.25, 0.5),  # none of 20 may pass at 1.7 %, one at 5 %
-        (19, 0.25, 0.25),  # none, and none: one of 19 is more than 5 %
+        (20, 0.25, 0.5),  # 0 may pass at 1.7 %, 1 at 5 %
+        (19, 0.25, 0.25),  # 0 and 0: one of 19 is more than 5 %
         (1000, 0.75, 1),  # 17 and 50
         (999, 0.5, 1),  # 16 and 49
     ],
 )
 def test_found_at_lets_as_many_cellular_contigs_pass_as_are_allowed(cellular: int, at_17: float, at_50: float) -> None:
-    log_odds = [0.5, -0.5, -16.5, -48.5, *range(0, -cellular, -1)]  # of the viral ones first
+    log_odds = [0.5, -0.5, -16.5, -48.5, *range(0, -cellular, -1)]  # viral contigs first
     viral = np.arange(len(log_odds)) < 4
     assert (found_at(0.017, np.array(log_odds), viral), found_at(0.05, np.array(log_odds), viral)) == (at_17, at_50)
 

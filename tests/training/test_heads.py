@@ -36,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def clusters(count: int, members: int, seed: int = 0) -> tuple[Floats, Integers]:
-    """Return inputs of clusters, each of which looks like itself alone, and the cluster of each."""
+    """Return inputs that are similar only within a cluster, and the cluster of each input."""
     rng = np.random.default_rng(seed)
     cluster = np.repeat(np.arange(count), members)
     return rng.normal(size=(count, 8))[cluster] + 0.1 * rng.normal(size=(len(cluster), 8)), cluster.astype(np.int64)

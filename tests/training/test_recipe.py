@@ -46,7 +46,7 @@ def labelled(sizes: dict[str, int], position: dict[str, float]) -> Labelled:
 
 def test_a_large_group_weighs_no_more_than_a_small_one() -> None:
     sizes = {"v0": 20, "v1": 20, "v2": 20, "v3": 20, "large": 600, "c1": 20, "c2": 20, "c3": 20}
-    # The large cellular group looks viral: of what looks so, 600 of 680 fragments are cellular, but 1 group of 5.
+    # The large cellular group looks viral. Among fragments that look viral 600 of 680 are cellular, in 1 of 5 groups.
     made = labelled(sizes, {name: 1.0 if name in "v0 v1 v2 v3 large" else -1.0 for name in sizes})
     fitted = fit(made, 0)
     folds = made.fragments["fold"].to_numpy()

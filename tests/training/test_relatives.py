@@ -1,4 +1,4 @@
-"""What would spoil a training: cells with genes of viruses, and viruses close to those of the test."""
+"""Training fragments to leave out: cells with genes of viruses, and viruses close to viruses of the test."""
 
 import random
 
@@ -17,7 +17,7 @@ def proteins(rng: random.Random) -> list[str]:
 
 
 def spoilt(fragments: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return what is spoilt of fragments, which are named LABEL_SPLIT_NUMBER, with their proteins."""
+    """Return the fragments to leave out, by reason, from proteins of fragments named LABEL_SPLIT_NUMBER."""
     table = pd.DataFrame([name.split("_")[:2] for name in fragments], columns=["label", "split"], index=[*fragments])
     contig = pd.Series([name for name, sequences in fragments.items() for _ in sequences])
     return spoilt_fragments(table, contig, [sequence for sequences in fragments.values() for sequence in sequences])

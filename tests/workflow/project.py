@@ -45,7 +45,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
 
 
 class Job(NamedTuple):
-    """A job that Snakemake ran, and when; its log's name holds those of sample and shard."""
+    """A job that Snakemake ran, and its time; the name of its log has sample and shard."""
 
     rule: str
     log: str
@@ -54,7 +54,7 @@ class Job(NamedTuple):
 
 
 class Project:
-    """A folder somewhere with samples, a config of its own and a small model, and Snakemake run in it."""
+    """A temporary folder with samples, a config and a small model, in which Snakemake runs."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str] = ENVIRONMENT) -> None:
         self.folder = folder
@@ -80,7 +80,7 @@ class Project:
         self.samples[sample] = kind
 
     def add_large_bins(self, sample: str) -> None:
-        """Add a sample of which a bin takes some 1.6 GB, so that a process without them is out of memory."""
+        """Add a sample with bins of about 1.6 GB, so that a process with less memory fails."""
         rng = random.Random(1)
         proteins = (f">p{number}\n{''.join(rng.choices(AMINO_ACIDS, k=60))}\n" for number in range(40_000))
         self.add(sample, "".join(proteins), kind="proteins")
@@ -145,14 +145,14 @@ class Project:
         )
 
     def complete(self, *arguments: str) -> Counter[str]:
-        """Run to the end, and return how many jobs of which rules ran."""
+        """Run to the end, and return the number of jobs by rule."""
         since = time.time()
         done = self.run(*arguments)
         assert done.returncode == 0, done.stderr
         return Counter(job.rule for job in self.jobs(since))
 
     def planned(self, *arguments: str) -> Counter[str]:
-        """Return how many jobs of which rules a run would start, but for the target's own."""
+        """Return the number of jobs by rule that a run would start, without the target rule."""
         done = self.run("-n", *arguments)
         assert done.returncode == 0, done.stderr
         rows = re.findall(r"^([a-z_]+) +(\d+)$", done.stdout.partition("Reasons:")[0].rpartition("Job stats:")[2], re.M)

@@ -1,10 +1,10 @@
 """A real SLURM cluster on this machine: one node with 16 invented cores and four invented GPUs of two kinds.
 
-Debian's packages are unpacked into a temporary folder, not installed, and everything else lives there too: /etc/slurm,
-/run/munge and the machine's own SLURM are not touched, and no Snakemake outside finds Slurm's commands.
+Debian's packages are unpacked into a temporary folder, not installed, and all files of the cluster are there. So
+/etc/slurm, /run/munge and the machine's own SLURM stay unchanged, and other Snakemakes do not find Slurm's commands.
 
-`python slurm_cluster.py CACHE` starts one, prints its folder, and takes everything down when its standard input ends,
-so also when whoever started it is killed. Clusters that were not taken down even so, the next one takes down.
+`python slurm_cluster.py CACHE` starts a cluster and prints its folder. It stops the cluster when its standard input
+ends, also if its parent is killed. A cluster that is still left is stopped by the next start.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from pathlib import Path
 
 GPUS = 4
 KINDS = {"big": "01", "small": "23"}  # and their devices
-# With the libraries that come from the same sources: apt fetches no others of what is installed already.
+# Includes libraries of the same sources: apt does not fetch other packages that are already installed.
 PACKAGES = ("munge", "slurm-client", "slurmctld", "slurmd", "slurm-wlm-basic-plugins", "libmunge2")
 PREFIX = "virnucpro-slurm-"  # of the folders: what has this name, we made
 CONFIG = """
@@ -56,7 +56,7 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres={gres}
 PartitionName=cpu Nodes=ALL
 PartitionName=gpu Nodes=ALL
 """
-# What each task sees as it starts and ends. A stand-in for the kernel's out-of-memory killer: a task with less memory
+# Scripts at the start and end of each task. They replace the kernel's out-of-memory killer: a task with less memory
 # than the file `needed_mb` says does not start.
 PROLOG = """#!/bin/sh
 echo "start $(date +%s.%N) $SLURM_JOB_ID ${{CUDA_VISIBLE_DEVICES:--}}" >> {folder}/tasks

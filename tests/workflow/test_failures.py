@@ -294,7 +294,7 @@ def test_a_file_in_the_way_is_refused_before_anything_runs(called: Project, tmp_
 
 
 def test_what_was_only_planned_claims_nothing(called: Project, tmp_path: Path) -> None:
-    """Whoever has looked at a run does not take the results of another for its own."""
+    """A dry run claims nothing, so a later run does not take the results of another for its own."""
     (tmp_path / "other").mkdir()
     project, other = called.copy(tmp_path / "first"), Project(tmp_path / "other", called.environment)
     shutil.rmtree(project.results)

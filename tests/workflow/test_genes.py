@@ -22,7 +22,7 @@ RESIDUES = 3000
 
 
 def polyprotein() -> str:
-    """Return a genome that is one gene, as those of picornaviruses are."""
+    """Return a genome of one gene, as in picornaviruses."""
     codons = random.Random(5).choices(CODONS.split(), k=RESIDUES - 1)
     return f"TTAACTAAATTAAGGAGGATATACATATG{''.join(codons)}TAATAACTAACTTAATTAACTAA"
 
@@ -134,7 +134,7 @@ def test_frames_are_refused_and_run_anew_from_prepare(project: Project, tmp_path
     done = other.run()
     assert done.returncode == 1
     assert "virnucpro: error: config: proteins is frames, but the classifier was trained with genes; " in done.stderr
-    other.config |= {"call": False, "layers": [2]}  # those of the classifier: without calls auto is the last
+    other.config |= {"call": False, "layers": [2]}  # layers of the classifier; without calls auto is the last layer
     planned = other.planned()
     assert (planned["prepare"], planned["merge"], planned["fetch_model"]) == (2, 2, 0)
     other.complete()

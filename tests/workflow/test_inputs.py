@@ -1,4 +1,4 @@
-"""What people name, write and start in ways of their own, through the real command line of Snakemake."""
+"""Unusual names, tables and starts, through the real command line of Snakemake."""
 
 import os
 import subprocess

@@ -12,7 +12,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.workflow.project import ENVIRONMENT, Project, contigs
 
-# What a module could change in the process that it shares with its host.
+# State of the process that a module shares with its host, and could change.
 STATE = """
     def state():
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VIRNUCPRO_")}
@@ -66,7 +66,7 @@ onstart:
         return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
 
     def complete(self, *arguments: str) -> Counter[str]:
-        """Run to the end, and return how many jobs of which rules there were to do."""
+        """Run to the end, and return the number of jobs by rule."""
         done = self.run(*arguments)
         assert done.returncode == 0, done.stderr
         table = (done.stdout + done.stderr).partition("Job stats:")[2]
