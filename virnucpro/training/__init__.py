@@ -1,1 +1,1 @@
-"""Train a classifier: recipe, cross-fitting, evaluation and model card. Only the stages of a training import this."""
+"""Train a classifier: recipe, cross-fitting, evaluation and model card. Only the training stages import this."""

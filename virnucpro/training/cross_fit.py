@@ -1,9 +1,9 @@
 """Fit networks to proteins and a regression to contigs, both cross-fitted: no group is scored by a model that saw it.
 
-Whole groups of organisms are dealt to folds. Each fold has a network, which learns from all other folds for a fixed
-number of epochs: early stopping by a fold would leak its labels into its scores. So each network scores proteins whose
-group it has not seen. The regression over contigs learns from these scores and is cross-fitted by the same folds. All
-randomness comes from the seed.
+Whole groups of organisms are dealt to folds. Each fold has a network that learns from all other folds and scores the
+proteins of this fold. Networks train for a fixed number of epochs: early stopping on a fold would leak its labels.
+The regression over contigs learns from these scores and is cross-fitted with the same folds. All randomness comes from
+the seed.
 """
 
 import logging
@@ -24,43 +24,55 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FOLDS = 5  # at most
+FOLDS = 5  # most folds
 HIDDEN = 128
 DROPOUT = 0.4
 BATCH = 512
 EPOCHS = 10
 FEWEST_BATCHES = 300  # a small training has more epochs
-LEARNING_RATE = 2e-3  # at most, of a schedule that rises and falls once
+LEARNING_RATE = 2e-3  # peak of a schedule that rises and falls once
 WEIGHT_DECAY = 0.01
-REGULARIZATION = 0.3  # scikit-learn's C of the regression: the fdr was closest to the true one in cross-validation
+REGULARIZATION = 0.3  # scikit-learn's C of the regression; gave the best fdr estimates in cross-validation
 
 
 class Fitted(NamedTuple):
-    """Arrays of a `Classifier` by their names, and cross-fitted log-odds of the rows that they were fitted to."""
+    """Arrays of a `Classifier` by their names, and cross-fitted log-odds of the training rows."""
 
     arrays: dict[str, Any]
     log_odds: Floats
 
 
 def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, kinds: npt.NDArray[np.str_], seed: int) -> Integers:
-    """Deal whole groups to folds: those of each kind the largest first, each to the fold with the fewest rows of it.
+    """Deal whole groups of organisms to folds, balanced by kind of organism.
 
-    Of several such folds it goes to that with the fewest rows of its label. There are as many folds as the rarer label
-    has groups, at most 5, so that every fold holds groups of both labels.
+    Groups of one kind are dealt largest first, each to the fold with the fewest rows of this kind. Ties go to the fold
+    with the fewest rows of the same label. The number of folds is the number of groups of the rarer label, at most 5,
+    so that every fold has groups of both labels.
 
-    All rows of a group have one label, 0 or 1, and one kind. The seed says which of equally large groups comes first.
+    Args:
+        groups: Group of every row.
+        labels: Label of every row, 0 or 1; one per group.
+        kinds: Kind of organism of every row; one per group.
+        seed: Decides the order of equally large groups.
 
     Returns:
-        The fold of every row, int64 [rows].
+        Fold of every row, int64 [rows].
 
     Raises:
-        UserError: a label has fewer than two groups.
+        UserError: A label has fewer than two groups.
+
+    Examples:
+        Groups b and c are smaller than a and share a fold. The cellular groups x and y are in different folds.
+
+        >>> groups, labels = np.array([*"aaabcxxy"]), np.array([1, 1, 1, 1, 1, 0, 0, 0])
+        >>> deal_groups(groups, labels, kinds=labels.astype(str), seed=0).tolist()
+        [0, 0, 0, 1, 1, 0, 0, 1]
     """
     rng = np.random.default_rng(seed)
     counts = [len(np.unique(groups[labels == label])) for label in (0, 1)]
     for name, count in zip(("cellular", "viral"), counts, strict=True):
         if count < 2:
-            raise UserError(f"training: {count} {name} groups have proteins; it takes two, to hold one out")
+            raise UserError(f"training needs two or more {name} groups with proteins, found {count}; add groups")
     fold_count = min(FOLDS, *counts)
     folds = np.empty(len(groups), np.int64)
     of_label = np.zeros((2, fold_count))
@@ -78,7 +90,14 @@ def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, kinds: npt.NDArr
 
 
 def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
-    """Return weights of rows, float64 [rows], mean 1: both labels weigh the same, and so do all groups of a label."""
+    """Return weights of rows, float64 [rows], with mean 1; labels have equal weight, and so have groups of a label.
+
+    Examples:
+        Groups a and b are viral, x is cellular. The two rows of x weigh as much as the three of a and b.
+
+        >>> group_weights(np.array(["a", "a", "b", "x", "x"]), np.array([1, 1, 1, 0, 0])).round(3).tolist()
+        [0.625, 0.625, 1.25, 1.25, 1.25]
+    """
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     weights = np.asarray(1 / sizes[group])
     for label in np.unique(labels):
@@ -87,13 +106,17 @@ def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
 
 
 def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, seed: int) -> Fitted:
-    """Fit a network for each fold; each protein's log-odds are by the network that has not seen its fold.
+    """Fit a network for each fold; log-odds of a protein are from the network that has not seen its fold.
 
-    The inputs are those of `protein_inputs`; labels int64 [proteins], 1 for viral; weights float64 [proteins]; folds
-    int64 [proteins], of `deal_groups`. The seed is that of the networks' initial weights and of the batches.
+    Args:
+        inputs: Result of `protein_inputs`.
+        labels: int64 [proteins], 1 for viral.
+        weights: float64 [proteins].
+        folds: Result of `deal_groups`, int64 [proteins].
+        seed: Seed of the networks' initial weights and of the batches.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
-    standard = torch.tensor(standardize(inputs, mean, scale))  # a copy, aligned: last digits depend on where it lies
+    standard = torch.tensor(standardize(inputs, mean, scale))  # an aligned copy: alignment changes the last digits
     target, weight = (torch.tensor(values, dtype=torch.float32) for values in (labels, weights))
     networks = [_fit_network(standard, target, weight, folds == fold, seed + fold) for fold in range(folds.max() + 1)]
     log_odds = np.empty(len(inputs))
@@ -135,9 +158,9 @@ def _fit_network(
 
 
 def fit_contigs(inputs: Floats, labels: Integers, weights: Floats, folds: Integers) -> Fitted:
-    """Fit the regression over contigs to all folds; each contig's log-odds are by one that has not seen its fold.
+    """Fit the regression over contigs to all folds; log-odds of a contig are from a fit without its fold.
 
-    The inputs are their evidence, float64 [contigs, numbers]; the rest is as for proteins.
+    The inputs are the evidence of contigs, float64 [contigs, numbers]. Other arguments are as for `fit_proteins`.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
     standard = (inputs - mean) / scale

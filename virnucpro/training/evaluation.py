@@ -1,7 +1,6 @@
-"""Measure how good calls are: curves, proportions and false discovery rates, with intervals by resampled groups.
+"""Evaluation of calls: curves, proportions and false discovery rates, with bootstrap intervals.
 
-Fragments of one group of organisms resemble each other. So an interval comes from a bootstrap that draws whole groups,
-within each label.
+Fragments of one group of organisms resemble each other. So the bootstrap draws whole groups, within each label.
 """
 
 from collections.abc import Hashable, Iterator
@@ -19,11 +18,11 @@ from virnucpro.data.arrays import Floats, Integers
 SHORTEST = min(LENGTHS.values())  # bases of a fragment; shorter contigs are not called
 CLASSES = LENGTHS
 RESAMPLES = 500
-FALSE_POSITIVE_RATES = (0.017, 0.05)  # at which the proportion of viral contigs found is given
-SHARE = 0.1  # of viral contigs in the sample for which calls are evaluated
+FALSE_POSITIVE_RATES = (0.017, 0.05)  # rates at which the proportion of viral contigs found is reported
+SHARE = 0.1  # share of viral contigs for which calls are evaluated
 
-SHARES = (0.01, 0.05, 0.1, 0.5)  # of viral contigs in simulated samples
-DRAWS = 200  # simulated samples a share
+SHARES = (0.01, 0.05, 0.1, 0.5)  # shares of viral contigs in simulated samples
+DRAWS = 200  # simulated samples per share
 SIZES = (200, 5_000)  # contigs in a simulated sample
 
 
@@ -36,14 +35,17 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     """Evaluate the calls of labeled contigs.
 
     Args:
-        contigs: columns `viral` (0 or 1, both there), `group`, `log_odds` and `call`.
-        seed: of the bootstrap.
+        contigs: Columns `viral` (0 or 1, both present), `group`, `log_odds` and `call`.
+        seed: Seed of the bootstrap.
 
     Returns:
-        `viral`, `cellular` and `groups`, how many there are. `auroc` and `average_precision`. `found` and `lost`, the
-        proportion of viral contigs called viral and called cellular. `false`, of cellular contigs called viral.
-        `unresolved`, of all contigs. Each of these is a `value` with a 95 % interval, `low` to `high`. `found_at`, the
-        proportion of viral contigs found if the threshold let at most 1.7 or 5 % of the cellular ones pass.
+        Three counts: `viral`, `cellular` and `groups`. Values with a 95 % interval, as `value`, `low` and `high`:
+
+        - `auroc`, `average_precision`
+        - `found`, `lost`: Proportion of viral contigs called viral, and called cellular.
+        - `false`: Proportion of cellular contigs called viral.
+        - `unresolved`: Proportion of all contigs.
+        - `found_at`: Proportion of viral contigs found at false-positive rates of 1.7 and 5 %.
     """
     viral, log_odds = contigs["viral"].to_numpy(), contigs["log_odds"].to_numpy()
     call = contigs["call"].to_numpy(str)
@@ -75,7 +77,7 @@ def _measure(viral: Integers, log_odds: Floats, call: "np.typing.NDArray[np.str_
 
 
 def resample_groups(groups: pd.Series, viral: pd.Series, seed: int = 0) -> Iterator[Integers]:
-    """Yield the rows of 500 bootstrap samples, each with as many groups of either label as there are."""
+    """Yield the rows of 500 bootstrap samples; groups are drawn with replacement within each label."""
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"group": groups.to_numpy(), "viral": viral.to_numpy(), "row": np.arange(len(groups))})
     of_label = [[of.to_numpy() for _, of in labeled.groupby("group")["row"]] for _, labeled in rows.groupby("viral")]
@@ -86,7 +88,7 @@ def resample_groups(groups: pd.Series, viral: pd.Series, seed: int = 0) -> Itera
 
 
 def compare_auroc(contigs: pd.DataFrame, first: Floats, second: Floats, seed: int = 0) -> dict[str, float]:
-    """Return by how much the AUROC of the first scores exceeds that of the second, with a 95 % interval.
+    """Return the AUROC of the first scores minus the AUROC of the second, with a 95 % interval.
 
     The test is paired: both scores, float64 [contigs], are evaluated on the same resampled groups. The contigs have
     columns `viral` and `group`.
@@ -102,10 +104,10 @@ def compare_auroc(contigs: pd.DataFrame, first: Floats, second: Floats, seed: in
 
 
 def call_at_share(requirements: Requirements, contigs: pd.DataFrame, share: float = SHARE) -> pd.DataFrame:
-    """Return `posterior`, `fdr`, `call` and `reason` of labeled contigs as in a sample with this share of viral ones.
+    """Return `posterior`, `fdr`, `call` and `reason` of labeled contigs, as in a sample with this share of viruses.
 
-    Contigs of each label weigh as much in the fdr as they do in such a sample. The contigs have columns `viral`,
-    `log_odds` and `length`.
+    Contigs are weighted in the fdr, so that each label has its share. Their columns are `viral`, `log_odds` and
+    `length`.
     """
     viral = contigs["viral"].to_numpy()
     weights = np.where(viral == 1, share / max(1, viral.sum()), (1 - share) / max(1, (1 - viral).sum()))
@@ -113,18 +115,21 @@ def call_at_share(requirements: Requirements, contigs: pd.DataFrame, share: floa
 
 
 def simulate_samples(requirements: Requirements, contigs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Return what calls say of simulated samples and what is true of them, a row a sample.
+    """Return estimated and true numbers of simulated samples, one row per sample.
 
-    There are 200 samples for each share of viral contigs: 1, 5, 10 and 50 %. Contigs are drawn with replacement, 200 to
-    5,000 a sample, log-uniform.
+    There are 200 samples for each share of viral contigs: 1, 5, 10 and 50 %. The number of contigs is log-uniform from
+    200 to 5,000, and they are drawn with replacement.
 
     Args:
-        contigs: columns `viral`, `log_odds` and `length`.
+        contigs: Columns `viral`, `log_odds` and `length`.
 
     Returns:
-        Columns `share` and `contigs`; `estimated` share with its interval `low` to `high`; `called`, how many contigs
-        are called viral; `stated`, how many of these are false by the posteriors, and `false`, how many are; `viral`
-        and `found`, how many contigs are viral and how many of them are called viral.
+        Columns:
+
+        - `share`, `contigs`: True share of viral contigs, and number of contigs.
+        - `estimated`, `low`, `high`: Estimated share with its interval.
+        - `called`, `stated`, `false`: Contigs called viral, and the expected and true number of false calls.
+        - `viral`, `found`: Viral contigs, and how many of them are called viral.
     """
     rng = np.random.default_rng(seed)
     by_label = [np.flatnonzero(contigs["viral"] == label) for label in (0, 1)]
@@ -144,8 +149,10 @@ def simulate_samples(requirements: Requirements, contigs: pd.DataFrame, seed: in
 
 
 def sum_up_samples(samples: pd.DataFrame) -> list[dict[Hashable, float]]:
-    """Return a row for each share of `simulate_samples`: `share`, mean `estimated`, and over all samples `stated` and
-    `true` false discovery rate and the proportion `found` of viral contigs.
+    """Sum up `simulate_samples`, one row per share.
+
+    Columns: `share`; `estimated`, the mean estimate; `stated` and `true`, expected and true false discovery rate over
+    all samples; `found`, the proportion of viral contigs that are called viral.
     """
     shares = samples.groupby("share")
     sums = shares[["called", "stated", "false", "viral", "found"]].sum()
@@ -159,22 +166,22 @@ def sum_up_samples(samples: pd.DataFrame) -> list[dict[Hashable, float]]:
 
 
 def count_by_kind(contigs: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """Return how many contigs there are of each `kind` of organism, and how many of them have which `call`."""
+    """Return the number of contigs of each `kind` of organism, in all and by `call`."""
     calls = {call: (call, "sum") for call in ("viral", "cellular", "unresolved")}
     called = contigs.assign(**{call: contigs["call"] == call for call in calls})
     return called.groupby("kind", as_index=False).agg(contigs=("call", "size"), **calls).to_dict("records")
 
 
 def found_at(rate: float, log_odds: Floats, viral: Integers) -> float:
-    """Return the proportion of viral contigs found at a threshold which at most this rate of cellular ones pass."""
+    """Return the proportion of viral contigs above a threshold that at most this rate of cellular contigs exceed."""
     false, found, _ = roc_curve(viral, log_odds, drop_intermediate=False)
     return float(found[false <= rate][-1])
 
 
 def reliability(score: Floats, viral: Integers, bins: int = 10) -> pd.DataFrame:
-    """Return a row for each bin of scores with contigs in it: mean `score`, proportion `viral`, number of `contigs`.
+    """Return mean `score`, proportion `viral` and number of `contigs` of each bin of scores that has contigs.
 
-    Both labels weigh the same in a proportion, however many contigs they have: a score assumes this.
+    In a proportion both labels have the same weight, as scores are calibrated at 50 % viral.
     """
     weight = 0.5 / np.bincount(viral, minlength=2).clip(min=1)[viral]
     table = pd.DataFrame({"score": score * weight, "viral": viral * weight, "weight": weight})

@@ -1,4 +1,4 @@
-"""Fit the function head: categories of proteins, judged on clusters that the networks have not seen."""
+"""Fit the function head: categories of proteins, evaluated on clusters that the networks have not seen."""
 
 from typing import NamedTuple
 
@@ -12,20 +12,21 @@ from virnucpro.training.heads import FittedHead, Sets, fit_head, limit_for
 
 FOLDS = 5
 HIDDEN, EPOCHS = 256, 12
-UNNAMED = ("other",)  # categories that no gene is given
-CONTRADICTED = (0.02, 0.93)  # a label is wrong if networks give it less than the first, another more than the second
+UNNAMED = ("other",)  # categories that are never named
+# A label counts as wrong if its probability is below the first value, and another category's above the second.
+CONTRADICTED = (0.02, 0.93)
 
 
 class FittedFunctions(NamedTuple):
-    """The function head and what it was measured by.
+    """The function head and its evaluation.
 
     Attributes:
-        head: of the categories, in their order.
-        categories, limits: names, and the probabilities from which they are given.
-        measured: a row a category: `proteins`, representatives of near-copies with this label; `clusters` that they
-            are in; `named`, the proportion of them that are given it; `right`, the proportion of all that are given it
-            whose label allows it.
-        contradicted: which proteins have labels that were found wrong and not learned from, bool [proteins].
+        head: Head of the categories, in their order.
+        categories, limits: Names, and the lowest probabilities at which they are stated.
+        measured: One row per category: `proteins`, proteins with this label, near-copies once; `clusters`, their number
+            of clusters; `named`, the proportion of them that get the category; `right`, the proportion of proteins with
+            the category whose label allows it.
+        contradicted: Mask of proteins whose labels count as wrong and were not used, bool [proteins].
     """
 
     head: FittedHead
@@ -38,14 +39,14 @@ class FittedFunctions(NamedTuple):
 def fit_functions(inputs: Rows, proteins: pd.DataFrame, seed: int) -> FittedFunctions:
     """Fit the function head.
 
-    Networks are fitted twice: the second time without the labels that the first ones, which have not seen the cluster,
-    contradict.
+    Networks are fitted twice. The second fit leaves out labels that the first networks contradict, on clusters that
+    they have not seen.
 
     Args:
-        inputs: of `protein_inputs`, float32 [proteins, inputs].
-        proteins: columns `category`, several joined by `|` where the label is a vague one; `cluster`, at 30 % identity;
-            `copies`, a name that near-copies share.
-        seed: of the folds and networks.
+        inputs: Result of `protein_inputs`, float32 [proteins, inputs].
+        proteins: Columns `category`, several joined by `|` for a vague label; `cluster`, at 30 % identity; `copies`, a
+            name that near-copies share.
+        seed: Seed of the folds and networks.
     """
     labels = [set(category.split("|")) for category in proteins["category"]]
     categories = sorted(set().union(*labels))
@@ -64,7 +65,7 @@ def fit_functions(inputs: Rows, proteins: pd.DataFrame, seed: int) -> FittedFunc
 
 
 def _weights(proteins: pd.DataFrame) -> Floats:
-    """Return weights: near-copies count as one protein, and those of a cluster as the square root of their number."""
+    """Return weights of proteins: near-copies count as one, and a cluster of n proteins weighs the square root of n."""
     copies = proteins.groupby("copies")["copies"].transform("size")
     different = proteins.groupby("cluster")["copies"].transform("nunique")
     return np.asarray(1 / (copies * np.sqrt(different)), np.float64)

@@ -1,4 +1,4 @@
-"""Fit heads: networks over sets of genes, cross-fitted, so that no set is judged by a network that saw its kin."""
+"""Fit heads: networks over sets of genes, cross-fitted so that no network scores relatives of its training sets."""
 
 import math
 from typing import NamedTuple
@@ -15,22 +15,22 @@ from virnucpro.naming.heads import NEVER, Head
 
 DROPOUT = 0.5
 BATCH = 256
-LEARNING_RATE = 2e-3  # at most, of a schedule that rises and falls once
+LEARNING_RATE = 2e-3  # peak of a schedule that rises and falls once
 WEIGHT_DECAY = 0.02
-PRECISION = 0.95  # proportion of the statements that have to be right
-LEAST = 0.5  # probability of a statement
-FEWEST = 5  # statements that this is measured on
+PRECISION = 0.95  # lowest proportion of statements that are right
+LEAST = 0.5  # lowest probability of a statement
+FEWEST = 5  # fewest statements for an estimate of precision
 
 
 class Sets(NamedTuple):
-    """Sets of genes with labels; a gene whose function is learned is a set of its own.
+    """Labeled sets of genes: the genes of a fragment for taxa, a single gene for functions.
 
     Attributes:
-        inputs: of `protein_inputs`, float32 [genes, inputs], those of a set in neighboring rows.
-        sizes: genes of each set, int64 [sets].
-        allowed: which classes a set's label allows, bool [sets, classes]; several where the label is a vague one.
-        weights: float64 [sets].
-        folds: int64 [sets]; kin is in one fold.
+        inputs: Result of `protein_inputs`, float32 [genes, inputs]; genes of one set are in neighboring rows.
+        sizes: Number of genes of each set, int64 [sets].
+        allowed: Classes that a set's label allows, bool [sets, classes]; several for a vague label.
+        weights: Weights of the sets, float64 [sets].
+        folds: Folds of the sets, int64 [sets]; relatives are in one fold.
     """
 
     inputs: Rows
@@ -41,7 +41,7 @@ class Sets(NamedTuple):
 
 
 class FittedHead(NamedTuple):
-    """A head, and the probabilities of the sets that it was fitted to, by the network that has not seen their fold."""
+    """A head, and the cross-fitted probabilities of its training sets."""
 
     head: Head
     probabilities: Rows
@@ -50,7 +50,7 @@ class FittedHead(NamedTuple):
 def fit_head(sets: Sets, hidden: int, epochs: int, seed: int) -> FittedHead:
     """Fit a network for each fold, to all other folds.
 
-    The loss of a set is the negative logarithm of the probability of all classes that its label allows.
+    The loss of a set is the negative logarithm of the summed probability of the classes that its label allows.
     """
     mean, scale = sets.inputs.mean(axis=0), sets.inputs.std(axis=0) + 1e-6
     standard = torch.tensor(standardize(sets.inputs, mean, scale))
@@ -102,9 +102,13 @@ def _fit_network(
 
 
 def limit_for(probabilities: Floats, right: Mask, precision: float = PRECISION) -> float:
-    """Return the lowest probability from which enough of at least 5 statements are right, else 2; 0.5 at least.
+    """Return the lowest probability, at least 0.5, above which statements reach a precision; 2 if none does.
+
+    Precision is measured on 5 or more statements.
 
     Examples:
+        The eight most probable statements, down to 0.92, are right. With the ninth, precision is 8 / 9.
+
         >>> limit_for(np.linspace(0.99, 0.9, 10), np.arange(10) < 8)
         0.92
     """

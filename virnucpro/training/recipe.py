@@ -1,7 +1,7 @@
-"""Train a classifier on labelled fragments, their proteins and embeddings: networks, a regression and thresholds.
+"""Train a classifier on labeled fragments, their proteins and embeddings: networks, a regression and thresholds.
 
-Fragments of groups for training are scored only by models that have not seen their group. The thresholds are taken from
-these scores. Groups for testing are scored by the finished classifier.
+Fragments of training groups are scored only by models that have not seen their group, and thresholds are computed from
+these scores. Fragments of test groups are scored by the final classifier.
 """
 
 from dataclasses import replace
@@ -19,19 +19,19 @@ from virnucpro.data.arrays import Floats, Integers, Mask, Rows
 from virnucpro.training.cross_fit import Fitted, deal_groups, fit_contigs, fit_proteins, group_weights
 from virnucpro.training.evaluation import CLASSES, call_at_share, class_of_length
 
-LOST = 0.01  # proportion of the viral contigs of a length that may be called cellular in cross-validation
+LOST = 0.01  # proportion of viral contigs of a length that may be called cellular in cross-validation
 NO_LIMIT = -100.0  # log-odds that no contig has
 
 
 class Labelled(NamedTuple):
-    """Labelled fragments and their proteins.
+    """Labeled fragments and their proteins.
 
     Attributes:
-        fragments: by name; columns `label`, `group`, `kind`, `split`, `length`, `viral` (0 or 1) and `fold` (-1 in
-            groups for testing).
-        proteins: of `describe_groups`; `contig` names the fragment.
-        inputs: float32 [proteins, inputs], of `protein_inputs`.
-        most_genes: 99 % quantile of the number of proteins that count in a fragment for training.
+        fragments: Fragments by name; columns `label`, `group`, `kind` (of organism), `split`, `length`, `viral` (0 or
+            1) and `fold` (-1 in test groups).
+        proteins: Table of `describe_groups`; `contig` is the name of the fragment.
+        inputs: Result of `protein_inputs`, float32 [proteins, inputs].
+        most_genes: 99 % quantile of the number of proteins that count in a training fragment.
     """
 
     fragments: pd.DataFrame
@@ -41,27 +41,30 @@ class Labelled(NamedTuple):
 
     @property
     def trained(self) -> Mask:
-        """Which fragments are for training, bool [fragments]."""
+        """Mask of the training fragments, bool [fragments]."""
         return (self.fragments["fold"] >= 0).to_numpy()
 
     def evidence(self, log_odds: Floats) -> Floats:
         """Return the evidence of all fragments, float64 [fragments, numbers], from the log-odds of all proteins.
 
-        Fragments without proteins, which are not called, have the mean of the others.
+        Fragments without proteins get the mean of the others; they are never called.
         """
         found = evidence_of_contigs(self.proteins, log_odds, self.fragments["length"], self.most_genes)[EVIDENCE]
         return np.asarray(found.reindex(self.fragments.index).fillna(found.mean()), np.float64)
 
 
 def label_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame, embedding: Rows, seed: int) -> Labelled:
-    """Return labelled fragments, those for training dealt to folds by their groups.
+    """Return labeled fragments; training groups are dealt to folds.
 
-    The fragments are by name, with columns `label`, `group`, `kind` (where it is empty, the label is the kind), `split`
-    and `length`. The proteins are of `describe_groups`; `contig` names the fragment. Embeddings are float32
-    [proteins, embed_dim] or [proteins, layers, embed_dim].
+    Args:
+        fragments: Fragments by name; columns `label`, `group`, `kind` (of organism; the label if empty), `split` and
+            `length`.
+        proteins: Table of `describe_groups`; `contig` is the name of the fragment.
+        embedding: Embeddings, float32 [proteins, embed_dim] or [proteins, layers, embed_dim].
+        seed: Seed of the folds.
 
     Raises:
-        UserError: a label has fewer than two groups for training.
+        UserError: A label has fewer than two training groups.
     """
     fragments = fragments.assign(
         viral=(fragments["label"] == "viral").astype(np.int64),
@@ -83,12 +86,12 @@ class Fit(NamedTuple):
     contigs: Fitted
 
     def classifier(self, requirements: Requirements) -> Classifier:
-        """Return the classifier that the networks and the regression make."""
+        """Return the classifier with these networks and this regression."""
         return Classifier(**self.proteins.arrays, **self.contigs.arrays, requirements=requirements)
 
 
 def fit(labelled: Labelled, seed: int) -> Fit:
-    """Fit networks to the proteins for training, and a regression to their fragments."""
+    """Fit networks to the training proteins, and a regression to their fragments."""
     of_proteins = labelled.fragments.loc[labelled.proteins["contig"]]
     known = (of_proteins["fold"] >= 0).to_numpy()
     proteins = fit_proteins(labelled.inputs[known], *_targets(of_proteins[known]), seed)
@@ -105,12 +108,13 @@ def _targets(rows: pd.DataFrame) -> tuple[Integers, Floats, Integers]:
 
 
 def cellular_limits(contigs: pd.DataFrame) -> CellularTo:
-    """Return for each class of lengths its shortest length and the log-odds up to which contigs are called cellular.
+    """Return, for each class of lengths, its shortest length and the threshold of log-odds for cellular contigs.
 
-    The limit is the 1 % quantile of the viral contigs of the class, and at most 0. Without viral contigs it is -100.
+    The threshold is the 1 % quantile of the viral contigs of the class, and at most 0. Without viral contigs it is
+    -100.
 
     Args:
-        contigs: columns `viral`, `length` and cross-fitted `log_odds`.
+        contigs: Columns `viral`, `length` and cross-fitted `log_odds`.
     """
     viral = contigs[contigs["viral"] == 1]
     classes = class_of_length(viral["length"])
@@ -123,10 +127,10 @@ def cellular_limits(contigs: pd.DataFrame) -> CellularTo:
 
 
 def score_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> pd.DataFrame:
-    """Return the fragments with `log_odds`, `score`, `residues` in their proteins, and `call`.
+    """Return the fragments with `log_odds`, `score`, `residues` (of their proteins) and `call`.
 
-    Log-odds of fragments for training are cross-fitted, and so are the limits of their cellular calls. Fragments for
-    training and for testing are called as two samples, each with a tenth of viral contigs.
+    Log-odds of training fragments are cross-fitted, and so are their thresholds for cellular calls. Training and test
+    fragments are called as two samples with 10 % viral contigs each.
     """
     log_odds = classifier.contig_log_odds(labelled.evidence(classifier.protein_log_odds(labelled.inputs)))
     log_odds[labelled.trained] = fitted.contigs.log_odds

@@ -1,9 +1,8 @@
-"""Fragments that would spoil a training, found by what their proteins share with those of other fragments.
+"""Remove training fragments that are mislabeled or too close to test fragments, by shared k-mers of proteins.
 
-Genomes of cells hold prophages, and some plasmids are phages: labeled cellular, they would teach that viruses are
-cells. And groups for training may be close to groups for testing although they have different names: the test would
-then not show how unseen groups fare. So fragments for training that are close to test fragments of their label are left
-out.
+Cellular genomes hold prophages, and some plasmids are phages. With the label cellular they would teach wrong labels.
+Training groups may also be close to test groups with other names. The test would then not measure performance on unseen
+groups, so training fragments close to test fragments of the same label are left out.
 """
 
 from collections.abc import Sequence
@@ -14,11 +13,12 @@ import pandas as pd
 
 from virnucpro.data.arrays import Integers, Mask
 
-K = 7  # residues; two unrelated proteins of 300 have one in common about once in ten thousand pairs
-KNOWN = 0.3  # share of a protein's k-mers from which it is taken for a virus's
-FEWEST_KNOWN = 2  # such proteins, and this share of all, make a cellular fragment a virus's
+K = 7  # residues; one in 10,000 pairs of unrelated proteins of 300 residues shares a k-mer
+KNOWN = 0.3  # share of a protein's k-mers in viruses from which it counts as viral
+# Lowest number and share of viral proteins in a cellular fragment that is left out.
+FEWEST_KNOWN = 2
 KNOWN_PROTEINS = 0.15
-CLOSE = 0.05  # proportion of a fragment's k-mers from which it is close to the test
+CLOSE = 0.05  # share of a fragment's k-mers from which it counts as close to the test
 
 _POWERS = 27 ** np.arange(K, dtype=np.int64)
 
@@ -34,9 +34,12 @@ def kmers_of(sequence: str) -> Kmers:
 
 
 def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequence[str]) -> dict[str, list[str]]:
-    """Return the names of fragments for training that should take no part in it, by the reason.
+    """Return the names of training fragments to leave out, by reason.
 
-    The fragments are by name, with columns `label` and `split`; `contig` is the fragment of every protein.
+    Args:
+        fragments: Fragments by name; columns `label` and `split`.
+        contig: Fragment of every protein.
+        sequences: Residues of every protein.
     """
     kmers = [kmers_of(sequence) for sequence in sequences]
     of_protein = fragments.loc[contig]
@@ -57,9 +60,11 @@ def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequ
 
 
 def masked_fragments(fragments: pd.DataFrame, sheet: pd.DataFrame) -> list[str]:
-    """Return the names of fragments that overlap a span which the table of labeled files masks, such as a prophage.
+    """Return the names of fragments that overlap a masked span of the table of labeled files, such as a prophage.
 
-    The fragments have columns `fragment`, `fasta`, `record`, `start` and `end`; the sheet is of `read_training`.
+    Args:
+        fragments: Columns `fragment`, `fasta`, `record`, `start` and `end`.
+        sheet: Table of `read_training`.
 
     Examples:
         >>> columns = {"fasta": "f", "record": "r", "start": [0, 900], "end": [900, 2000], "fragment": ["one", "two"]}
@@ -76,7 +81,10 @@ def masked_fragments(fragments: pd.DataFrame, sheet: pd.DataFrame) -> list[str]:
 
 
 def _shared(kmers: Sequence[Kmers], of: Mask, among: Mask) -> Kmers:
-    """Return how many k-mers of some proteins others have too, int64 [proteins]; 0 for all but those."""
+    """Return how many k-mers the proteins of one mask share with the proteins of another, int64 [proteins].
+
+    Proteins outside of the first mask have 0.
+    """
     known = np.unique(np.concatenate([np.empty(0, np.int64), *compress(kmers, among)]))
     shared = np.zeros(len(kmers), np.int64)
     if len(known):

@@ -1,7 +1,7 @@
-"""Fit what states taxa: the taxon head over embeddings, and regressions over shared k-mers by rank.
+"""Fit the taxon head over embeddings, and regressions over shared k-mers by rank.
 
-Every figure is of taxa held out one rank below: genus with the own species left out, family with the own genus, realm
-to order with the own family. Tailed phages without a family are held out by groups that share k-mers.
+All evaluations leave out the next lower taxon: the own species for genus, the own genus for family, the own family for
+realm to order. For tailed phages without a family, groups that share k-mers are left out.
 """
 
 from typing import NamedTuple
@@ -25,13 +25,13 @@ from virnucpro.training.heads import FittedHead, Sets, fit_head, limit_for
 
 FOLDS = 5
 HIDDEN, EPOCHS = 128, 8
-FEWEST = 5  # fragments of a class; rarer ones are not learned
-PRECISION = 0.96  # of statements by embeddings, so that 95 % of these and those by k-mers together are right
-HELD_OUT = {"genus": "species", "family": "genus"}  # for all other ranks the own family
+FEWEST = 5  # fragments of a class; rarer classes are not learned
+PRECISION = 0.96  # precision of statements by embeddings; together with statements by k-mers it is 95 %
+HELD_OUT = {"genus": "species", "family": "genus"}  # taxon that is left out; for other ranks the own family
 
 
 class FittedTaxa(NamedTuple):
-    """The taxon head, the lineage of each of its classes, and the limits from which taxa are stated by rank."""
+    """The taxon head, the lineage of each class, and the lowest probabilities at which taxa are stated, by rank."""
 
     head: FittedHead
     taxa: list[dict[str, str]]
@@ -39,13 +39,13 @@ class FittedTaxa(NamedTuple):
 
 
 def fit_taxa(inputs: Rows, sizes: "pd.Series[int]", fragments: pd.DataFrame, seed: int) -> FittedTaxa:
-    """Fit the taxon head to viral fragments with a class.
+    """Fit the taxon head to viral fragments with a known class of ICTV.
 
     Args:
-        inputs: of `protein_inputs`, float32 [genes, inputs], those of a fragment in neighboring rows.
-        sizes: genes of each fragment.
-        fragments: ranks, `unit` (family, or group of relatives) and `length`, in the same order.
-        seed: of the folds and networks.
+        inputs: Result of `protein_inputs`, float32 [genes, inputs]; genes of one fragment are in neighboring rows.
+        sizes: Number of genes of each fragment.
+        fragments: Ranks, `unit` (family, or group of relatives) and `length`, in the same order.
+        seed: Seed of the folds and networks.
     """
     counts = fragments["class"].map(fragments["class"].value_counts())
     learned = ((fragments["class"] != "") & (counts >= FEWEST)).to_numpy()
@@ -73,28 +73,28 @@ def fit_taxa(inputs: Rows, sizes: "pd.Series[int]", fragments: pd.DataFrame, see
 def _limits(
     of: Mask, probabilities: Floats, right: Mask, fragments: pd.DataFrame, precision: float = heads.PRECISION
 ) -> list[float]:
-    """Return the limit of statements, those of a mask, for each class of lengths of fragments."""
+    """Return the lowest probability of the statements in a mask, for each class of lengths of fragments."""
     classes = fragments["length"].map(class_of).to_numpy()
     of_class = [of & (classes == one) for one in range(len(CLASSES))]
     return [limit_for(probabilities[rows], right[rows], precision) for rows in of_class]
 
 
 def _statements(taxa: list[dict[str, str]], fragments: pd.DataFrame) -> list[tuple[str, list[str], "pd.Series[str]"]]:
-    """Return ranks and `genome`, with the value of each class and of each fragment."""
+    """Return each rank and `genome`, with its value for every class and for every fragment."""
     found = [(rank, [taxon[rank] for taxon in taxa], fragments[rank]) for rank in EMBEDDED_RANKS]
     genomes = [genome_of_class(taxon["class"]) for taxon in taxa]
     return [*found, ("genome", genomes, fragments["class"].map(genome_of_class))]
 
 
 def held_out(hits: pd.DataFrame, references: References, fragments: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Return the hits without those of a fragment's own species, genus or unit, as `level` says, and of its record.
+    """Remove hits to a fragment's own record and to its own species, genus or unit.
 
-    Fragments whose own one is not known have no hits left.
+    All hits of a fragment are removed if its species, genus or unit is not known.
 
     Args:
-        hits: of `shared_kmers`; owners are rows of the fragments.
-        references: table with a column `unit` beside the others.
-        fragments: columns `record`, `unit` and the ranks.
+        hits: Table of `shared_kmers`; owners are rows of the fragments.
+        references: Table with a column `unit` beside the others.
+        fragments: Columns `record`, `unit` and the ranks.
         level: `species`, `genus` or `unit`.
     """
     own = fragments[level].to_numpy()[hits["owner"]]
@@ -105,9 +105,9 @@ def held_out(hits: pd.DataFrame, references: References, fragments: pd.DataFrame
 
 
 def fit_ranks(hits: pd.DataFrame, references: References, fragments: pd.DataFrame) -> RankModel:
-    """Fit a logistic regression for each rank: is the taxon of the closest reference right?
+    """Fit a logistic regression for each rank, of the probability that the taxon of the closest reference is right.
 
-    Limits are taken from cross-fitted probabilities. Arguments are those of `held_out`.
+    Limits are computed from cross-fitted probabilities. The arguments are as for `held_out`.
     """
     weights, limits = [], []
     for rank in RANKS:
@@ -118,7 +118,7 @@ def fit_ranks(hits: pd.DataFrame, references: References, fragments: pd.DataFram
         right = (relation["taxon"].to_numpy() == truth.dropna().to_numpy()).astype(np.int64)
         if of_owner["unit"].nunique() < FOLDS or len(set(right)) < 2:
             raise UserError(
-                f"train-names: too few viruses to learn the rank {rank} from; add viral families to the training"
+                f"train-names: too few viruses to learn the rank {rank}; add viral families to the training"
             )
         features = relation[FEATURES].to_numpy(np.float64)
         model = LogisticRegression(C=1.0, max_iter=1000)
@@ -132,7 +132,7 @@ def fit_ranks(hits: pd.DataFrame, references: References, fragments: pd.DataFram
 
 
 def units_of(table: pd.DataFrame, groups: "pd.Series[str]") -> Floats:
-    """Return the family of each row; of tailed phages, and where it is not known, the group of the training's table."""
+    """Return the family of each row; for tailed phages and unknown families, the group in the training table."""
     is_tailed = table["class"] == "Caudoviricetes"
     return np.asarray(table["family"].where((table["family"] != "") & ~is_tailed, groups))
 
@@ -140,15 +140,15 @@ def units_of(table: pd.DataFrame, groups: "pd.Series[str]") -> Floats:
 def measure_statements(
     hits: pd.DataFrame, references: References, fragments: pd.DataFrame, probabilities: Rows, described: Described
 ) -> pd.DataFrame:
-    """Return how often taxa are stated and right, a row for each level held out, class of lengths and rank.
+    """Return how often taxa are stated and right, one row per level left out, class of lengths and rank.
 
-    Columns: `held_out`, `species`, `genus` or `unit`; `length`; `rank`, from realm to genus; `fragments`, those with a
-    taxon at the rank; `stated` and `right`, proportions of them and of those that are stated.
+    Columns: `held_out` (`species`, `genus` or `unit`); `length`; `rank`, from realm to genus; `fragments`, the number
+    with a taxon at the rank; `stated`, their proportion with a statement; `right`, the proportion of right statements.
 
     Args:
-        hits, references, fragments: as for `held_out`; references have a model of ranks.
-        probabilities: cross-fitted ones of the taxon head, float32 [fragments, classes].
-        described: of the heads.
+        hits, references, fragments: As for `held_out`; references have a model of ranks.
+        probabilities: Cross-fitted probabilities of the taxon head, float32 [fragments, classes].
+        described: Description of the heads.
     """
     lengths = fragments["length"].tolist()
     by_embeddings = [
@@ -174,13 +174,13 @@ def measure_statements(
 
 
 def weight_of_known(log_odds: Floats, share: Floats, viral: Mask, weights: Floats) -> float:
-    """Return the likeliest weight of the share of k-mers with a known virus in a fragment's log-odds.
+    """Return the maximum likelihood weight, in a fragment's log-odds, of its share of k-mers with a known virus.
 
     Args:
-        log_odds: cross-fitted, of fragments, float64 [fragments].
-        share: of `virnucpro.naming.taxonomy.closest_references`, 0 without one, float64 [fragments].
-        viral: which fragments are, bool [fragments].
-        weights: of fragments, float64 [fragments].
+        log_odds: Cross-fitted log-odds of fragments, float64 [fragments].
+        share: Share in `virnucpro.naming.taxonomy.closest_references`, 0 without a reference, float64 [fragments].
+        viral: Mask of viral fragments, bool [fragments].
+        weights: Weights of fragments, float64 [fragments].
     """
     capped, sense = np.minimum(share, MOST_KNOWN), np.where(viral, 1, -1)
     found = minimize_scalar(
