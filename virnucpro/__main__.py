@@ -1,4 +1,4 @@
-"""Run the command line: by `python -m virnucpro`, or by this file's path, beside which nothing else can be imported."""
+"""Run the command line, by `python -m virnucpro` or by this file's path."""
 
 import importlib.util
 import sys

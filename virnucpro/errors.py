@@ -1,8 +1,8 @@
-"""The one exception that is the user's to mend."""
+"""Error that the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user can put right: the command line prints it as one line and exits with status 1.
+    """Error that the user can fix: the command line prints it as one line and exits with status 1.
 
-    The message says what is wrong, where, and what to do about it.
+    The message says what is wrong, where, and what to do next.
     """

@@ -19,7 +19,7 @@ from virnucpro.pipeline.check_virnucpro import REFERENCE, WIDTHS, check_virnucpr
 
 
 def sample(folder: Path, off: dict[str, float]) -> Path:
-    """Write a sample with the features and the scores of the reference, but for what is off by how much."""
+    """Write a sample with the features and scores of the reference, plus the differences `off`."""
     reference = pd.read_csv(REFERENCE, sep="\t", dtype={"frame": str})
     names = reference["frame"].tolist()
     (folder / "prepared").mkdir(parents=True)
@@ -74,7 +74,7 @@ def test_a_classifier_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[
     path = save_as_original(random_classifier(8), tmp_path / "mine.pth")
     with pytest.raises(SystemExit):
         main(["import-classifier", str(path), str(tmp_path / "mine.safetensors")])
-    assert "say with --chunk-size which chunks it is for" in capsys.readouterr().err
+    assert "give its chunk size with --chunk-size" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         main(["import-classifier", str(path), str(tmp_path / "mine.safetensors"), "--chunk-size", "300"])
     assert not ended.value.code

@@ -100,7 +100,7 @@ def test_a_far_too_large_shard_is_said(
     sample: Sample, caplog: pytest.LogCaptureFixture, shard_tokens: int, warned: bool
 ) -> None:
     sample.pack(shard_tokens=shard_tokens)
-    assert ("tokens in a shard where shard_tokens asks for 100: its size was guessed" in caplog.text) == warned
+    assert ("tokens in a shard, but shard_tokens is 100: the size" in caplog.text) == warned
 
 
 def test_a_budget_below_one_sequence_names_the_sequence(sample: Sample) -> None:

@@ -105,7 +105,7 @@ def test_what_is_left_out_is_named(folder: Path, caplog: pytest.LogCaptureFixtur
     (folder / ".notes").write_text("hidden")
     assert made(folder).table["record"].tolist() == ["L.1", "short"]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"{folder}/notes.txt is left out: its ending is of no FASTA and no GenBank file",
+        f"{folder}/notes.txt is left out: its suffix is not of a FASTA or GenBank file",
         f"{folder}/a.gb: record W.1 has no sequence and is left out",
         f"{folder}: record short has no protein that can be compared",
     ]
@@ -120,7 +120,7 @@ SHORT = LAMBDA[:600]
         ({}, "references: FOLDER: no FASTA and no GenBank file in it, such as x.fna"),
         ({"a.txt": ">a\nACGT\n"}, "references: FOLDER: no FASTA and no GenBank file in it, such as x.fna"),
         ({"a.fa": "LOCUS a"}, "FOLDER/a.fa: not FASTA: it starts with 'LOCUS a'"),
-        ({"a.gb": f">a\n{SHORT}\n"}, "FOLDER/a.gb: not GenBank: no line begins with LOCUS; give it the ending"),
+        ({"a.gb": f">a\n{SHORT}\n"}, "FOLDER/a.gb: not GenBank: no line begins with LOCUS; rename it with the suffix"),
         ({"a.gb": ""}, "FOLDER/a.gb: not GenBank: no line begins"),
         ({"a.gb": genbank("a", SHORT)[:400]}, "FOLDER/a.gb: cannot be read as GenBank to its end: Premature end"),
         ({"a.gb": genbank("a", "MKTAYIAKQR")}, "FOLDER/a.gb: 'I' in a is no IUPAC nucleotide code; give"),

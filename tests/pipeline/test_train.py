@@ -74,8 +74,8 @@ def test_two_groups_a_label_and_one_without_frames(
     monkeypatch.setattr(evaluation, "RESAMPLES", 20)
     monkeypatch.setattr(evaluation, "DRAWS", 2)
     scores = run(folder)
-    assert "the limit of cellular calls from 1.5 to 3 kb rests on 12 viral fragments" in caplog.text
-    assert "group closed is left out: none of its fragments has a protein" in caplog.text
+    assert "the threshold of cellular calls from 1.5 to 3 kb rests on 12 viral fragments" in caplog.text
+    assert "group closed is left out: its fragments have no protein" in caplog.text
     assert scores["group"].value_counts().to_dict() == {"v0": 6, "v1": 6, "c0": 6, "c1": 7}
     assert scores.set_index("fragment").loc["fragment_25", "call"] == "unresolved"
     classifier = load_classifier(folder / "classifier" / "classifier.safetensors")
@@ -118,7 +118,7 @@ def test_a_label_with_one_group_that_has_frames_is_refused(
     tmp_path: Path, open_dna: Callable[[int], list[str]]
 ) -> None:
     folder = write_training(tmp_path, {"v0": open_dna(2), "v1": [STOPS], "c0": open_dna(2), "c1": open_dna(2)})
-    with pytest.raises(UserError, match="1 viral groups have proteins; it takes two"):
+    with pytest.raises(UserError, match="two or more viral groups with proteins, found 1"):
         run(folder)
     assert not (folder / "classifier").exists()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    # Late, since it loads torch, which most stages do without.
+    # Loaded on first use: it loads torch, which most stages do not need.
     if name == "AsyncInferenceRunner":
         from virnucpro.encoders.runner import AsyncInferenceRunner
 

@@ -1,4 +1,4 @@
-"""call: which contigs are viral, from the embeddings of their proteins."""
+"""call: call contigs viral or cellular from the embeddings of their proteins."""
 
 import json
 import logging
@@ -32,11 +32,11 @@ from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("pyrodigal-gv", "pyrodigal", "torch", "numpy", "snakemake")  # that the record names
+PACKAGES = ("pyrodigal-gv", "pyrodigal", "torch", "numpy", "snakemake")  # versions in the record
 
-_LIMITS = ("cellular_to", "fewest_residues", "is_published")  # of a classifier, as the page shows it
-_MEASURED = {"viral", "cellular", "found", "lost", "false", "unresolved", "auroc"}  # of each set of contigs
-_TABLES = {"kinds", "shares"}  # besides these sets
+_LIMITS = ("cellular_to", "fewest_residues", "is_published")  # requirements of a classifier that the page shows
+_MEASURED = {"viral", "cellular", "found", "lost", "false", "unresolved", "auroc"}  # values of each set of contigs
+_TABLES = {"kinds", "shares"}  # further tables
 
 
 def call(
@@ -53,24 +53,29 @@ def call(
 ) -> None:
     """Call the contigs of a sample.
 
-    Writes into the folder of its results: contigs.tsv, a row a contig in input order; genes.tsv, genes.faa and
-    genes.gff3, their proteins with scores; regions.tsv, regions.gff3, regions.bed, viral.fasta.gz and viral.gbk, the
-    contigs called viral and the proviruses in others; miuvig.tsv, the MIUViG fields of these. A classifier of the
-    original VirNucPro adds prediction_results.txt and prediction_results_highestscore.csv, of frames and of chunks, as
-    the original does.
+    Writes into the folder of its results:
+
+    - contigs.tsv: One row per contig, in the order of the input.
+    - genes.tsv, genes.faa, genes.gff3: Proteins with scores.
+    - regions.tsv, regions.gff3, regions.bed, viral.fasta.gz, viral.gbk: Viral contigs, and proviruses in others.
+    - miuvig.tsv: MIUViG fields of these regions.
+    - prediction_results.txt, prediction_results_highestscore.csv: Frames and chunks in the original's formats, for a
+      classifier of the original VirNucPro.
 
     Args:
-        work: folder of the sample below `work`, with what prepare wrote and the record of merge.
-        folder: of the sample's results, with what merge wrote.
-        prior: expected share of viral contigs, between 0 and 1; None estimates it from the sample.
-        max_fdr: highest expected false discovery rate of the contigs called viral.
-        min_length: bases of the shortest contig that is called.
-        references: of viruses that the user knows, beside those that ship; None for none.
-        heads: that name genes and taxa; None takes those that ship, if they were trained on these embeddings.
-        key: of the job, for its record.
+        fasta: Contigs.
+        work: Folder of the sample below `work`, with the files of prepare and the record of merge.
+        folder: Folder of the sample's results, with the files of merge.
+        classifier: File of the classifier.
+        prior: Expected share of viral contigs, between 0 and 1; None estimates it from the sample.
+        max_fdr: Highest expected false discovery rate of the contigs called viral.
+        min_length: Bases of the shortest contig that is called.
+        references: References of the user, in addition to the shipped ones.
+        heads: Heads that name genes and taxa; None uses the shipped ones, if they were trained on these embeddings.
+        key: Key of the job, for its record.
 
     Raises:
-        UserError: the classifier was trained for other embeddings, or the files do not belong together.
+        UserError: The classifier was trained for other embeddings, or the files do not belong together.
     """
     published = read_requirements(classifier).is_published
     model = load_published(classifier) if published else load_classifier(classifier)
@@ -155,7 +160,7 @@ def _versions() -> dict[str, str]:
 
 
 def _measured(path: Path) -> dict[str, Any]:
-    """Return what a training measured of its classifier; nothing if the file is missing or of another program."""
+    """Return the evaluation of a classifier in its training; empty if the file is missing or of another program."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         sets = [one for name, one in found.items() if name not in _TABLES]

@@ -1,4 +1,4 @@
-"""embed: the bins of one manifest through ESM-2, or through DNABERT-S."""
+"""embed: run the bins of one manifest through ESM-2, or through DNABERT-S."""
 
 import hashlib
 import logging
@@ -37,23 +37,23 @@ def embed(
     threads: int | None = None,
     compiled: bool = False,
 ) -> None:
-    """Embed every sequence of a manifest: the mean over its residues; of nucleotides, over all tokens.
+    """Embed every sequence of a manifest: mean over the residues of proteins, or over all tokens of nucleotides.
 
-    Writes `output`, HDF5 with a row a sequence in the order of `proteins`, and beside it, ending in .json, the record
-    of what it was made from, what it ran on and how fast.
+    Writes `output`, HDF5 with one row per sequence in the order of `proteins`, and beside it a .json, the record with
+    inputs, device and speed.
 
     Args:
-        manifest_path: the shard's manifest.
-        proteins: proteins.faa, or nucleotides.fna, whose letters the manifest points at.
-        model: name or path of the manifest's model.
-        output: the HDF5 file.
-        per_residue: whether to write the residues' embeddings beside their means.
+        manifest_path: Manifest of the shard.
+        proteins: proteins.faa or nucleotides.fna, with the letters of the manifest's sequences.
+        model: Name or path of the manifest's model.
+        output: HDF5 file to write.
+        per_residue: Whether to write embeddings of residues, too.
         device: auto, gpu or cpu.
-        threads: CPU threads, or None for torch's own choice.
-        compiled: whether to compile the model and capture its forward as a CUDA graph, where that can be done.
+        threads: CPU threads; None lets torch choose.
+        compiled: Whether to compile the model and capture its forward pass as a CUDA graph, if possible.
 
     Raises:
-        UserError: the manifest, the proteins and the weights do not belong together.
+        UserError: The manifest, the proteins and the weights do not belong together.
     """
     record, manifests = output.with_suffix(".json"), manifest_path.absolute().parent
     pack_record = manifests.with_name(f"pack{manifests.name.removeprefix('manifests')}.json")
@@ -72,7 +72,7 @@ def embed(
         if weights.sha256 != description.encoder_sha256:
             raise UserError(
                 f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
-                f"{description.encoder_sha256}; run the workflow again, so that it packs for these weights"
+                f"{description.encoder_sha256}; run the workflow again to pack for these weights"
             )
         if threads:
             torch.set_num_threads(threads)
@@ -101,7 +101,7 @@ def embed(
 
 
 def _shapes_of_bins(manifest: Manifest, model: Encoder) -> list[BatchShape]:
-    """Return the shapes of a compiled forward's batches, or none with a warning where it cannot be compiled."""
+    """Return the shapes of a compiled model's batches; none, with a warning, if the model cannot be compiled."""
     if not model.capturable:
         logger.warning("compile needs a GPU of compute capability 8.0 and half precision: the model runs uncompiled")
         return []
@@ -123,7 +123,7 @@ def _describe(model: Encoder, device: torch.device, manifest: Manifest) -> str:
 
 
 def _rows_of_bins(manifest: Manifest) -> tuple[list[PackedSequence], list[Integers]]:
-    """Return the manifest's sequences in the order of the proteins, and their rows in this order for each bin."""
+    """Return the manifest's sequences in the order of the proteins, and the rows of each bin in this order."""
     packed = [sequence for a_bin in manifest["bins"] for sequence in a_bin["sequences"]]
     order = np.argsort([sequence["offset"] for sequence in packed], kind="stable")
     ends = np.cumsum([len(a_bin["sequences"]) for a_bin in manifest["bins"]], dtype=np.int64)
@@ -131,7 +131,7 @@ def _rows_of_bins(manifest: Manifest) -> tuple[list[PackedSequence], list[Intege
 
 
 def _read_sequences(packed_sequences: Sequence[PackedSequence], proteins: Path) -> list[dict[str, Any]]:
-    """Return sequences as the collator takes them."""
+    """Return sequences as input of the collator."""
     sequences = []
     try:
         with proteins.open("rb") as file:
@@ -141,7 +141,7 @@ def _read_sequences(packed_sequences: Sequence[PackedSequence], proteins: Path) 
                 if hashlib.sha256(residues).hexdigest() != packed["sha256"]:
                     raise UserError(f"{proteins}: not what was packed, at {packed['id']}; delete it and run again")
                 sequence: dict[str, Any] = {"id": packed["id"], "sequence": residues.decode()}
-                if "tokens" not in packed:  # all tokens of nucleotides are pooled
+                if "tokens" not in packed:  # for nucleotides all tokens are pooled
                     window = packed.get("window", WindowOf(begin=0, pool_begin=0, pool_end=packed["length"]))
                     sequence["pool"] = (window["pool_begin"] - window["begin"], window["pool_end"] - window["begin"])
                 sequences.append(sequence)

@@ -1,4 +1,4 @@
-"""fetch-model: weights into the cache, and a file that says which they are."""
+"""fetch-model: download weights into the cache, and write a file that describes them."""
 
 import json
 import logging
@@ -17,20 +17,23 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, for_nucleotides: bool = False) -> None:
-    """Fetch a model where it is not at hand, read it, and write its name, digest and sizes as JSON.
+    """Fetch a model into the cache if needed, read it, and write its name, digest and sizes as JSON.
 
-    The model is a name, or the path of a checkpoint or of a folder with one; for nucleotides it is to be a DNABERT-S,
-    else an ESM-2. The layers are the numbers of those that will be wanted of it. Without an output it is only fetched.
+    Args:
+        model: Name, or path of a checkpoint or of a folder with one.
+        layers: Numbers of the layers that the run will use.
+        output: JSON file to write; without it the model is only fetched.
+        for_nucleotides: Whether it must be a DNABERT-S, not an ESM-2.
 
     Raises:
-        UserError: it cannot be found, fetched or read, is another model, or has no such layers.
+        UserError: The model cannot be found, fetched or read, is another model, or has no such layers.
     """
     weights = find_weights(model, for_nucleotides)
     config, _ = read_checkpoint(weights.path)
     if isinstance(config, DNABERTConfig) != for_nucleotides:
         wanted = "nucleotide_model takes a DNABERT-S" if for_nucleotides else "model takes an ESM-2"
         raise UserError(f"{model}: a model of the kind {config.architecture}, but {wanted}; give another")
-    layer_numbers(layers, config.layers)  # now, not when everything is packed and a GPU was waited for
+    layer_numbers(layers, config.layers)  # checked before anything is packed and waits for a GPU
     card = ModelCard(
         name=weights.name,
         sha256=weights.sha256,

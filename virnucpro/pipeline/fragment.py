@@ -1,4 +1,4 @@
-"""fragment: labelled genomes to fragments as long as contigs of an assembly, as many bases of each group."""
+"""fragment: cut labeled genomes into fragments as long as contigs of an assembly, with equal bases per group."""
 
 import gzip
 import logging
@@ -22,21 +22,28 @@ from virnucpro.training.evaluation import SHORTEST
 logger = logging.getLogger(__name__)
 
 LONGEST = 40_000  # bases
-TEST_DIVISOR = 2  # so many times fewer bases of a group for testing than of one for training
+TEST_DIVISOR = 2  # a test group has half as many bases as a training group
 
 
 def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> None:
-    """Divide the records of a table into fragments and write a random choice, as many bases of each group.
+    """Divide the records of a table into fragments and write a random choice, with equal bases per group.
 
     Lengths are log-uniform from 500 to 40,000 bases; a shorter record is one fragment. Fragments of a record do not
-    overlap. They are drawn in rounds, in each of which every record of the group gives one. Of a group for training
-    about so many bases are drawn, of one for testing half of it. Writes the fragments as FASTA (gzip), named fragment_1
-    and so on, and a table: fragment, fasta, record, label, group, kind, split, start and end (half-open, from 0); and
-    their record beside them. config/README.md describes the table of labelled files and records.
+    overlap. They are drawn in rounds: in each round every record of the group gives one.
+
+    The output is FASTA (gzip) with names fragment_1 and so on, and a table: fragment, fasta, record, label, group,
+    kind, split, start and end (half-open, from 0). The stage's record is beside them.
+
+    Args:
+        sheet: Table of labeled files and records, see config/README.md.
+        fasta: FASTA file to write.
+        table: Table to write.
+        bases: Approximate bases of a training group; a test group has half.
+        seed: Seed of the random choice.
 
     Raises:
-        UserError: the table is not as it should be, a record of it is not in its file, a group has no sequence, or no
-            fragment of some label for training is long enough for its call to be evaluated.
+        UserError: The table is not valid, a record is not in its file, a group has no sequence, or all training
+            fragments of a label are too short to be evaluated.
     """
     record = fasta.with_name("fragment.json")
     labelled = read_training(sheet)

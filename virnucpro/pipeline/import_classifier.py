@@ -1,4 +1,4 @@
-"""import-classifier: a classifier of the original VirNucPro as safetensors."""
+"""import-classifier: convert a classifier of the original VirNucPro to safetensors."""
 
 import logging
 from pathlib import Path
@@ -11,18 +11,21 @@ logger = logging.getLogger(__name__)
 
 
 def import_classifier(pth: Path, output: Path, chunk_size: int | None = None) -> None:
-    """Convert a classifier of the original VirNucPro, and say whether it is one of the two that were published.
+    """Convert a classifier of the original VirNucPro, and log whether it is one of the two published ones.
 
-    The chunks, in bases, that it was trained on are known of the published ones.
+    Args:
+        pth: Classifier of the original.
+        output: Safetensors file to write.
+        chunk_size: Chunk size in bases; needed only for a classifier that is not published.
 
     Raises:
-        UserError: the file is none, or is a published one of other chunks, or an unknown one without `chunk_size`.
+        UserError: The file is not a classifier, or `chunk_size` is wrong or missing.
     """
     classifier = read_pth(pth, chunk_size or 0)
     embedding = classifier.requirements.embedding
     if chunk_size and embedding.chunk_size != chunk_size:
         raise UserError(f"{pth}: the published classifier for chunks of {embedding.chunk_size} bp, not {chunk_size}")
     if not embedding.chunk_size:
-        raise UserError(f"{pth}: none of the published classifiers; say with --chunk-size which chunks it is for")
+        raise UserError(f"{pth}: not a published classifier; give its chunk size with --chunk-size")
     save_classifier(classifier, output)
     logger.info("import: %s, %s: %s", pth, classifier.requirements.origin, output)

@@ -1,4 +1,4 @@
-"""merge: the embeddings of all shards of a sample, in the order of its input."""
+"""merge: join the embeddings of all shards of a sample, in the order of its input."""
 
 import json
 import logging
@@ -28,14 +28,14 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
     """Write one file with an embedding for every protein of a sample, in input order.
 
     Args:
-        work: folder of the sample below `work`, with what prepare, pack and embed wrote; the record goes there.
-        output: the HDF5 file.
-        encoder: of which embeddings are merged, `PROTEINS` or `NUCLEOTIDES`.
-        key: of the job, for its record.
+        work: Folder of the sample below `work`, with the files of prepare, pack and embed; gets the record.
+        output: HDF5 file to write.
+        encoder: `PROTEINS` or `NUCLEOTIDES`.
+        key: Key of the job, for its record.
 
     Raises:
-        UserError: a file is not what the stages before wrote, an id is missing, there twice or not finite, or the
-            shards were embedded in different ways.
+        UserError: A file is not as an earlier stage wrote it, a protein has no embedding or two, an embedding is not
+            finite, or the shards were embedded with different settings.
     """
     record, pack_record = work / f"merge{encoder}.json", work / f"pack{encoder}.json"
     prepare_record = work / "prepare.json"
@@ -75,7 +75,7 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
     details = _details(read_provenance(prepare_record, "prepare"), description, runs)
     write_provenance(record, "merge", {}, inputs, [output], details, key)
     kept = {file.path.stem for file in files}
-    for path in files[0].path.parent.glob("[0-9]*"):  # shards of an earlier packing into more, which no rule knows now
+    for path in files[0].path.parent.glob("[0-9]*"):  # surplus shards of an earlier packing
         if path.stem not in kept:
             path.unlink()
     logger.info("merge: %s: %d embeddings from %d shards", output, len(gathered.ids), len(files))
@@ -84,7 +84,7 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
 def _details(prepared: Provenance, description: EmbeddingDescription, runs: Sequence[Provenance]) -> dict[str, Any]:
     """Return input, settings, devices and versions of a sample's embeddings, for people.
 
-    The workflow hands over its settings and its command line in the environment.
+    The workflow passes its settings and its command line in the environment.
     """
     ran = [run.details for run in runs]
     return {
@@ -93,7 +93,7 @@ def _details(prepared: Provenance, description: EmbeddingDescription, runs: Sequ
         "settings": json.loads(os.environ.get("VIRNUCPRO_SETTINGS", "{}")),
         "devices": sorted({run["device"] for run in ran}),
         "attention": sorted({run["attention"] for run in ran}),
-        "seconds": round(sum(run["seconds"] for run in ran), 3),  # so that no rate is infinite
+        "seconds": round(sum(run["seconds"] for run in ran), 3),  # avoids an infinite rate
         "versions": {"virnucpro": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
         "command": os.environ.get("VIRNUCPRO_COMMAND"),

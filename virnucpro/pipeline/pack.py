@@ -1,4 +1,4 @@
-"""pack: proteins, or the nucleotides of frames, to manifests of bins."""
+"""pack: pack proteins, or the nucleotides of frames, into bins and write manifests."""
 
 import logging
 import mmap
@@ -31,8 +31,8 @@ from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 50_000  # frames whose nucleotides are tokenised at once
-FAR_OFF = 2  # times as many tokens in a shard as were wanted, from which a warning is given
+BLOCK = 50_000  # frames whose nucleotides are tokenized at once
+FAR_OFF = 2  # warn if a shard has twice the tokens of `shard_tokens`
 
 
 def pack(
@@ -48,27 +48,25 @@ def pack(
 ) -> None:
     """Pack the proteins of a sample into bins, and deal the bins to shards.
 
-    Proteins that are identical (as far as they are embedded) are packed once, under the id that comes first. Writes
-    into the folder: manifests/SHARD.json for every shard, 0001 and so on; duplicates.tsv, which proteins share the
-    embedding of which; pack.json, the record.
-
-    The nucleotides of frames are packed whole, under the ids of their proteins. Their files end in `_nucleotides`.
+    Proteins whose embedded parts are identical are packed once, under the first id. Nucleotides of frames are packed
+    whole, under the ids of their proteins. The stage writes manifests/SHARD.json, with shards 0001 and so on;
+    duplicates.tsv, pairs of proteins with the same embedding; and pack.json, the record. Names for nucleotides end in
+    `_nucleotides`.
 
     Args:
-        work: folder of the sample below `work`, with what prepare wrote.
-        token_budget: JSON that the token-budget stage wrote, of the model that is to embed.
-        sample: its name.
-        layers: numbers of the layers wanted; negative ones count from the end.
-        max_sequence_length: residues that the model takes at once.
-        long_proteins: what becomes of longer ones: `cut` to the N-terminal part, or `windows` that overlap.
-        shards: how many there are to be; those that get no bin are empty.
-        shard_tokens: tokens a shard should have, about; for a message where they are far more.
-        nucleotides: name or path of the model for nucleotides, whose nucleotides of frames are to be packed; None to
-            pack proteins.
+        work: Folder of the sample below `work`, with the files of prepare.
+        token_budget: JSON of stage token-budget, for the encoder.
+        sample: Name of the sample.
+        layers: Numbers of the layers to return; negative numbers count from the end.
+        max_sequence_length: Residues that the model takes at once.
+        long_proteins: Treatment of longer proteins: `cut` to the N-terminal part, or split into `windows` that overlap.
+        shards: Number of shards; surplus shards are empty.
+        shard_tokens: Expected tokens of a shard; many more give a warning.
+        nucleotides: Name or path of the model for nucleotides of frames; None packs proteins.
 
     Raises:
-        UserError: a file is not what the stages before wrote, the model has no such layer, or the budget is below one
-            sequence.
+        UserError: A file is not as an earlier stage wrote it, the model has no such layer, or a sequence exceeds the
+            budget.
     """
     device = read_token_budget(token_budget)
     budget = device["token_budget"]
@@ -129,20 +127,20 @@ def pack(
     most = max(count["tokens"] for count in counts)
     if most > FAR_OFF * shard_tokens:
         logger.warning(
-            "%s: %d tokens in a shard where shard_tokens asks for %d: its size was guessed from that of its file",
+            "%s: %d tokens in a shard, but shard_tokens is %d: the size of the sample was estimated from its file",
             *(sample, most, shard_tokens),
         )
 
 
 def _read_nucleotides(prepared: Path, model: str) -> tuple[pd.DataFrame, Integers]:
     """Return the names, lengths and offsets of nucleotides as a table of proteins, and the tokens of each."""
-    from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer  # here: with these comes torch
+    from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer  # loaded here: it loads torch
     from virnucpro.encoders.weights import find_weights
 
     tokenizer = DNABERTTokenizer(find_weights(model, for_nucleotides=True).path.with_name(TOKENIZER))
     fasta = prepared / "nucleotides.fna"
     names: list[str] = []
-    lengths, tokens = [], []  # of lines, and of records
+    lengths, tokens = [], []  # per line, and per record
     with fasta.open("rb") as file:
         while lines := list(islice(file, 2 * BLOCK)):  # a record has a line for its name and one for its letters
             letters = [line[:-1].decode() for line in lines[1::2]]
@@ -157,15 +155,15 @@ def _read_nucleotides(prepared: Path, model: str) -> tuple[pd.DataFrame, Integer
 
 
 class _Sequences:
-    """Sequences to be embedded: the pieces of proteins, or nucleotides of frames, in the order of the input.
+    """Sequences for embedding: pieces of proteins, or nucleotides of frames, in the order of the input.
 
     Attributes:
-        ids: of all proteins.
-        pieces: of these.
-        offsets: byte of the file at which each piece begins, int64 [pieces].
-        tokens: of each piece, special ones included, int64 [pieces].
-        digests: SHA-256 of its letters, uint8 [pieces, 32].
-        original: first piece with the same embedding, int64 [pieces].
+        ids: Ids of all proteins.
+        pieces: Pieces of the proteins.
+        offsets: Byte of the file at which each piece begins, int64 [pieces].
+        tokens: Number of tokens of each piece, including special tokens, int64 [pieces].
+        digests: SHA-256 of the letters of each piece, uint8 [pieces, 32].
+        original: First piece with the same embedding, int64 [pieces].
     """
 
     def __init__(
@@ -184,11 +182,11 @@ class _Sequences:
             self.digests, self.original = digest_pieces(self.pieces, lambda number: mapped[slice(*spans[number])])
 
     def place(self, index: int) -> tuple[str, int]:
-        """Return the id of a piece's protein, and the residues before it."""
+        """Return the id of a piece's protein, and the first residue of the piece."""
         return self.ids[self.pieces.protein[index]], int(self.pieces.begin[index])
 
     def packed(self, index: int) -> PackedSequence:
-        """Return a piece as a manifest has it."""
+        """Return a piece as an entry of a manifest."""
         name, _ = self.place(index)
         sequence = PackedSequence(
             id=name,

@@ -1,4 +1,4 @@
-"""prepare: contigs to genes or open frames, or proteins to the letters that the model knows, and the table of them."""
+"""prepare: find genes or open frames in contigs, or check proteins, and write proteins and their table."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,24 +18,27 @@ from virnucpro.proteins.translation import reverse_complement
 
 logger = logging.getLogger(__name__)
 
-BLOCK_BASES = 4_000_000  # contigs are worked on in blocks of about this size, which bounds the memory
-LINE = 60  # letters a line of chunks.fna, as in the original
+BLOCK_BASES = 4_000_000  # approximate size of a block of contigs; limits the memory
+LINE = 60  # letters per line of chunks.fna, as in the original
 
 OUTPUTS = ("proteins.faa", "proteins.tsv", "records.tsv")
-OF_FRAMES = ("chunks.fna", "nucleotides.fna")  # are written beside them
+OF_FRAMES = ("chunks.fna", "nucleotides.fna")  # further files with frames
 
 
 def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
     """Find the genes of contigs.
 
-    Writes into `output_dir`: proteins.faa, of every gene, and of every open reading frame of contigs without any;
-    proteins.tsv, the table of them (`virnucpro.proteins.table`); records.tsv with length, circularity, proteins and
-    codons with ambiguous letters in these of every contig, in input order. Its record is prepare.json.
+    Writes into `output_dir`:
 
-    Lower case counts as upper case and U as T. The threads find genes at once.
+    - proteins.faa: Proteins of all genes, and of all open reading frames of contigs without a gene.
+    - proteins.tsv: Their table (`virnucpro.proteins.table`).
+    - records.tsv: Length, circularity, number of proteins and ambiguous codons of every contig, in the order of the
+      input.
+
+    The record is prepare.json beside the folder. Lower case counts as upper case and U as T.
 
     Raises:
-        UserError: the input cannot be read as FASTA of nucleotides with unique ids.
+        UserError: The input cannot be read as FASTA of nucleotides with unique ids.
     """
     contigs = proteins = genes = 0
     with _written(fasta, output_dir, {"type": "contigs", "proteins": "genes"}) as (writer, write_record, _):
@@ -67,22 +70,28 @@ def prepare_frames(
 ) -> None:
     """Cut contigs into chunks and write the open frames of each, as the original VirNucPro does.
 
-    Writes into `output_dir`: chunks.fna; nucleotides.fna and proteins.faa, of every open frame; proteins.tsv, the table
-    of them (`virnucpro.proteins.table`); records.tsv with length, circularity, chunks, open frames and codons dropped
-    from these of every contig, in input order. Its record is prepare.json beside the folder.
+    Writes into `output_dir`:
 
-    Lower case counts as upper case and U as T.
+    - chunks.fna: All chunks.
+    - nucleotides.fna, proteins.faa: All open frames.
+    - proteins.tsv: Their table (`virnucpro.proteins.table`).
+    - records.tsv: Length, circularity, number of chunks and open frames, and dropped codons of every contig, in the
+      order of the input.
+
+    The record is prepare.json beside the folder. Lower case counts as upper case and U as T.
 
     Args:
-        chunk_size: bases a chunk.
-        short_chunks: sizes to be tried for contigs that have no open frame in chunks of `chunk_size`, in this order.
-        genetic_codes: codes to be tried beside the standard one, 1, by NCBI's numbers.
-        orientation: `given` counts chunks from the beginning of each contig, as the original does; `canonical` from
-            the beginning of whichever strand comes first in the alphabet, so that a contig and its reverse complement
-            have the same chunks. Positions in the table are the given contig's in both.
+        fasta: Contigs.
+        output_dir: Folder to write into.
+        chunk_size: Bases of a chunk.
+        short_chunks: Sizes to try, in this order, for contigs without an open frame in chunks of `chunk_size`.
+        genetic_codes: Codes to try besides the standard code 1, by NCBI's numbers.
+        orientation: `given` counts chunks from the beginning of each contig, as the original does. `canonical` counts
+            from the beginning of the strand that comes first in the alphabet, so that a contig and its reverse
+            complement have the same chunks. Positions in the table are always on the given contig.
 
     Raises:
-        UserError: the input cannot be read as FASTA of nucleotides with unique ids.
+        UserError: The input cannot be read as FASTA of nucleotides with unique ids.
     """
     settings = {
         "type": "contigs",
@@ -103,7 +112,7 @@ def prepare_frames(
             chunked = chunk_contigs(oriented, chunk_size, short_chunks, genetic_codes)
             for contig, letters, found in zip(block, oriented, chunked, strict=True):
                 length, reversed_ = len(letters), letters != contig.letters
-                # Chunks of another size than the usual one have it in their names: no two contigs share a name.
+                # Short chunks have their size in their names, so that names are unique.
                 size = b"" if found.chunk_size == chunk_size else b"%d" % found.chunk_size
                 chunk_name = b"%b_chunk%b_%%d" % (contig.name.replace(b"%", b"%%"), size)
                 for number, (begin, end) in enumerate(found.spans.tolist(), start=1):
@@ -140,13 +149,13 @@ def prepare_frames(
 
 
 def prepare_proteins(fasta: Path, output_dir: Path, as_frames: bool = False) -> None:
-    """Write proteins in the letters that ESM-2 knows: proteins.faa, proteins.tsv and records.tsv.
+    """Write proteins in the letters of ESM-2: proteins.faa, proteins.tsv and records.tsv.
 
-    Letters other than the 20 amino acids are counted; `read_proteins` says what becomes of them. Of a run over frames,
-    which expects files of chunks and nucleotides as well, these are empty.
+    Letters other than the 20 amino acids are counted and replaced as in `read_proteins`. With `as_frames` the stage
+    writes empty files of chunks and nucleotides, which a run over frames expects.
 
     Raises:
-        UserError: the input cannot be read as FASTA of proteins with unique ids.
+        UserError: The input cannot be read as FASTA of proteins with unique ids.
     """
     proteins = others = 0
     with _written(fasta, output_dir, {"type": "proteins"}, as_frames) as (writer, write_record, _):
@@ -164,10 +173,10 @@ def prepare_proteins(fasta: Path, output_dir: Path, as_frames: bool = False) -> 
 def _written(
     fasta: Path, folder: Path, settings: dict[str, object], of_frames: bool = False
 ) -> Iterator[tuple[ProteinWriter, Callable[[Record, int, int, int], None], list[BinaryIO]]]:
-    """Yield a writer of proteins, one of rows of records.tsv, and open files for those of frames.
+    """Yield a writer of proteins, a writer of rows of records.tsv, and open files of `OF_FRAMES`.
 
-    All appear together, with the record of where they come from, if all goes well. A row has the record, its chunks,
-    its proteins and what is ambiguous in them.
+    On success all files are moved into place, with the stage's record. A row has the contig or protein, its number of
+    chunks, of proteins, and of ambiguous codons or letters.
     """
     check_fasta(fasta)
     source = file_digest(fasta)
@@ -188,7 +197,7 @@ def _written(
             records.write(b"%b\t%d\t%d\t%d\t%d\t%d\n" % row)
 
         yield ProteinWriter(proteins_faa, table), write_record, of_frames_alone
-    for name in set(OF_FRAMES) - set(names):  # the sample may have been read in frames before
+    for name in set(OF_FRAMES) - set(names):  # left from an earlier run over frames
         (folder / name).unlink(missing_ok=True)
     if file_digest(fasta) != source:
         raise UserError(f"{fasta}: it changed while it was read; run the prepare stage again")

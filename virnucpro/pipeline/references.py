@@ -1,4 +1,4 @@
-"""references: viruses of the user, in FASTA and GenBank files, to the k-mers of their proteins, names and lineages."""
+"""references: read the user's viruses from FASTA and GenBank files: protein k-mers, names and lineages."""
 
 import gzip
 import logging
@@ -28,12 +28,12 @@ from virnucpro.proteins.genes import find_genes
 
 logger = logging.getLogger(__name__)
 
-MOST = 65_535  # references; the index has 16 bits for the number of one
-BLOCK = 64  # records whose genes are found at once, which bounds the memory
+MOST = 65_535  # references; the index has 16 bits for a number
+BLOCK = 64  # records whose genes are found at once; limits the memory
 
 
 class Reference(NamedTuple):
-    """A virus, or a segment of one: its sequence, its name, and its taxa by rank."""
+    """A virus or a segment: its sequence, name, and taxa by rank."""
 
     record: Record
     name: str
@@ -41,26 +41,26 @@ class Reference(NamedTuple):
 
 
 def make_references_file(folder: Path, output: Path, threads: int = 1, key: str = "") -> None:
-    """Make references of the FASTA and GenBank files of a folder.
+    """Make references from the FASTA and GenBank files of a folder.
 
-    Each record is one reference: segments of one virus stay separate. A reference is named by the rest of its FASTA
-    header, or by its organism in GenBank; else by its id. GenBank's lineage is taken over where ICTV has the taxon at
-    a rank. The record of the stage, a .json, is written beside the .npz.
+    Each record is one reference: segments of one virus stay separate. The name of a reference is the description in its
+    FASTA header, or its organism in GenBank, or else its id. Taxa in GenBank's lineage are used if ICTV has them. The
+    record of the stage, a .json, is written beside the .npz.
 
     Args:
-        folder: with the files; folders in it are not searched.
+        folder: Folder with the files; subfolders are not searched.
         output: .npz file to write.
-        threads: that find genes at once.
-        key: of the job, for its record.
+        threads: Number of threads that find genes.
+        key: Key of the job, for its record.
 
     Raises:
-        UserError: there is no reference, there are too many, a file cannot be read as what its ending says, or a
-            record has no sequence or the id of another.
+        UserError: There is no reference, there are too many, a file cannot be read in the format of its suffix, a
+            record has no sequence, or two records have one id.
     """
     files = find_references(folder)
     for path in sorted(set(folder.iterdir()) - files.keys()):
         if path.is_file() and not path.name.startswith("."):
-            logger.warning("%s is left out: its ending is of no FASTA and no GenBank file", path)
+            logger.warning("%s is left out: its suffix is not of a FASTA or GenBank file", path)
     record = output.with_suffix(".json")
     begin_writing(record, [output])
     inputs = {path.name: file_digest(path) for path in files}
@@ -83,7 +83,7 @@ def make_references_file(folder: Path, output: Path, threads: int = 1, key: str 
 
 
 def _read(files: Mapping[Path, str]) -> Iterator[Reference]:
-    """Yield the references of files, by their formats; no two have one id."""
+    """Yield the references of files in their formats; ids are unique."""
     where: dict[bytes, Path] = {}
     for path, kind in files.items():
         for reference in _READERS[kind](path):
@@ -118,7 +118,7 @@ def _read_genbank(path: Path) -> Iterator[Reference]:
         contig = Record(name.encode(), letters.replace(b"U", b"T"), circular=notes.get("topology") == "circular")
         yield Reference(contig, notes.get("organism", "").strip(".") or name, _taxa(notes.get("taxonomy", [])))
     if not ids:
-        raise UserError(f"{path}: not GenBank: no line begins with LOCUS; give it the ending of what it is")
+        raise UserError(f"{path}: not GenBank: no line begins with LOCUS; rename it with the suffix of its format")
 
 
 def _parse_genbank(path: Path) -> Iterator[SeqRecord]:
@@ -127,19 +127,19 @@ def _parse_genbank(path: Path) -> Iterator[SeqRecord]:
             records = SeqIO.parse(file, "genbank")
             while genbank := _strictly_next(records):
                 yield genbank
-    except Exception as error:  # Biopython and gzip raise many kinds
+    except Exception as error:  # Biopython and gzip raise many exceptions
         raise UserError(f"{path}: cannot be read as GenBank to its end: {' '.join(str(error).split())}") from None
 
 
 def _strictly_next(records: Iterator[SeqRecord]) -> SeqRecord | None:
-    """Return the next record, None at the end; a sequence that is cut off is an error, of which Biopython warns."""
+    """Return the next record, or None at the end; Biopython's warning of a truncated sequence becomes an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Premature end of file", BiopythonParserWarning)
         return next(records, None)
 
 
 def _taxa(lineage: list[str]) -> dict[str, str]:
-    """Return the taxa of a lineage that ICTV has, by rank.
+    """Return the taxa of a lineage that are in ICTV, by rank.
 
     Examples:
         >>> _taxa(["Viruses", "Duplodnaviria", "Caudoviricetes", "unclassified Caudoviricetes"])

@@ -1,4 +1,4 @@
-"""report: one page for people, with every contig of a run."""
+"""report: one page for people, with all contigs of a run."""
 
 import base64
 import logging
@@ -39,13 +39,17 @@ def report(
     earlier: Sequence[str] = (),
     failed: Path | None = None,
 ) -> None:
-    """Write report.html, a page with the calls of samples, into the run's folder with what summary and call wrote.
+    """Write report.html, a page with the calls of samples, into the folder of a run.
 
-    The files are those of the samples, then of those whose calls belong to an earlier run. With a table of failed
-    samples there is no record, so that the workflow writes the page again.
+    Args:
+        output_dir: Folder of the run, with the files of summary and call.
+        samples: Samples with calls.
+        fastas: Contigs of the samples, then of the earlier samples.
+        earlier: Samples with calls of an earlier run.
+        failed: Table of failed samples; with it no record is written, so that the workflow writes the page again.
 
     Raises:
-        UserError: a file is not what the stages before wrote.
+        UserError: A file is not as an earlier stage wrote it.
     """
     output, work = output_dir / "report.html", output_dir / "work"
     record, inputs = work / "report.json", {}
@@ -134,7 +138,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
 
 
 def _headline(total: Mapping[str, Any], samples: int, is_rated: bool) -> str:
-    """Return how many viruses there are, and how many of them are expected to be false."""
+    """Return the number of viruses, and the expected number of false ones, in words."""
     viral, false, proviruses = (total[name] for name in ("viral", "expected_false", "proviruses"))
     text = f"{viral:,} viral contig{'s' if viral != 1 else ''}"
     if is_rated and viral:
@@ -144,7 +148,7 @@ def _headline(total: Mapping[str, Any], samples: int, is_rated: bool) -> str:
 
 
 def _reached(measured: Mapping[str, Any], total: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what was measured at the lengths of this run's contigs, and at all lengths, a row for each set."""
+    """Return the evaluation of the classifier for the lengths of this run's contigs and for all lengths, row by set."""
     classes = {name: (f", {name}", total[name]) for name in LENGTHS if total[name]}
     classes["all"] = ("", total["contigs"])
     return [
@@ -156,7 +160,7 @@ def _reached(measured: Mapping[str, Any], total: Mapping[str, Any]) -> list[dict
 
 
 def _rule(called: Provenance) -> dict[str, Any]:
-    """Return by what the contigs of a sample were called, from the record of its calls."""
+    """Return the rule by which the contigs of a sample were called, from the record of its calls."""
     published = called.details["is_published"]
     return {
         "share": None if published else called.details["share"],
@@ -167,7 +171,7 @@ def _rule(called: Provenance) -> dict[str, Any]:
 
 
 def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:
-    """Return the samples whose FASTA is not the one that they were called from."""
+    """Return the samples whose FASTA has changed since the call."""
     changed = []
     for sample in earlier:
         call, prepare = (read_provenance(work / sample / f"{stage}.json", stage) for stage in ("call", "prepare"))
@@ -177,7 +181,7 @@ def _changed_since(work: Path, earlier: Sequence[str]) -> list[str]:
 
 
 def _choose_drawn(shown: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the contigs that are drawn: the likeliest viruses, those that hold proviruses, and others."""
+    """Return the rows of the contigs that are drawn: likeliest viruses, contigs with proviruses, and others."""
     interest = (shown["call"] == "viral") * 2 + (shown["proviruses"] > 0)
     ordered = shown.loc[interest.sort_values(ascending=False, kind="stable").index].head(MOST_DRAWN)
     return ordered[ordered["genes"].cumsum() <= MOST_GENES]

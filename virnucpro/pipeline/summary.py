@@ -1,4 +1,4 @@
-"""summary: what a run made, what it left out, and a picture of the packing."""
+"""summary: counts and pooled results of a run, records that were left out, and a figure of the packing."""
 
 import logging
 from collections import Counter
@@ -20,26 +20,27 @@ from virnucpro.report.shares import describe_shares
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 10  # samples named on the terminal
-SHOWN_CONTIGS = 25  # a run with no more is small enough to show every call
-SHARES = {"viral_share": "value", "viral_share_low": "low", "viral_share_high": "high"}  # columns, by fields of a share
-REASONS = ["nothing in the record", "less than a codon", "no open reading frame"]  # of 0, of 1 or 2, of more bases
+SHOWN = 10  # most samples named on the terminal
+SHOWN_CONTIGS = 25  # most contigs of a run for which every call is shown
+SHARES = {"viral_share": "value", "viral_share_low": "low", "viral_share_high": "high"}  # columns: fields of a share
+REASONS = ["nothing in the record", "less than a codon", "no open reading frame"]  # for 0, 1 to 2, and more bases
 
 
 def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = (), failed: Path | None = None) -> None:
     """Write the files of a whole run.
 
-    viral.tsv and viral.fasta.gz are the viral contigs and proviruses of all samples that were called. summary.tsv has a
-    row a sample. left_out.tsv has every record without an embedding, and the reason. packing.svg is a picture of the
-    bins. summary.txt is for the terminal, virnucpro_*_mqc.tsv for MultiQC.
-
-    Calls of an earlier run stay where they are, and the text names them.
+    - viral.tsv, viral.fasta.gz: Viral contigs and proviruses of all samples with calls.
+    - summary.tsv: One row per sample.
+    - left_out.tsv: Records without an embedding, and the reasons.
+    - packing.svg: Figure of the bins.
+    - summary.txt: Text for the terminal. It names samples with calls of earlier runs, whose files are not changed.
+    - virnucpro_*_mqc.tsv: Tables for MultiQC.
 
     Args:
-        output_dir: folder of the run.
-        samples: in the order of the rows.
-        called: those whose contigs were called.
-        failed: table of failed samples. With one there is no record, so that the workflow writes the summary again.
+        output_dir: Folder of the run.
+        samples: Samples, in the order of the rows.
+        called: Samples with calls.
+        failed: Table of failed samples; with it no record is written, so that the workflow writes the summary again.
     """
     outputs = [output_dir / name for name in ("summary.tsv", "left_out.tsv", "packing.svg", "summary.txt")]
     for_multiqc = [output_dir / name for name in ("virnucpro_stats_mqc.tsv", "virnucpro_mqc.tsv")]
@@ -56,7 +57,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     rows: list[dict[str, Any]] = []
     manifests, sequences, calls, shares = [], 0, [], []
     reasons: Counter[str] = Counter()
-    with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample: no memory holds those of thousands
+    with atomic_path(output_dir / "left_out.tsv") as path:  # sample by sample, to limit the memory
         for sample in samples:
             folder = work / sample
             records = read_table(folder / "prepared" / "records.tsv", "record")
@@ -74,7 +75,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
                 rows[-1]["proviruses"] = int(contigs["proviruses"].sum())
                 rows[-1]["viral_bases"] = int(read_table(output_dir / sample / "regions.tsv")["length"].sum())
                 details = read_provenance(folder / "call.json", "call").details
-                share = {} if details["is_published"] else details["share"]  # calls by the original's do without it
+                share = {} if details["is_published"] else details["share"]  # the original's classifiers do not use it
                 shares += [share] if share else []
                 rows[-1] |= {column: round(share[end], 4) if share else None for column, end in SHARES.items()}
                 calls.append(contigs.head(SHOWN_CONTIGS + 1).assign(sample=sample))
@@ -108,7 +109,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
 
 
 def _and_more(samples: Sequence[str]) -> str:
-    """Return the number of samples beyond those that are named."""
+    """Return the number of samples that are not named, in words."""
     return f" and {len(samples) - SHOWN:,} more samples" if len(samples) > SHOWN else ""
 
 
@@ -160,7 +161,7 @@ def _describe(table: pd.DataFrame, shares: Sequence[Mapping[str, Any]], reasons:
 
 
 def _show_calls(contigs: pd.DataFrame) -> str:
-    """Return every call as a table, the likeliest viruses first, or nothing where they are too many."""
+    """Return a table of all calls, likeliest viruses first, or empty text for many contigs."""
     if not 0 < len(contigs) <= SHOWN_CONTIGS:
         return ""
     columns = ["sample", "contig", "length", "genes", "score", "call"]

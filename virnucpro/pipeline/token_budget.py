@@ -1,4 +1,4 @@
-"""token-budget: how many tokens a bin may hold on the kind of device that will embed them."""
+"""token-budget: the number of tokens that a bin may hold on the device that embeds."""
 
 import json
 import logging
@@ -19,11 +19,15 @@ def probe_token_budget(
 ) -> None:
     """Write the token budget of a model on a device as JSON, a `TokenBudget`.
 
-    Of what fetch-model wrote the sizes are enough. The precision is auto, float32, bfloat16 or float16. The device is
-    auto, gpu or cpu. A requested budget is taken instead of the one that is found.
+    Args:
+        model_json: File of stage fetch-model; only the model's sizes are used.
+        precision: auto, float32, bfloat16 or float16.
+        requested: Token budget that overrides the computed one.
+        output: JSON file to write.
+        device: auto, gpu or cpu.
 
     Raises:
-        UserError: the model leaves no room on the device.
+        UserError: The model leaves no room on the device.
     """
     card = read_model_card(model_json)
     if device != "cpu" and not torch.cuda.is_available():
@@ -38,7 +42,7 @@ def probe_token_budget(
     if requested is None:
         fits = token_budget(total, memory)
         budget = useful_budget(fits, card["embed_dim"], on_gpu)
-        # A power of two: where twice as many would fit, it is not the memory that limits it.
+        # Budgets are powers of two. If twice as many tokens would fit, memory is not the limit.
         limit = "larger bins are no faster" if 2 * budget <= fits else "twice as many would not fit beside the model"
         reason = f"{limit}; {fits} tokens would fit, estimated from the sizes of the model"
     else:

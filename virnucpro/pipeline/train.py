@@ -1,4 +1,4 @@
-"""train: labelled fragments and their embeddings to a classifier, its evaluation and its model card."""
+"""train: train a classifier on labeled fragments and their embeddings, with evaluation and model card."""
 
 import json
 import logging
@@ -33,30 +33,32 @@ from virnucpro.training.relatives import masked_fragments, spoilt_fragments
 
 logger = logging.getLogger(__name__)
 
-INPUTS = {"fragments.fna.gz": "fragment", "fragments.tsv": "fragment"}  # by the stage that wrote them
+INPUTS = {"fragments.fna.gz": "fragment", "fragments.tsv": "fragment"}  # stages that wrote them
 INPUTS |= {"prepared/proteins.tsv": "prepare", "prepared/proteins.faa": "prepare"}
 OUTPUTS = ("classifier.safetensors", "metrics.json", "scores.tsv", "evaluation.svg", "model_card.md")
 FEWEST_RESIDUES = 50
-FEW = 200  # viral fragments of a class of lengths; fewer make its limit uncertain
+FEW = 200  # viral fragments of a class of lengths; with fewer its threshold is uncertain
 
 
 def train(
     training: Path, embeddings: Path, sheet: Path, output_dir: Path, seed: int, nucleotides: bool = False
 ) -> None:
-    """Train a classifier on labelled fragments, and evaluate it in cross-validation and on the groups for testing.
+    """Train a classifier on labeled fragments, and evaluate it in cross-validation and on the test groups.
 
     Writes into `output_dir`: classifier.safetensors; metrics.json; scores.tsv, log-odds and call of every fragment;
-    evaluation.svg; model_card.md. Fragments for training are scored by networks and a regression that
-    have not seen their group. Left out, with a warning, are groups for training without any protein, and the fragments
-    of `spoilt_fragments`. The embeddings of the frames' nucleotides are trained on as well, if wanted.
+    evaluation.svg; model_card.md. Training fragments are scored by networks and a regression that have not seen their
+    group. Training groups without a protein and the fragments of `spoilt_fragments` are left out, with a warning.
 
     Args:
-        training: folder below `work` with fragments.fna.gz and fragments.tsv, and what prepare made of them.
-        embeddings: folder with what merge made of them.
-        sheet: the table of labelled files.
+        training: Folder below `work` with fragments.fna.gz, fragments.tsv and the files of prepare.
+        embeddings: Folder with the files of merge.
+        sheet: Table of labeled files.
+        output_dir: Folder to write into.
+        seed: Seed of all random choices.
+        nucleotides: Whether to train on embeddings of the frames' nucleotides, too.
 
     Raises:
-        UserError: the embeddings are not those of the fragments, or a label has fewer than two groups for training.
+        UserError: The embeddings are of other fragments, or a label has fewer than two training groups.
     """
     outputs = [output_dir / name for name in OUTPUTS]
     record = training / "train.json"
@@ -108,18 +110,17 @@ def train(
 
 
 def _warn_of_few(contigs: pd.DataFrame) -> None:
-    """Warn of classes of lengths whose limit rests on few viral contigs."""
+    """Warn of classes of lengths with few viral contigs, whose thresholds are uncertain."""
     viral = contigs[contigs["viral"] == 1]
     for name, count in class_of_length(viral["length"]).value_counts(sort=False).items():
         if count < FEW:
-            logger.warning("train: the limit of cellular calls from %s rests on %d viral fragments", name, count)
+            logger.warning("train: the threshold of cellular calls from %s rests on %d viral fragments", name, count)
 
 
 def _read_fragments(training: Path, proteins: pd.DataFrame, sheet: pd.DataFrame) -> pd.DataFrame:
-    """Return the fragments by name with their `length`, and say which are left out.
+    """Return the fragments by name with their `length`, and log which are left out.
 
-    Left out are those of groups that have nothing to learn from, those that the sheet masks, and those that would spoil
-    the training.
+    Left out are fragments of groups without a protein, masked fragments, and the fragments of `spoilt_fragments`.
     """
     path = training / "fragments.tsv"
     fragments = read_table(path, "fragment", "fasta", "record", "label", "group", "kind", "split")
@@ -129,7 +130,7 @@ def _read_fragments(training: Path, proteins: pd.DataFrame, sheet: pd.DataFrame)
     learnable = fragments["group"].isin(fragments.loc[proteins["contig"].unique(), "group"])
     unused = (fragments["split"] == "train") & ~learnable
     for group in fragments.loc[unused, "group"].unique():
-        logger.warning("train: group %s is left out: none of its fragments has a protein", group)
+        logger.warning("train: group %s is left out: its fragments have no protein", group)
     fragments = fragments[~unused].assign(length=fragments["end"] - fragments["start"])
     if masked := masked_fragments(fragments, sheet):
         logger.info("train: %d fragments are left out: the table masks them", len(masked))

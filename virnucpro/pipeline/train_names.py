@@ -1,4 +1,4 @@
-"""train-names: labeled proteins and genomes to the heads and references that name viruses, and a card of them."""
+"""train-names: fit the heads and references that name viruses, from labeled proteins and genomes."""
 
 import logging
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from virnucpro.training.taxa import fit_ranks, fit_taxa, held_out, measure_state
 
 logger = logging.getLogger(__name__)
 
-CELLULAR_GENES = 10_000  # of the training's fragments, beside the labeled proteins
+CELLULAR_GENES = 10_000  # genes of cellular fragments that are added to the labeled proteins
 BLOCK = 4_000_000  # bases
 
 
@@ -51,27 +51,29 @@ def train_names(
     device: str = "auto",
     seed: int = 0,
 ) -> None:
-    """Fit the heads of an encoder and the references, and measure them.
+    """Fit the heads of an encoder and the references, and evaluate them.
 
-    Writes into `output_dir`: heads.safetensors and references.npz; measured_functions.tsv and measured_taxa.tsv, how
-    often each is named and right; functions.h5, the embeddings of the labeled proteins, which a second run takes as
-    they are.
+    Writes into `output_dir`:
+
+    - heads.safetensors and references.npz
+    - measured_functions.tsv and measured_taxa.tsv: How often functions and taxa are named, and right.
+    - functions.h5: Embeddings of the labeled proteins, which a second run uses again.
 
     Args:
-        training: folder below `work` with what fragment and prepare wrote of a training.
-        embeddings: folder of the training's results, with embeddings.h5 and classifier/scores.tsv.
-        sheet: the table of labeled files of this training.
+        training: Folder below `work` with the files of fragment and prepare.
+        embeddings: Folder of the training's results, with embeddings.h5 and classifier/scores.tsv.
+        sheet: Table of labeled files of this training.
         proteins: FASTA of labeled proteins.
-        functions: table of them: protein; category, several joined by `|`; cluster; copies, a name that near-copies
-            share.
-        lineage: table of the viral records: record, realm to genus, and species.
-        output_dir: folder to write into.
-        model: the encoder of the embeddings.
-        device: that embeds the labeled proteins.
-        seed: of all that is random.
+        functions: Table of labeled proteins: protein; category, several joined by `|`; cluster; copies, a name that
+            near-copies share.
+        lineage: Table of the viral records: record, realm to genus, and species.
+        output_dir: Folder to write into.
+        model: Encoder of the embeddings.
+        device: Device that embeds the labeled proteins.
+        seed: Seed of all random choices.
 
     Raises:
-        UserError: the files do not belong together.
+        UserError: The files do not belong together.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     table = describe_groups(read_proteins(training / "prepared"))
@@ -175,7 +177,7 @@ def _blocks(rows: pd.DataFrame) -> Iterator[list[Record]]:
 
 
 def _labeled_proteins(embedded: Path, proteins: Path, functions: Path) -> tuple[pd.DataFrame, Rows]:
-    """Return the labeled proteins that the table names, and their inputs."""
+    """Return the labeled proteins of the table, and their inputs."""
     file = EmbeddingFile(embedded)
     columns = ["protein", "category", "cluster", "copies"]
     labeled = read_table(functions, *columns)[columns].set_index("protein")
@@ -197,10 +199,10 @@ def _cellular_genes(
     fragments: pd.DataFrame,
     seed: int,
 ) -> tuple[pd.DataFrame, Rows]:
-    """Return genes of cellular fragments that hold no prophage, as labeled proteins, and their inputs.
+    """Return genes of cellular fragments without a prophage, as labeled proteins, and their inputs.
 
-    Left out are fragments that are not called cellular, and those with a gene that shares a tenth of its k-mers with a
-    reference.
+    Fragments that are not called cellular are left out. So are fragments with a gene that shares a tenth of its k-mers
+    with a reference.
     """
     calls = read_table(embeddings / "classifier" / "scores.tsv", "fragment", "call").set_index("fragment")["call"]
     clean = fragments.index[(fragments["label"] == "cellular") & (fragments.index.map(calls.to_dict()) == "cellular")]
@@ -221,9 +223,9 @@ def _cellular_genes(
 def _weigh_known(
     known: "pd.Series[float]", table: pd.DataFrame, embeddings: Path, training: Path, references: References
 ) -> float:
-    """Return the weight that fits the cross-fitted log-odds of the fragments for training.
+    """Return the weight of known viruses that fits the cross-fitted log-odds of the training fragments.
 
-    `known` has the shares of the viral ones with their own family left out.
+    `known` has the shares of viral fragments, with their own family left out.
     """
     text = ("fragment", "label", "group", "split")
     scores = read_table(embeddings / "classifier" / "scores.tsv", *text).set_index("fragment")
