@@ -1,4 +1,4 @@
-"""Logger plugin of Snakemake: writes the events of a run as lines of JSON, to which `virnucpro run` listens."""
+"""Logger plugin of Snakemake: writes the events of a run as lines of JSON, which `virnucpro run` reads."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ class LogHandlerSettings(LogHandlerSettingsBase):
     """Settings of the plugin.
 
     Attributes:
-        fd: file descriptor of a pipe. When its reader ends, whatever ended it, Snakemake and its jobs are stopped.
+        fd: File descriptor of a pipe. When its reader ends, for any reason, Snakemake and its jobs are stopped.
     """
 
     fd: int | None = field(
@@ -32,7 +32,7 @@ class LogHandlerSettings(LogHandlerSettingsBase):
 
 
 class LogHandler(LogHandlerBase):
-    """Writes `EVENTS`: `event`, `message`, `time`, and those of `FIELDS` that the event has."""
+    """Writes `EVENTS` with `event`, `message`, `time`, and the `FIELDS` that an event has."""
 
     writes_to_stream = False
     writes_to_file = False
@@ -57,19 +57,19 @@ class LogHandler(LogHandlerBase):
             return
         line = {"event": str(event), "message": record.getMessage(), "time": record.created}
         line |= {name: _plain(getattr(record, name)) for name in FIELDS if hasattr(record, name)}
-        with suppress(BrokenPipeError):  # the reader is gone, and the jobs are being stopped
+        with suppress(BrokenPipeError):  # the reader has ended, and the jobs are being stopped
             print(json.dumps(line, default=str), file=self._pipe, flush=True)
 
 
 def _plain(value: object) -> object:
-    """Return a value as JSON has it; wildcards come as pairs of names and values of Snakemake's own class."""
+    """Return a value for JSON; wildcards are pairs of names and values of Snakemake's own class."""
     return dict(value.items()) if hasattr(value, "items") else value
 
 
 def _stop_without_reader(fd: int) -> None:
-    """Stop all processes of this group once nobody reads a pipe any more."""
+    """Stop all processes of this group when the reader of a pipe has ended."""
     poll = select.poll()
-    poll.register(fd, 0)  # errors alone
+    poll.register(fd, 0)  # only errors
     poll.poll()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         os.killpg(0, number)

@@ -29,7 +29,7 @@ class Sample:
 
     @property
     def folder(self) -> Path:
-        """What only the stages read."""
+        """Folder of files that only the stages read."""
         return self.run / "work" / "soil"
 
     @property

@@ -68,13 +68,13 @@ def test_a_cpu_embeds_uncompiled_and_says_so(sample: Sample, caplog: pytest.LogC
 
 
 def test_a_bin_that_does_not_fit_is_split(sample: Sample) -> None:
-    """In a process of its own whose address space is limited, so that memory really runs out."""
+    """A separate process with a limited address space really runs out of memory."""
     random_text = "".join(random.Random(1).choices(AMINO_ACIDS, k=60 * 2700))
     sample.prepare({f"p{n}": random_text[60 * n : 60 * n + 60] for n in range(2700)})
     sample.probe(1_000_000)
     sample.pack(shards=1)
     whole = all_rows(EmbeddingFile(sample.embed("0001")))
-    # Large arrays are given back to the system at once, so that those of a bin that failed do not starve the next.
+    # Large arrays are returned to the system at once: arrays of a failed bin must not take memory from the next one.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "1"}
     command = [sys.executable, "-c", STARVED, sample.folder, sample.model]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)

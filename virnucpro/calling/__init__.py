@@ -14,18 +14,18 @@ LENGTHS = {"0.5 to 1.5 kb": 500, "1.5 to 3 kb": 1_500, "3 to 10 kb": 3_000, "fro
 # Files that stage call writes into a sample's folder.
 REGION_FILES = ("regions.tsv", "regions.gff3", "regions.bed", "viral.fasta.gz", "viral.gbk")
 CALL_FILES = ("contigs.tsv", "genes.tsv", "genes.faa", "genes.gff3", *REGION_FILES, "miuvig.tsv")
-# What the calls of all samples of a run leave in its folder.
+# Files with the calls of all samples, in the folder of the run.
 POOLED_FILES = ("viral.tsv", "viral.fasta.gz")
 # Further files of a call by a classifier of the original VirNucPro, in the original's formats.
 PREDICTION_FILES = ("prediction_results.txt", "prediction_results_highestscore.csv")
 
 
 def not_pooled(work: Path, samples: Container[str]) -> list[str]:
-    """Return the samples of earlier runs with calls that the files of a run over these samples do not cover.
+    """Return the samples of earlier runs whose calls are missing in the pooled files of a run.
 
     Args:
-        work: the folder `work` of the run.
-        samples: those of the run.
+        work: Folder `work` of the run.
+        samples: Samples of the run.
     """
     called = (record.parent.name for record in work.glob("*/call.json"))
     return sorted(sample for sample in called if sample not in samples)

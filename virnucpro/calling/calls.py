@@ -63,11 +63,11 @@ def score_sample(
     """Score the proteins and the contigs of a sample.
 
     Args:
-        model: the classifier.
-        proteins: table of `describe_groups`; proteins of one contig are in neighboring rows.
-        features: embeddings of the proteins.
-        lengths: lengths of contigs in bases, by their names.
-        known: proportion of a contig's k-mers that a known virus shares, by contig; contigs without one may be missing.
+        model: The classifier.
+        proteins: Table of `describe_groups`; proteins of one contig are in neighboring rows.
+        features: Embeddings of the proteins.
+        lengths: Lengths of contigs in bases, by their names.
+        known: Proportion of a contig's k-mers that a known virus shares, by contig; contigs without one may be missing.
             The original's classifiers ignore it.
     """
     starts = first_rows(proteins["contig"])
@@ -102,12 +102,12 @@ def decide_contigs(
     among the contigs that are long enough to be called.
 
     Args:
-        requirements: requirements of the classifier.
-        lengths: lengths of all contigs in bases, by their names, in the order of the rows.
+        requirements: Requirements of the classifier.
+        lengths: Lengths of all contigs in bases, by their names, in the order of the rows.
         scored: `SampleScores.contigs`.
-        prior: expected share of viral contigs; None estimates it.
-        max_fdr: highest expected false discovery rate of the contigs called viral.
-        min_length: bases of the shortest contig that is called.
+        prior: Expected share of viral contigs; None estimates it.
+        max_fdr: Highest expected false discovery rate of the contigs called viral.
+        min_length: Bases of the shortest contig that is called.
     """
     nothing = _NOTHING | (_NO_CHUNKS if "tier" in scored else {})
     # Rounded as written, so that the calls can be derived from the table.
@@ -142,10 +142,10 @@ def label_contigs(
     probabilities: its classifiers have a fixed threshold for viral contigs, and posterior and fdr are empty.
 
     Args:
-        requirements: requirements of the classifier.
-        contigs: columns `log_odds` and `length`.
-        prior, max_fdr: as for `decide_contigs`.
-        weights: weights of contigs in the fdr, float64 [contigs]; 1 by default.
+        requirements: Requirements of the classifier.
+        contigs: Columns `log_odds` and `length`.
+        prior, max_fdr: As for `decide_contigs`.
+        weights: Weights of contigs in the fdr, float64 [contigs]; 1 by default.
 
     Examples:
         The fdr of `b` is the mean of 1 - posterior over `a` and `b`.

@@ -79,8 +79,8 @@ def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     of its group of linked frames.
 
     Args:
-        embedding: embeddings, float32 [proteins, embed_dim] or [proteins, layers, embed_dim].
-        proteins: table of `describe_groups`, with all proteins of their contigs.
+        embedding: Embeddings, float32 [proteins, embed_dim] or [proteins, layers, embed_dim].
+        proteins: Table of `describe_groups`, with all proteins of their contigs.
     """
     flat = embedding.reshape(len(embedding), int(np.prod(embedding.shape[1:])))
     residues = np.log(proteins["group_residues"].to_numpy(np.float32))
@@ -110,7 +110,7 @@ def read_safetensors(path: str | os.PathLike[str], make: Callable[..., T]) -> T:
     """Read the arrays and the requirements that `save_classifier` wrote, and pass them to a class.
 
     Raises:
-        UserError: the file is missing or damaged, or its arrays do not fit the class.
+        UserError: The file is missing or damaged, or its arrays do not fit the class.
     """
     requirements = read_requirements(path)
     try:
@@ -123,7 +123,7 @@ def load_classifier(path: str | os.PathLike[str]) -> Classifier:
     """Read a classifier.
 
     Raises:
-        UserError: the file is missing or damaged, or holds a classifier over other evidence.
+        UserError: The file is missing or damaged, or holds a classifier over other evidence.
     """
     classifier = read_safetensors(path, Classifier)
     if len(classifier.contig_weight) != len(EVIDENCE):

@@ -55,10 +55,10 @@ def evidence_of_contigs(
     Genes of viruses are shorter, denser and more often on one strand.
 
     Args:
-        proteins: table of `describe_groups`.
-        log_odds: log-odds of the proteins, float64 [proteins].
-        lengths: lengths of contigs in bases, by their names.
-        most_genes: number of proteins above which more proteins add no certainty.
+        proteins: Table of `describe_groups`.
+        log_odds: Log-odds of the proteins, float64 [proteins].
+        lengths: Lengths of contigs in bases, by their names.
+        most_genes: Number of proteins above which more proteins add no certainty.
 
     Returns:
         Columns over the proteins that count:

@@ -16,10 +16,10 @@ class Features:
     """The embeddings of a sample's proteins, in the files that merge wrote.
 
     Args:
-        folder: folder with the sample's results.
-        work: folder with the records of merge.
-        proteins: ids of the proteins, in their order.
-        with_nucleotides: whether to read embeddings of nucleotides, too.
+        folder: Folder with the sample's results.
+        work: Folder with the records of merge.
+        proteins: Ids of the proteins, in their order.
+        with_nucleotides: Whether to read embeddings of nucleotides, too.
 
     Attributes:
         files: Embeddings of the proteins, then of the nucleotides if requested.
@@ -27,7 +27,7 @@ class Features:
         description, nucleotides: Settings of the embeddings of proteins and of nucleotides, or None.
 
     Raises:
-        UserError: a file is missing, or belongs to other proteins.
+        UserError: A file is missing, or belongs to other proteins.
     """
 
     def __init__(self, folder: Path, work: Path, proteins: list[str], with_nucleotides: bool) -> None:

@@ -19,16 +19,16 @@ _NUMBERS = {"start", "end", "length", "genes"}
 def pool_regions(folder: Path, samples: Sequence[str], table: Path, fasta: Path) -> None:
     """Write the rows of regions.tsv of all samples, and their sequences in the same order as BGZF.
 
-    Rows are sorted by score; of equal scores the longest sequence is first. The columns are `sample` and those of
-    regions.tsv. `name` is SAMPLE|NAME: it is unique, since no sample has a `|` in its name.
+    Rows are sorted by score, then by length, highest first. The columns are `sample` and the columns of regions.tsv.
+    `name` is SAMPLE|NAME: it is unique, because names of samples have no `|`.
 
     Args:
-        folder: of the run, with the samples' folders.
-        samples: those whose contigs are called.
-        table, fasta: files to write.
+        folder: Folder of the run, with the samples' folders.
+        samples: Samples with calls.
+        table, fasta: Files to write.
 
     Raises:
-        UserError: the FASTA and the table of a sample do not belong together.
+        UserError: The FASTA and the table of a sample do not belong together.
     """
     columns = [*REGION_COLUMNS, *NAME_COLUMNS]
     text = [name for name in columns if name not in _NUMBERS]
@@ -40,7 +40,7 @@ def pool_regions(folder: Path, samples: Sequence[str], table: Path, fasta: Path)
     with tempfile.TemporaryFile(dir=folder) as unsorted, BgzfWriter(fasta) as pooled:
         spans = [span for sample in samples for span in _copy(folder / sample / "viral.fasta.gz", sample, unsorted)]
         if [name for name, _, _ in spans] != regions["name"].tolist():
-            raise UserError(f"{folder}: the sequences of viral.fasta.gz are not those of regions.tsv; run call again")
+            raise UserError(f"{folder}: the sequences of viral.fasta.gz do not match regions.tsv; run call again")
         for _, start, end in (spans[row] for row in order):
             unsorted.seek(start)
             for at in range(start, end, BLOCK):
@@ -49,7 +49,7 @@ def pool_regions(folder: Path, samples: Sequence[str], table: Path, fasta: Path)
 
 
 def _copy(fasta: Path, sample: str, target: BinaryIO) -> Iterator[tuple[str, int, int]]:
-    """Append the records of a sample to a file, and yield the new name, the start and the end of each, in bytes."""
+    """Append the records of a sample to a file; yield the new name of each record, and its start and end in bytes."""
     name, start = "", target.tell()
     with gzip.open(fasta) as lines:
         for line in lines:

@@ -151,7 +151,7 @@ def read_pth(path: Path, chunk_size: int = 0) -> VirNucPro:
     `chunk_size`, in bases, is used for a file that is not one of the published ones.
 
     Raises:
-        UserError: the file names an unexpected class, or is not a classifier.
+        UserError: The file names an unexpected class, or is not a classifier.
     """
     import torch
 
@@ -210,7 +210,7 @@ def load_published(path: Path) -> VirNucPro:
     """Read a classifier of the original: its .pth, or the safetensors file that import-classifier wrote.
 
     Raises:
-        UserError: the file is missing, damaged or not a classifier.
+        UserError: The file is missing, damaged or not a classifier.
     """
     if path.suffix == ".pth":
         return read_pth(path)

@@ -134,11 +134,11 @@ def find_regions(
     """Return the regions of contigs that have any: the whole contig if it is called viral, else its proviruses.
 
     Args:
-        contigs: table of calls.
-        genes: table of `genes_of_contigs`.
-        chain: parameters of the segmentation.
-        least_score: lowest score of a provirus.
-        circles: names of circular contigs.
+        contigs: Table of calls.
+        genes: Table of `genes_of_contigs`.
+        chain: Parameters of the segmentation.
+        least_score: Lowest score of a provirus.
+        circles: Names of circular contigs.
 
     Examples:
         A contig of the host has 60 genes of 1 kb. Genes 20 to 39 are viral.

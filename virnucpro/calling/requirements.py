@@ -70,8 +70,8 @@ class Requirements:
         is loaded, so stage call compares it.
 
         Args:
-            config: configuration, checked and with its layers resolved.
-            digest: returns the SHA-256 of a file in hex.
+            config: Configuration, checked and with its layers resolved.
+            digest: Returns the SHA-256 of a file in hex.
         """
         if self.is_published and config["prior"] not in ("auto", 0.5):
             raise UserError(
@@ -118,7 +118,7 @@ def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
     its chunk size is `chunk_size`, in bases; 0 means unknown.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: The file cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -158,13 +158,13 @@ def settle_layers(
     """Resolve `layers: auto` in a configuration, and check that a run's embeddings fit the classifier.
 
     Args:
-        config: configuration, checked; its layers are changed if they are `auto`.
-        classifier: file of the classifier, read only if the run calls contigs.
-        kinds: types of the samples, `contigs` or `proteins`.
-        digest: returns the SHA-256 of a file in hex.
+        config: Configuration, checked; its layers are changed if they are `auto`.
+        classifier: File of the classifier, read only if the run calls contigs.
+        kinds: Types of the samples, `contigs` or `proteins`.
+        digest: Returns the SHA-256 of a file in hex.
 
     Raises:
-        UserError: the file is not a classifier, or needs other embeddings.
+        UserError: The file is not a classifier, or needs other embeddings.
     """
     if "nucleotide_model" in config and "proteins" in kinds:
         raise UserError(
@@ -191,7 +191,7 @@ def read_requirements(path: str | os.PathLike[str]) -> Requirements:
     """Read the requirements of a classifier's file.
 
     Raises:
-        UserError: the file is missing, or is not a classifier that this version can use.
+        UserError: The file is missing, or is not a classifier that this version can use.
     """
     if Path(path).suffix == ".pth":
         return describe_published(Path(path))

@@ -24,23 +24,23 @@ from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
 
 LINE = 60
-BLOCK = 1_000 * LINE  # letters written at once: the writer of BGZF copies all that it has not compressed yet
-WIDTH = 80  # of GenBank's lines
+BLOCK = 1_000 * LINE  # letters written at once: the BGZF writer copies its uncompressed rest at each write
+WIDTH = 80  # width of GenBank's lines
 CODON = 3
 GENE_COLUMNS = [
     *("protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"),
     *("function", "function_score"),
 ]
-CELLULAR = "cellular"  # the function of genes that are no virus's
-# A provirus has the topology `provirus` and no fdr, since that is not known.
+CELLULAR = "cellular"  # function of genes of cells
+# A provirus has the topology `provirus`, and an empty fdr because it is not known.
 REGION_COLUMNS = ["name", "contig", "start", "end", "length", "topology", "genes", "score", "fdr"]
-# Of regions, and of contigs called viral, in the order of the tables.
+# Name columns of regions and of contigs called viral, in the order of the tables.
 NAME_COLUMNS = [
     *("hallmarks", "taxonomy", "taxon_rank", "taxon_score", "taxon_note", "taxon_length", "genome", "virus"),
     *("closest", "closest_name", "closest_share", "closest_identity", "why"),
 ]
 
-# By the kind of a protein: source and Sequence Ontology type, and the phase, which a CDS must have.
+# Source, Sequence Ontology type and phase (which a CDS must have), by the kind of a protein.
 _FEATURES = {
     "gene": ("pyrodigal-gv\tCDS", "0"),
     "orf": ("virnucpro\tORF", "."),
@@ -60,10 +60,15 @@ def write_result_files(
 ) -> None:
     """Write `CALL_FILES` of a sample, and `PREDICTION_FILES` after a classifier of the original VirNucPro.
 
-    Paths and regions are by their names and by those of contigs; the table of calls has a row a contig in the order of
-    `fasta`, proteins_faa and the table of proteins are as prepare wrote them. The table of proteins has `function` and
-    `function_score` too. `names` has `NAME_COLUMNS`, `topology` and `fdr` of each region, by its name. All of these
-    are text, empty where a value is not known.
+    Args:
+        paths: Paths of the files, by their names.
+        fasta: Contigs.
+        proteins_faa: Residues of the proteins, file of prepare.
+        proteins: Table of proteins, with `function` and `function_score`.
+        scores: Scores of the proteins.
+        contigs: Table of calls, one row per contig in the order of `fasta`.
+        regions: Regions, by the names of contigs.
+        names: `NAME_COLUMNS`, `topology` and `fdr` of each region, by its name; text, empty if not known.
     """
     scored = proteins.assign(score=expit(scores.log_odds).round(4), log_odds=scores.log_odds.round(3))
     write_table(scored.assign(start=scored["start"] + 1)[GENE_COLUMNS], paths["genes.tsv"])
@@ -85,7 +90,7 @@ def write_result_files(
 
 
 def encode(name: str) -> str:
-    """Return a name as GFF3 allows it in any column, and such that BED takes no line for a header or a comment.
+    """Encode a name for any column of GFF3, and so that BED takes no line for a header or a comment.
 
     Examples:
         >>> [encode(name) for name in ("k141_7", "a;b", "#1", "track_2")]
@@ -96,33 +101,33 @@ def encode(name: str) -> str:
 
 
 def _attribute(key: str, value: str) -> str:
-    """Return an attribute of GFF3 and the semicolon before it; nothing if the value is empty."""
+    """Return an attribute of GFF3 after a semicolon, or empty text if the value is empty."""
     return f";{key}={quote(value, safe=' .:^*$@!+_?-|()[]/')}" if value else ""
 
 
 def _product(gene: Any) -> str:
-    """Return the named viral function of a gene, or nothing."""
+    """Return the viral function of a gene, or empty text."""
     return "" if gene.function == CELLULAR else str(gene.function)
 
 
 def _landmark(contig: Record) -> str:
-    """Return the lines of GFF3 that state the length of a contig, and whether it is circular."""
+    """Return the lines of GFF3 with the length of a contig, and whether it is circular."""
     sequence, length = encode(contig.name.decode()), len(contig.letters)
     circle = f"{sequence}\tvirnucpro\tregion\t1\t{length}\t.\t.\t.\tIs_circular=true\n" if contig.circular else ""
     return f"##sequence-region {sequence} 1 {length}\n{circle}" if length else ""
 
 
 def _organism(names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the annotations of a GenBank record that follow from the names of a region."""
+    """Return the annotations of a GenBank record from the names of a region."""
     taxa = [taxon for taxon in names["taxonomy"].split(";") if taxon]
     organism = f"unclassified {taxa[-1]}" if taxa else "viral metagenome"
-    is_phage = not {"phage", "microvirus", "bacteria"}.isdisjoint(names["virus"].split())  # a virophage is none
-    division = "PHG" if is_phage else "VRL" if " of " in names["virus"] else "ENV"  # without a host it is not known
+    is_phage = not {"phage", "microvirus", "bacteria"}.isdisjoint(names["virus"].split())  # not a virophage
+    division = "PHG" if is_phage else "VRL" if " of " in names["virus"] else "ENV"  # ENV: the host is not known
     return {"data_file_division": division, "source": organism, "organism": organism, "taxonomy": taxa}
 
 
 class GeneWriter:
-    """Writes genes.faa and genes.gff3, contig by contig, with residues from proteins.faa as prepare wrote it."""
+    """Writes genes.faa and genes.gff3, contig by contig, with residues from prepare's proteins.faa."""
 
     def __init__(self, proteins_faa: BinaryIO, genes_faa: BinaryIO, genes_gff3: BinaryIO) -> None:
         self._residues: Iterator[bytes] = (next(proteins_faa) for _ in proteins_faa)  # every second line
@@ -130,7 +135,7 @@ class GeneWriter:
         genes_gff3.write(b"##gff-version 3\n")
 
     def write(self, contig: Record, rows: Iterable[Any]) -> None:
-        """Write the proteins of a contig, the next of the input; columns of genes.tsv are attributes of the rows."""
+        """Write the proteins of the next contig of the input; rows have the columns of genes.tsv as attributes."""
         sequence = encode(contig.name.decode())
         self._gff3.write(_landmark(contig).encode())
         for row in rows:
@@ -146,10 +151,10 @@ class GeneWriter:
 
 
 class RegionWriter:
-    """Writes regions, contig by contig, into `virnucpro.calling.REGION_FILES`, whose paths are in this order.
+    """Writes regions, contig by contig, into `virnucpro.calling.REGION_FILES`, with paths in this order.
 
-    The stack closes them. Translations are read from proteins.faa as prepare wrote it. `names` has `NAME_COLUMNS`,
-    `topology` and `fdr` of each region, by its name.
+    The stack closes the files. Translations are from prepare's proteins.faa. `names` has `NAME_COLUMNS`, `topology` and
+    `fdr` of each region, by its name.
     """
 
     def __init__(self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO, names: pd.DataFrame) -> None:
@@ -164,9 +169,9 @@ class RegionWriter:
         self._gff3.write("##gff-version 3\n")
 
     def write(self, contig: Record, regions: Sequence[Region], genes: Sequence[Any]) -> None:
-        """Write the regions of a contig, the next of the input, from its beginning to its end.
+        """Write the regions of the next contig of the input, in order along the contig.
 
-        Columns of genes.tsv, and `residues` and `offset` of proteins.tsv, are attributes of its genes.
+        Its genes have the columns of genes.tsv, and `residues` and `offset` of proteins.tsv, as attributes.
         """
         length = len(contig.letters)
         if regions:
@@ -194,7 +199,7 @@ class RegionWriter:
             self._write_genbank(contig, region, letters, genes)
 
     def _write_genbank(self, contig: Record, region: Region, letters: bytes, genes: Iterable[Any]) -> None:
-        from Bio.Seq import Seq  # here: it takes a while, and most contigs hold no virus
+        from Bio.Seq import Seq  # loaded here: it takes time, and most contigs have no virus
         from Bio.SeqIO.InsdcIO import GenBankWriter
         from Bio.SeqRecord import SeqRecord
 
@@ -207,16 +212,16 @@ class RegionWriter:
             description=f"viral region by virnucpro, score {region.score:.4f}",
             annotations=dated | _organism(self._names[region.name]),
         )
-        for gene in sorted(genes, key=lambda gene: gene.start < region.start):  # those behind the origin last
+        for gene in sorted(genes, key=lambda gene: gene.start < region.start):  # genes after the origin last
             start = (gene.start - region.start) % len(contig.letters)
             end = start + gene.end - gene.start
             if end <= len(letters) or not region.is_provirus:
                 record.features.append(self._feature(gene, start, end, len(letters)))
         writer = GenBankWriter(self._genbank)
-        # A name that continues on the next line comes back with a space in it.
+        # A reader would add a space to a name that continues on the next line.
         tags = (len(feature.qualifiers["locus_tag"][0]) for feature in record.features)
         writer.MAX_WIDTH = max(WIDTH, writer.QUALIFIER_INDENT + len('/locus_tag=""') + max(tags, default=0))
-        with warnings.catch_warnings(action="ignore"):  # of names that are longer than the format foresaw
+        with warnings.catch_warnings(action="ignore"):  # names may be longer than the format allows
             writer.write_record(record)
 
     def _feature(self, gene: Any, start: int, end: int, length: int) -> Any:
@@ -228,7 +233,7 @@ class RegionWriter:
             location: Any = CompoundLocation(parts[::strand])
         else:
             left, right = ("start", "end")[::strand]
-            # A gene that is cut off begins in the first letter of the record, or ends in the last, as INSDC asks.
+            # A truncated gene begins at the first letter of the record, or ends at the last one, as INSDC requires.
             first = BeforePosition(0 if start < CODON else start) if gene.partial in ("both", left) else start
             last = AfterPosition(length if length - end < CODON else end) if gene.partial in ("both", right) else end
             location = SimpleLocation(first, last, strand)

@@ -38,8 +38,8 @@ def share_of_viruses(log_odds: Floats, prior: float | None = None) -> Share:
     limited to 0.001 to 0.999.
 
     Args:
-        log_odds: log-odds of contigs, calibrated at 50 % viral, float64 [contigs].
-        prior: a share that overrides the estimate.
+        log_odds: Log-odds of contigs, calibrated at 50 % viral, float64 [contigs].
+        prior: A share that overrides the estimate.
 
     Examples:
         A tenth of 2,000 contigs are viral.
@@ -80,8 +80,8 @@ def false_discovery_rates(posterior: Floats, weights: Floats | None = None) -> F
     Contigs with equal posteriors have equal rates.
 
     Args:
-        posterior: probabilities of being viral, float64 [contigs].
-        weights: weights of the contigs, float64 [contigs]; 1 by default.
+        posterior: Probabilities of being viral, float64 [contigs].
+        weights: Weights of the contigs, float64 [contigs]; 1 by default.
 
     Examples:
         The rates are 0.1, (0.1 + 0.3 + 0.3) / 3 and (0.1 + 0.3 + 0.3 + 0.5) / 4.

@@ -47,7 +47,7 @@ def choose_engine(
     The arguments are described in `virnucpro.embed_proteins`. `per_residue` keeps embeddings of residues, too.
 
     Raises:
-        UserError: the model, layer or device does not exist, or the model does not fit.
+        UserError: The model, layer or device does not exist, or the model does not fit.
     """
     weights = find_weights(model)
     sizes, _ = read_checkpoint(weights.path)

@@ -18,13 +18,13 @@ class GatheredPieces:
     """Location of the embedding of each piece of a sample's proteins: `file` and `row`, int [pieces].
 
     Args:
-        ids: ids of the sample's proteins, in order.
-        residues: their numbers of residues, int64 [proteins].
-        description: settings of the embeddings.
-        files: files of all shards.
+        ids: Ids of the sample's proteins, in order.
+        residues: Their numbers of residues, int64 [proteins].
+        description: Settings of the embeddings.
+        files: Files of all shards.
 
     Raises:
-        UserError: a file holds a piece that was not packed, or that another file holds too.
+        UserError: A file holds a piece that was not packed, or that another file holds too.
     """
 
     def __init__(

@@ -32,8 +32,8 @@ def overlapping_windows(length: int, size: int) -> list[Window]:
     windows is the middle of their overlap.
 
     Args:
-        length: residues of the protein, more than `size`.
-        size: residues of a window.
+        length: Residues of the protein, more than `size`.
+        size: Residues of a window.
 
     Examples:
         Windows 0 to 10 and 6 to 16 overlap by 4 residues, whose middle is 8.
@@ -127,7 +127,7 @@ def pack_bins(tokens: Integers, budget: int, name: Callable[[int], str]) -> list
     messages.
 
     Raises:
-        UserError: a sequence does not fit a bin.
+        UserError: A sequence does not fit a bin.
     """
     if tokens.max(initial=0) > budget:
         raise UserError(

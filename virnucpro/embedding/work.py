@@ -62,7 +62,7 @@ def plan_work(
     """Return the work on proteins, packed into bins by first-fit decreasing.
 
     Raises:
-        UserError: a sequence is empty, or a piece does not fit a bin.
+        UserError: A sequence is empty, or a piece does not fit a bin.
     """
     for name, sequence in zip(ids, sequences, strict=True):
         if not sequence:

@@ -32,7 +32,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config | DNABERTC
         The model's sizes, and the tensors of its parameters and buffers, mapped from the file.
 
     Raises:
-        UserError: the file is missing, damaged, holds more than tensors, or is not a complete ESM-2 or DNABERT-S.
+        UserError: The file is missing, damaged, holds more than tensors, or is not a complete ESM-2 or DNABERT-S.
     """
     path = Path(path)
     loaded = _load(path)
@@ -59,7 +59,7 @@ def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torc
     """Return the model of a checkpoint, ready to run; matrices are in `dtype`, norms and rotary frequencies in FP32.
 
     Raises:
-        UserError: as `read_checkpoint`, or the device has no room for the weights.
+        UserError: As `read_checkpoint`, or the device has no room for the weights.
     """
     config, parts = read_checkpoint(path)
     dtypes = {name: torch.float32 if "norm" in name or name == "inv_freq" else dtype for name in parts}

@@ -37,7 +37,7 @@ class StaticForward:
 
         Raises:
             torch.OutOfMemoryError: the first batch of a shape does not fit.
-            UserError: torch cannot compile on this machine; at the first batch of a shape.
+            UserError: Torch cannot compile on this machine; at the first batch of a shape.
         """
         if batch.shape not in self.shapes:
             with torch.compiler.set_stance("force_eager"):  # another shape would be compiled

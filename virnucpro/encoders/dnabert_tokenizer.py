@@ -16,7 +16,7 @@ class DNABERTTokenizer:
     [CLS] and [SEP] are part of the mean, as in VirNucPro.
 
     Raises:
-        UserError: the file is missing, or is not a tokenizer that wraps sequences in [CLS] and [SEP].
+        UserError: The file is missing, or is not a tokenizer that wraps sequences in [CLS] and [SEP].
     """
 
     special_tokens = 2

@@ -69,11 +69,11 @@ class Layer(nn.Module):
         """Return the residual stream after attention, FP32 [tokens, embed_dim].
 
         Args:
-            x: the residual stream before the layer, FP32 [tokens, embed_dim].
-            rotation: result of `ESM2.rotation` for the batch.
-            attention: backend.
-            batch: batch of sequences.
-            vocabulary: embeddings of the 33 tokens, for the first layer only. Rows of its x repeat them, so only these
+            x: The residual stream before the layer, FP32 [tokens, embed_dim].
+            rotation: Result of `ESM2.rotation` for the batch.
+            attention: Backend.
+            batch: Batch of sequences.
+            vocabulary: Embeddings of the 33 tokens, for the first layer only. Rows of its x repeat them, so only these
                 are projected.
         """
         qkv = self.project(x) if vocabulary is None else self.project(vocabulary)[batch.input_ids]

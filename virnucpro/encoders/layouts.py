@@ -70,7 +70,7 @@ def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
     """Return the sizes and the tensors of a DNABERT-S, from a file's tensors and the settings in config.json.
 
     Raises:
-        ValueError: it is not a complete DNABERT-S; the text says why.
+        ValueError: It is not a complete DNABERT-S; the text says why.
     """
     embedding = "embeddings.word_embeddings.weight"
     state = _without_prefix(tensors, embedding)
@@ -101,12 +101,12 @@ def read_esm2(
     """Return the sizes and the tensors of an ESM-2, or None without token embeddings.
 
     Args:
-        loaded: content of the file.
-        tensors: tensors of the model, by their names.
+        loaded: Content of the file.
+        tensors: Tensors of the model, by their names.
         settings: config.json of a Hugging Face checkpoint.
 
     Raises:
-        ValueError: it is not a complete ESM-2; the text says why.
+        ValueError: It is not a complete ESM-2; the text says why.
     """
     layout, state = 0, _without_prefix(tensors, "embed_tokens.weight")
     if state is None:
@@ -151,14 +151,14 @@ def _collect_parts(
     """Return the tensors of a file that form each tensor of a model.
 
     Args:
-        state: tensors of the file.
-        model: the model; only names and shapes of its tensors are used.
-        modules: names in the file of each module of the model.
-        layer: name of a layer in the file.
-        parts: tensors that need no conversion; kept as given.
+        state: Tensors of the file.
+        model: The model; only names and shapes of its tensors are used.
+        modules: Names in the file of each module of the model.
+        layer: Name of a layer in the file.
+        parts: Tensors that need no conversion; kept as given.
 
     Raises:
-        ValueError: a tensor is missing, does not hold floats, or has the wrong shape.
+        ValueError: A tensor is missing, does not hold floats, or has the wrong shape.
     """
     for name, whole in model.state_dict().items():
         if name not in parts:

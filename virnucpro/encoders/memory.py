@@ -76,7 +76,7 @@ def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) 
     memory, so that the packing does not depend on other processes.
 
     Raises:
-        UserError: the model leaves no room for a bin of 1,024 tokens.
+        UserError: The model leaves no room for a bin of 1,024 tokens.
 
     Examples:
         90 % of 24 GB is 21.6 GB. The weights take 1.6 GB; 20 GB hold 1,000,000 tokens, or 976 steps of 1,024.
@@ -109,7 +109,7 @@ def calculate_token_budget(device_id: int = 0, memory: ModelMemory = ESM2_3B_HAL
     The model is ESM-2 3B in half precision unless its `memory` is given.
 
     Raises:
-        UserError: the model does not fit the device.
+        UserError: The model does not fit the device.
 
     Examples:
         >>> small = estimate_memory(layers=6, embed_dim=320, bytes_per_number=4)

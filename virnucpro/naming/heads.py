@@ -49,8 +49,8 @@ class Head:
         The logits of a set are the sum of its genes' logits divided by the square root of their number.
 
         Args:
-            inputs: result of `protein_inputs`, float32 [genes, inputs]; genes of one set are in neighboring rows.
-            sizes: number of genes of each set, at least 1, int64 [sets].
+            inputs: Result of `protein_inputs`, float32 [genes, inputs]; genes of one set are in neighboring rows.
+            sizes: Number of genes of each set, at least 1, int64 [sets].
         """
         standard = standardize(inputs, self.mean, self.scale)
         firsts = np.cumsum(sizes) - sizes
@@ -111,7 +111,7 @@ def load_heads(path: str | os.PathLike[str]) -> Heads:
     """Read heads.
 
     Raises:
-        UserError: the file is missing or damaged, or does not hold heads.
+        UserError: The file is missing or damaged, or does not hold heads.
     """
     try:
         with safe_open(path, "numpy") as file:

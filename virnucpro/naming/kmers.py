@@ -42,8 +42,8 @@ def sketch(proteins: Sequence[bytes], owners: Integers) -> Sketches:
     """Return the kept k-mers of proteins, by the owner of each protein.
 
     Args:
-        proteins: residues in upper case.
-        owners: number of the contig or reference of each protein, int64 [proteins].
+        proteins: Residues in upper case.
+        owners: Number of the contig or reference of each protein, int64 [proteins].
 
     Examples:
         Letters other than the 20 amino acids, such as X, are in no k-mer.

@@ -36,12 +36,12 @@ def miuvig_table(
     `contig` is the name of the region in viral.fasta.gz and viral.gbk. Unknown fields are empty.
 
     Args:
-        regions: table regions.tsv.
-        contigs: columns `contig` and `terminal_repeat`.
-        version: version of virnucpro.
-        parameters: settings of the calls, without a semicolon, e.g. `max_fdr 0.1`.
-        gene_finder: value of `feat_pred`, SOFTWARE;VERSION;PARAMETERS; empty if no genes were predicted.
-        references: database of the names, e.g. `ICTV MSL41`.
+        regions: Table regions.tsv.
+        contigs: Columns `contig` and `terminal_repeat`.
+        version: Version of virnucpro.
+        parameters: Settings of the calls, without a semicolon, e.g. `max_fdr 0.1`.
+        gene_finder: Value of `feat_pred`, SOFTWARE;VERSION;PARAMETERS; empty if no genes were predicted.
+        references: Database of the names, e.g. `ICTV MSL41`.
     """
     software = {"vir_ident_software": f"virnucpro;{version};{parameters}", "feat_pred": gene_finder}
     table = regions.merge(contigs[["contig", "terminal_repeat"]], "left", "contig", validate="m:1")

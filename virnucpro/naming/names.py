@@ -56,9 +56,9 @@ def state_by_kmers(row: Mapping[Any, Any], references: References, length: int) 
     """Return the lowest taxon by shared k-mers, if any, and a note on the family.
 
     Args:
-        row: row of `ranks_by_kmers`.
-        references: references of that table, with a model of ranks.
-        length: length of the contig in bases.
+        row: Row of `ranks_by_kmers`.
+        references: References of that table, with a model of ranks.
+        length: Length of the contig in bases.
     """
     limits = references.ranks.limits[:, class_of(length)].tolist() if references.ranks else []
     stated = [rank for rank, limit in zip(RANKS, limits, strict=True) if row[f"p_{rank}"] >= limit]
@@ -154,13 +154,13 @@ def name_sample(
     """Name contigs and regions by their genes.
 
     Args:
-        owners: numbers of the genes of each contig and region, by the number of the contig or region.
-        lengths: lengths in bases, by the same number.
-        proteins: table of `describe_groups`.
-        proteins_faa: residues of the proteins, file of prepare.
-        inputs: returns `protein_inputs` of proteins by their numbers.
-        references: shipped references, with a model of ranks, then references of the user.
-        heads: heads of the encoder; with None, functions are empty and taxa are by k-mers alone.
+        owners: Numbers of the genes of each contig and region, by the number of the contig or region.
+        lengths: Lengths in bases, by the same number.
+        proteins: Table of `describe_groups`.
+        proteins_faa: Residues of the proteins, file of prepare.
+        inputs: Returns `protein_inputs` of proteins by their numbers.
+        references: Shipped references, with a model of ranks, then references of the user.
+        heads: Heads of the encoder; with None, functions are empty and taxa are by k-mers alone.
     """
     numbers = [number for number, genes in owners.items() if len(genes)]
     genes = pd.DataFrame({"function": "", "function_score": ""}, index=range(len(proteins)))

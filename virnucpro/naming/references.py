@@ -79,7 +79,7 @@ def load_references(path: str | os.PathLike[str]) -> References:
     """Read references.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: The file is missing or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:

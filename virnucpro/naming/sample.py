@@ -50,7 +50,7 @@ def choose_heads(path: Path | None, features: Features) -> Heads | None:
     """Return heads for the embeddings of a sample; without a path the shipped ones, or None for another encoder.
 
     Raises:
-        UserError: the heads of this path were trained on other embeddings.
+        UserError: The heads of this path were trained on other embeddings.
     """
     heads = load_heads(path or heads_file.DEFAULT)
     try:
@@ -98,16 +98,16 @@ def name_calls(
     """Name the viral and unresolved contigs and the proviruses of a sample.
 
     Args:
-        fasta: contigs.
-        proteins_faa: residues of the proteins, file of prepare.
-        proteins: table of `describe_groups`.
-        log_odds: log-odds of the proteins, float64 [proteins].
-        features: embeddings of the proteins.
-        contigs: table of calls.
-        regions: regions, by the names of contigs.
-        measured: evaluation of the classifier in its training.
-        references: shipped references, then references of the user.
-        heads: file of heads; None uses the shipped heads, if they were trained on these embeddings.
+        fasta: Contigs.
+        proteins_faa: Residues of the proteins, file of prepare.
+        proteins: Table of `describe_groups`.
+        log_odds: Log-odds of the proteins, float64 [proteins].
+        features: Embeddings of the proteins.
+        contigs: Table of calls.
+        regions: Regions, by the names of contigs.
+        measured: Evaluation of the classifier in its training.
+        references: Shipped references, then references of the user.
+        heads: File of heads; None uses the shipped heads, if they were trained on these embeddings.
     """
     places = proteins[["start", "end"]].to_numpy(np.int64)
     spans = {name: np.arange(*span) for name, span in spans_of(proteins["contig"]).items()}

@@ -53,8 +53,8 @@ def relation_features(hits: pd.DataFrame, taxa: "pd.Series[str]") -> pd.DataFram
     - `margin`: 1 - shared k-mers of the closest reference of another taxon / shared k-mers of the closest reference.
 
     Args:
-        hits: table of `shared_kmers`.
-        taxa: result of `taxa_at`.
+        hits: Table of `shared_kmers`.
+        taxa: Result of `taxa_at`.
     """
     hits = hits[is_close(hits)].assign(taxon=lambda table: table["reference"].map(taxa)).dropna(subset=["taxon"])
     first = hits.drop_duplicates("owner").set_index("owner")

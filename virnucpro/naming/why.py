@@ -58,8 +58,8 @@ def what_is_found(measured: Mapping[str, Any], length: int, call: str) -> str:
 
     Args:
         measured: `measured` in the record of call: the sets of contigs that the classifier was evaluated on.
-        length: length of the contig in bases.
-        call: call of the contig.
+        length: Length of the contig in bases.
+        call: Call of the contig.
     """
     name = next((name for name, start in reversed(LENGTHS.items()) if length >= start), "")
     of_length = measured.get(f"test, {name}") or measured.get(f"cross-validation, {name}")
@@ -89,12 +89,12 @@ def explain(
     """Return the reason of the call of a contig or provirus, in one sentence.
 
     Args:
-        log_odds: log-odds of its genes, float64 [genes].
-        functions: functions of its genes, empty if not known.
-        hallmarks: functions that only viruses have.
-        closest, share: name of the closest known virus, empty without one, and the share of k-mers in common.
-        call, reason, length: columns of the table of calls; the call of a provirus is empty.
-        measured: argument of `what_is_found`.
+        log_odds: Log-odds of its genes, float64 [genes].
+        functions: Functions of its genes, empty if not known.
+        hallmarks: Functions that only viruses have.
+        closest, share: Name of the closest known virus, empty without one, and the share of k-mers in common.
+        call, reason, length: Columns of the table of calls; the call of a provirus is empty.
+        measured: Argument of `what_is_found`.
     """
     found = what_is_found(measured, length, call) if call else ""
     against = reason and f"not called: {reason}"

@@ -43,9 +43,9 @@ def chunk_contigs(
     open frame is used.
 
     Args:
-        contigs: upper-case letters.
-        chunk_size: bases of a chunk.
-        short_chunks: shorter sizes to try, in this order; sizes that are not shorter are ignored.
+        contigs: Upper-case letters.
+        chunk_size: Bases of a chunk.
+        short_chunks: Shorter sizes to try, in this order; sizes that are not shorter are ignored.
         genetic_codes: NCBI's numbers of the codes to try.
     """
     standard = _chunk(contigs, chunk_size, STANDARD_CODE)

@@ -59,8 +59,8 @@ def find_genes(contigs: Sequence[Record], threads: int = 1) -> list[list[Gene]]:
     A gene that spans the origin is found whole, and ends beyond the contig's length.
 
     Args:
-        contigs: contigs in upper-case letters.
-        threads: number of threads; the result does not depend on it.
+        contigs: Contigs in upper-case letters.
+        threads: Number of threads; the result does not depend on it.
 
     Examples:
         Bases 1,258 to 1,439 of phage T7 (NC_001604.1) hold gene 0.4.

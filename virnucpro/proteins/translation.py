@@ -97,8 +97,8 @@ def open_frames(bases: bytes, spans: Integers, genetic_code: int = 1) -> Iterato
     clipped at the end of the chunk.
 
     Args:
-        bases: upper-case letters of one or more contigs, end to end.
-        spans: half-open spans of chunks in the bases, int64 [chunks, 2]; no chunk spans two contigs.
+        bases: Upper-case letters of one or more contigs, end to end.
+        spans: Half-open spans of chunks in the bases, int64 [chunks, 2]; no chunk spans two contigs.
         genetic_code: NCBI's number; 1 is the standard code.
 
     Examples:
