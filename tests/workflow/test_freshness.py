@@ -150,7 +150,7 @@ def test_looks_at_finished_results_need_no_fasta(project: Project) -> None:
     assert "soil.fa" in project.run().stderr, "call reads it"
 
 
-# What happens to a project, its other settings, and the jobs that follow.
+# Each case: a change to a project, changed settings, and the jobs that follow.
 Deed = Callable[[Project], None]
 CALLED = {"call": 2, "summary": 1, "report": 1}
 
@@ -446,7 +446,7 @@ def test_results_without_what_snakemake_has_noted_are_refused(finished: Project,
         done = project.run(*arguments)
         assert done.returncode == 1
         (line,) = (line for line in done.stderr.splitlines() if "virnucpro: error" in line)
-        assert re.search(r"would be overwritten, but .* does not know that a run from here made it; .*--force", line)
+        assert re.search(r"would be overwritten, but .* does not know that a run from here made it\. .*--force", line)
         assert "Traceback" not in done.stderr
     assert content(project.results) == before
     if copied:

@@ -6,7 +6,7 @@ WARNED = Path(MEMORY, "warned").absolute()
 
 try:
     PLAN = plan_run(config, MEMORY)
-    # A run claims its results when it starts; of a module Snakemake runs no onstart.
+    # A run claims its results in onstart, which Snakemake does not run for a module.
     claim(PLAN.results(), MEMORY / "results.json", only_check=not IS_MODULE)
 except UserError as error:
     sys.exit(f"virnucpro: error: {error}")
@@ -15,8 +15,8 @@ OUT = str(Path(config["outdir"]))
 WORK = str(Path(OUT, "work"))
 LOGS = f"{WORK}/logs"
 
-# The program: this copy of it by the Python that runs Snakemake; in a container the image's own, under Conda this copy by
-# the environment's Python.
+# The program: this copy, run by the Python of Snakemake, or of the Conda environment. In a container it is the image's
+# own copy.
 MAIN = shlex.quote(str(Path(virnucpro.__file__).with_name("__main__.py")))
 CONDA = shlex.quote(os.environ.get("CONDA_PREFIX", ""))
 VIRNUCPRO = (
@@ -29,28 +29,28 @@ if "container" in config:
         f'{VIRNUCPRO} "$@"; }}; virnucpro'
     )
 
-# It begins the shell text of each rule: a module's names are unknown where Snakemake formats that.
+# The shell text of each rule begins with it: Snakemake does not know a module's names when it formats the text.
 VIRNUCPRO = VIRNUCPRO.replace("{", "{{").replace("}", "}}")
 
-# The files of letters that a model reads, by the encoder.
+# Files with the input of each encoder.
 LETTERS = {PROTEINS: "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
-# The profile for SLURM knows 100 blocks; more samples have the same again.
+# The profile for SLURM has 100 blocks; with more samples they are used again.
 BLOCKS = {sample: number // 16 % 100 for number, sample in enumerate(PLAN.samples)}
 # The logs of a sample are read once, not for each job.
 failed_before = cache(lambda sample: has_failed(PLAN, sample))
-# What the page reads of a sample.
+# Files of a sample that the page reads.
 ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
-# What the record of embeddings names: settings that change none, such as paths, are left out.
+# Settings that do not change embeddings, such as paths, are left out of the record of embeddings.
 OF_NO_EMBEDDING = "samples outdir call classifier prior sensitivity max_fdr min_length references heads report preset training training_bases seed container".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
-# For the records; and what one job has warned of, no other repeats.
+# For the records, and so that a warning is given by one job only.
 os.environ.setdefault("VIRNUCPRO_COMMAND", shlex.join(sys.argv))
 os.environ.update(VIRNUCPRO_SETTINGS=json.dumps(SETTINGS), VIRNUCPRO_WARNED=str(WARNED))
 
 
 def bind_inputs():
-    """Let containers see the folders of all files from outside the run, and of the results."""
+    """Bind the folders of all input files and of the results in containers."""
     training = PLAN.training
     read = [PLAN.classifier, *(path for path, _ in PLAN.samples.values())]
     read += [training.sheet, *training.fastas] if training else []
@@ -71,22 +71,22 @@ if "container" in config:
 
 
 def key(stage):
-    """Return a function that gives the key of a job, a digest of all that decides its result."""
+    """Return a function that gives the key of a job, a digest of everything that changes its result."""
     return lambda wildcards: PLAN.key(stage, *place(wildcards))
 
 
 def place(wildcards):
-    """Return the sample and the encoder of a job, empty where it has none."""
+    """Return the sample and the encoder of a job, empty if it has none."""
     return wildcards.get("sample", ""), wildcards.get("encoder", "")
 
 
 def outside(path):
-    """Return a file from outside the run as an input: its digest counts, not its date; none if it is away."""
+    """Return a file from outside the run as an input, empty if it is missing; its digest counts, not its date."""
     return ancient(local(str(path))) if path and os.path.exists(path) else []
 
 
 def fasta_of(wildcards):
-    """Return a sample's FASTA; that of the training is made by the workflow."""
+    """Return a sample's FASTA file; the workflow makes the file of the training."""
     if wildcards.sample == TRAINING:
         return f"{WORK}/{TRAINING}/fragments.fna.gz"
     fasta = PLAN.samples[wildcards.sample][0]
@@ -95,12 +95,12 @@ def fasta_of(wildcards):
 
 
 def encoders(path):
-    """Return paths with each encoder of the run in place of {encoder}."""
+    """Return paths for each encoder of the run."""
     return [path.replace("{encoder}", encoder) for encoder in PLAN.encoders]
 
 
 def results(wildcards):
-    """Return the results of all samples: of their calls one file, and those that are lost, since each costs time."""
+    """Return the results of all samples; one file of calls each, and lost files: each listed file costs time."""
     merged = [
         f"{OUT}/{sample}/embeddings{encoder}.h5"
         for sample in PLAN.samples
@@ -131,7 +131,7 @@ def targets(wildcards):
 
 
 def page():
-    """Return the page of the run, if there is to be one: calls are to be shown, of this run or of an earlier one."""
+    """Return the page of the run, if it is enabled and there are calls of this run or an earlier one."""
     is_made = config["report"] and (PLAN.called or PLAN.called_before())
     return [f"{OUT}/report.html", f"{WORK}/report.json"] if is_made else []
 
@@ -147,11 +147,10 @@ def shards_of(wildcards):
 
 
 def group(name):
-    """Return a function that gives the group of a sample's job: under a cluster's profile, small samples share jobs.
+    """Return a function that gives the group of a sample's job: with a cluster profile, small samples share jobs.
 
-    The name of a group holds the number of its block: 16 neighbors in the table of samples. A job that fails takes with
-    it all jobs in its group, which then are of the same samples at each stage. A sample of which a job failed in an
-    earlier run has jobs of its own.
+    A group covers a block of 16 neighbors in the table of samples, the same for each stage. If a job fails, all jobs of
+    its group fail. A sample with a job that failed in an earlier run has separate jobs.
     """
 
     def of_job(wildcards):
@@ -167,7 +166,7 @@ def group(name):
 
 
 def of_samples(*paths, called=False):
-    """Return a function that gives files of all samples, or of all whose contigs are called."""
+    """Return a function that gives files of all samples, or of all samples with calls."""
     return lambda wildcards: [
         f"{OUT}/{path.format(sample=sample)}"
         for sample in (PLAN.called if called else PLAN.samples)
@@ -176,7 +175,7 @@ def of_samples(*paths, called=False):
 
 
 def prepare_command(wildcards, input, output, threads):
-    """Return the commands that prepare a sample and pack it for each encoder, one after another in one process."""
+    """Return the commands that prepare a sample and pack it for each encoder, in one process."""
     sample, folder = wildcards.sample, os.path.dirname(output.record)
     fasta = str(input.fasta or PLAN.samples[sample][0])
     words = ["prepare", fasta, folder, "--sample", sample, "--threads", str(threads)]
@@ -190,7 +189,7 @@ def prepare_command(wildcards, input, output, threads):
 
 
 def embed_command(wildcards, input, output):
-    """Return the command that embeds a shard, without the options that decide the result."""
+    """Return the command that embeds a shard, without the options that change the result."""
     manifest = f"{input.manifests}/{wildcards.shard}.json"
     words = ["embed", manifest, str(input.letters), output.embeddings]
     words += ["--model", PLAN.models[wildcards.encoder], "--device", config["device"]]
@@ -198,7 +197,7 @@ def embed_command(wildcards, input, output):
 
 
 def prepare_threads(wildcards):
-    """Return one, and one more for every 600,000 tokens, up to 8, where genes are found."""
+    """Return the threads of prepare: for genes one, and one more for every 600,000 tokens, up to 8."""
     if PLAN.proteins(wildcards.sample) != "genes":
         return 1
     return min(8, 1 + int(PLAN.tokens(wildcards.sample) // 600_000))
@@ -208,7 +207,7 @@ def growing(base, per_million):
     """Return a resource that grows with the tokens of a sample, in millions, and with each attempt."""
 
     def resource(wildcards, attempt):
-        cancel_alarms()  # here, since Snakemake asks at each choice of jobs
+        cancel_alarms()  # here, because Snakemake calls this whenever it chooses jobs
         tokens = PLAN.tokens(wildcards.sample)
         return round(attempt * (base + per_million * tokens / 1e6))
 
@@ -216,9 +215,9 @@ def growing(base, per_million):
 
 
 def weights_mb(wildcards, input):
-    """Return the size of a model's weights in FP32; a guess until fetch_model has run.
+    """Return the size of a model's weights in FP32; an estimate until fetch_model has run.
 
-    What it wrote lies beside the token budget: a module's host may have put both elsewhere.
+    The file of fetch_model is beside the token budget, also if a module's host has moved both.
     """
     beside = Path(input.get("budget", input[0]))
     try:
@@ -229,7 +228,7 @@ def weights_mb(wildcards, input):
 
 
 def runs_on_cpu(input):
-    """Return whether a CPU embeds, as far as is known."""
+    """Return whether a CPU embeds, if that is known."""
     try:
         budget = read_token_budget(Path(input.budget))
     except UserError:
@@ -238,17 +237,17 @@ def runs_on_cpu(input):
 
 
 def embed_threads(wildcards, input):
-    """Return all cores for a CPU; one for a GPU, so that a device waits for a single core."""
+    """Return the threads of embed: all cores on a CPU, one on a GPU, so that a GPU never waits for more cores."""
     return workflow.cores if runs_on_cpu(input) else 1
 
 
 def model_mem_mb(wildcards, input, attempt):
-    """Return the host's memory for a job with a model: torch and CUDA, the weights, and a shard."""
+    """Return the host memory of a job with a model: torch and CUDA, the weights, and a shard."""
     return round(attempt * (8000 + weights_mb(wildcards, input)))
 
 
 def embed_minutes(wildcards, input, attempt):
-    """Return three minutes, five to compile, what it takes to read the model at 50 MB/s, and to embed a shard.
+    """Return the minutes of embed: 3, 5 more to compile, the time to read the model at 50 MB/s and to embed a shard.
 
     Old GPUs reach 5 TFLOP/s, CPUs 0.05.
     """
@@ -262,7 +261,7 @@ def embed_minutes(wildcards, input, attempt):
 
 
 def hold_outdir():
-    """Hold the folder of the results against another run, and claim the results."""
+    """Lock the folder of results against another run, and claim the results."""
     try:
         held = hold(Path(WORK))
         claim(PLAN.results(), MEMORY / "results.json")
@@ -272,14 +271,14 @@ def hold_outdir():
 
 
 def cancel_alarms():
-    """Cancel the alarms of a minute that the profile's limit of jobs sets: they add up, and Snakemake waits for the last."""
+    """Cancel the alarms set by the profile's limit on jobs: they add up, and Snakemake waits for the last one."""
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer) and thread.interval == 60:
             thread.cancel()
 
 
 def summarize_finished(log):
-    """Write summary and page of the samples that are finished, and which others failed and why."""
+    """Write summary and page of the finished samples, and the table of failed samples with reasons."""
     if any(
         "Terminating processes on user request" in Path(path).read_text()
         for path in log

@@ -1,18 +1,18 @@
 rule embed:
     input:
-        # Snakemake compares no content of folders; the record beside it holds their digests.
+        # Snakemake does not compare the content of folders; the record beside it has digests.
         manifests=ancient(f"{WORK}/{{sample}}/manifests{{encoder}}"),
         packed=f"{WORK}/{{sample}}/pack{{encoder}}.json",
         letters=lambda wildcards: (
             f"{WORK}/{wildcards.sample}/prepared/{LETTERS[wildcards.encoder]}"
         ),
-        # Read by no job: where it is missing, as after genes, Snakemake compares no parameters of prepare.
+        # No job reads it. It is missing after a run over genes; Snakemake then does not compare parameters of prepare.
         frames=(
             f"{WORK}/{{sample}}/prepared/chunks.fna"
             if config["proteins"] == "frames"
             else []
         ),
-        budget=f"{WORK}/token_budget{{encoder}}.json",  # its device says how many threads to ask for
+        budget=f"{WORK}/token_budget{{encoder}}.json",  # its device decides the number of threads
         weights=lambda wildcards: outside(
             local_checkpoint(PLAN.models[wildcards.encoder])
         ),
@@ -34,7 +34,7 @@ rule embed:
     params:
         options=lambda wildcards: PLAN.options("embed", encoder=wildcards.encoder),
         key=key("embed"),
-        command=embed_command,  # made of output: what changes no result, which Snakemake does not compare
+        command=embed_command,  # depends on output, so Snakemake does not compare it: it does not change the result
     shell:
         VIRNUCPRO
         + " {params.command} {params.options} --threads {threads} 2>&1 | tee {log:q} >&2"

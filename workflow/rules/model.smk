@@ -35,7 +35,7 @@ rule token_budget:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         device=lambda wildcards, output: config["device"],
-        precision=lambda wildcards, output: config["precision"],  # auto: a node may have a GPU where this machine has none
+        precision=lambda wildcards, output: config["precision"],  # auto: only a node may have a GPU
         options=PLAN.options("token_budget"),
         kind=PLAN.files("token_budget"),
         key=key("token_budget"),

@@ -20,7 +20,7 @@ rule prepare:
         packed=encoders(f"{WORK}/{{sample}}/pack{{encoder}}.json"),
     log:
         f"{LOGS}/{{sample}}/prepare.log",
-    priority: 1  # embed needs it, and a device waits for nothing that can wait
+    priority: 1  # before other jobs, so that a device does not wait for embed's input
     group:
         group("prepare")
     conda:
