@@ -170,8 +170,8 @@ def read_training(path: Path, check: Check = check_beginning) -> pd.DataFrame:
         `mask`.
 
     Raises:
-        UserError: The table cannot be read, a value is wrong, a file is missing or refused by `check`, a group has two
-            labels, kinds or splits, or a kind has two labels.
+        UserError: The table cannot be read, a value is wrong, or a file is missing or refused by `check`. A group with
+            two labels, kinds or splits is refused, too, and a kind with two labels.
     """
     import pandas as pd
 

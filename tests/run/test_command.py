@@ -120,5 +120,5 @@ def test_where_jobs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "set-resources" not in written
     _where(None, None, "", None, tmp_path)
     assert "default-resources" not in yaml.safe_load((tmp_path / "config.yaml").read_text())
-    with pytest.raises(UserError, match="--slurm comes with a profile"):
+    with pytest.raises(UserError, match="--slurm uses its own profile"):
         _where(None, None, "", profile, tmp_path)

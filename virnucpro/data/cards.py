@@ -47,10 +47,10 @@ _BUDGET = TypeAdapter(TokenBudget)
 
 
 def read_model_card(path: Path) -> ModelCard:
-    """Read model.json; a UserError says that it is missing, damaged, or something else."""
+    """Read model.json; raise a UserError if it is missing, damaged, or something else."""
     return read_json(path, _MODEL, "fetch-model")
 
 
 def read_token_budget(path: Path) -> TokenBudget:
-    """Read token_budget.json; a UserError says that it is missing, damaged, or something else."""
+    """Read token_budget.json; raise a UserError if it is missing, damaged, or something else."""
     return read_json(path, _BUDGET, "token-budget")

@@ -1,10 +1,10 @@
 """HDF5 files of embeddings. Attributes hold the settings that the embeddings were made with. Datasets:
 
-- `id`: text [sequences], ids of the proteins.
-- `embedding`: float32 [sequences, embed_dim], or [sequences, layers, embed_dim] for several layers.
-- `begin`: int64 [sequences], only in the file of a shard. The first residue of the protein that was embedded, from 0.
-- `residue_start`: int64 [sequences + 1], only with per-residue embeddings. First row of each sequence in the next:
-- `residue_embedding`: float32 [residues, ...], shaped like `embedding`.
+- `id`: Ids of the proteins, text [sequences].
+- `embedding`: Embeddings, float32 [sequences, embed_dim], or [sequences, layers, embed_dim] for several layers.
+- `begin`: First embedded residue of each protein, from 0, int64 [sequences]. Only in the file of a shard.
+- `residue_start`: First row of each sequence in the next dataset, int64 [sequences + 1]. Only for per-residue files.
+- `residue_embedding`: Embeddings of residues, float32 [residues, ...], shaped like `embedding`.
 """
 
 import errno

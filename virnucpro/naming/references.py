@@ -44,7 +44,7 @@ class References:
     Attributes:
         index: Index of their k-mers.
         table: One row each, in the order of their numbers: accession (`record`), `name`, and taxa from realm to
-            species, empty if there is none or it is not known.
+            species. A missing or unknown taxon is empty.
         ranks: Model fitted to these references; None for references of the user.
     """
 

@@ -50,7 +50,7 @@ def relation_features(hits: pd.DataFrame, taxa: "pd.Series[str]") -> pd.DataFram
     - `reference`: Closest reference that is placed at the rank.
     - `taxon`: Its taxon.
     - `share`, `shared`: Logarithms of the proportion and of the number of shared k-mers.
-    - `margin`: 1 - shared k-mers of the closest reference of another taxon / shared k-mers of the closest reference.
+    - `margin`: Proportion of these k-mers that the closest reference of another taxon does not have.
 
     Args:
         hits: Table of `shared_kmers`.

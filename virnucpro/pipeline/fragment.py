@@ -32,7 +32,7 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
     overlap. They are drawn in rounds: in each round every record of the group gives one.
 
     The output is FASTA (gzip) with names fragment_1 and so on, and a table: fragment, fasta, record, label, group,
-    kind, split, start and end (half-open, from 0). The stage's record is beside them.
+    kind, split, start and end (half-open, from 0). The record of the stage is in the same folder.
 
     Args:
         sheet: Table of labeled files and records, see config/README.md.
@@ -42,8 +42,8 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
         seed: Seed of the random choice.
 
     Raises:
-        UserError: The table is not valid, a record is not in its file, a group has no sequence, or all training
-            fragments of a label are too short to be evaluated.
+        UserError: The table is not valid, a record is not in its file, or a group has no sequence; or all training
+            fragments of a label are too short for an evaluation.
     """
     record = fasta.with_name("fragment.json")
     labelled = read_training(sheet)

@@ -34,8 +34,8 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
         key: Key of the job, for its record.
 
     Raises:
-        UserError: A file is not as an earlier stage wrote it, a protein has no embedding or two, an embedding is not
-            finite, or the shards were embedded with different settings.
+        UserError: A file is not as an earlier stage wrote it, or the shards were embedded with different settings. A
+            protein has no embedding, more than one, or one that is not finite.
     """
     record, pack_record = work / f"merge{encoder}.json", work / f"pack{encoder}.json"
     prepare_record = work / "prepare.json"

@@ -54,7 +54,7 @@ def make_references_file(folder: Path, output: Path, threads: int = 1, key: str 
         key: Key of the job, for its record.
 
     Raises:
-        UserError: There is no reference, there are too many, a file cannot be read in the format of its suffix, a
+        UserError: There is no reference, or there are too many. A file cannot be read in the format of its suffix. A
             record has no sequence, or two records have one id.
     """
     files = find_references(folder)

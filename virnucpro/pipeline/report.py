@@ -76,7 +76,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
     counts: dict[str, dict[str, Any]] = {}
     judged: dict[str, int] = {}
     shown, viral = pd.DataFrame(), pd.DataFrame()
-    for sample in fastas:  # of large runs no more is kept in memory than the page can show
+    for sample in fastas:  # one by one, to keep only contigs that the page can show
         contigs = table.read_contigs(output_dir / sample / "contigs.tsv").assign(sample=sample)
         counts[sample] = table.count_calls(contigs)
         judged[sample] = int(contigs["judged"].sum())

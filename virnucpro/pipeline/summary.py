@@ -21,7 +21,7 @@ from virnucpro.report.shares import describe_shares
 logger = logging.getLogger(__name__)
 
 SHOWN = 10  # most samples named on the terminal
-SHOWN_CONTIGS = 25  # most contigs of a run for which every call is shown
+SHOWN_CONTIGS = 25  # most contigs of a run with every call shown
 SHARES = {"viral_share": "value", "viral_share_low": "low", "viral_share_high": "high"}  # columns: fields of a share
 REASONS = ["nothing in the record", "less than a codon", "no open reading frame"]  # for 0, 1 to 2, and more bases
 

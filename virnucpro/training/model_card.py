@@ -112,10 +112,10 @@ def model_card(
     """Return the model card in Markdown.
 
     Args:
-        classifier: the classifier.
-        contigs: evaluated fragments; columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`.
-        metrics: results of `evaluate`, by the names of rows.
-        shares: result of `sum_up_samples`.
+        classifier: The classifier.
+        contigs: Evaluated fragments; columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`.
+        metrics: Results of `evaluate`, by the names of rows.
+        shares: Result of `sum_up_samples`.
         sheet_digest: SHA-256 of the table of labeled files.
     """
     requirements = classifier.requirements
@@ -157,8 +157,8 @@ def model_card(
           each chunk the frames of the longest reading frame.
         - **Calls**: a contig is viral if its false discovery rate (fdr) in its sample is at most the requested one and
           its posterior over 0.5. It is cellular up to log-odds of {limits}. In
-          cross-validation at most {LOST:.0%} of the viral contigs of that length have such log-odds. Contigs between are
-          unresolved. So are contigs under {requirements.tested_from} bases, or with fewer than
+          cross-validation at most {LOST:.0%} of the viral contigs of that length have such log-odds. Contigs between
+          are unresolved. So are contigs under {requirements.tested_from} bases, or with fewer than
           {requirements.fewest_residues} residues in their proteins. A score is the probability of being viral where
           viral and cellular contigs are equally frequent.
 
