@@ -1,4 +1,4 @@
-"""fair-esm as the oracle: its own model class, given the same weights, in the precision that is asked for."""
+"""fair-esm as the oracle: its own model class with the same weights, in a given precision."""
 
 import copy
 import re
@@ -8,7 +8,7 @@ import esm
 import torch
 from torch import Tensor
 
-# Hugging Face's names of the parts of a layer, and fair-esm's; apart from the package's own table on purpose.
+# Hugging Face's and fair-esm's names of the parts of a layer; deliberately independent of the package's table.
 HF_PARTS = {
     "attention.self.query": "self_attn.q_proj",
     "attention.self.key": "self_attn.k_proj",
@@ -29,7 +29,7 @@ def random_model(layers: int = 3, embed_dim: int = 64, heads: int = 4, seed: int
 
 
 def save_as_fair_esm(model: esm.ESM2, path: Path) -> Path:
-    """Write a model's weights as fair-esm's checkpoints are laid out."""
+    """Write a model's weights in the layout of fair-esm's checkpoints."""
     prefix = "encoder.sentence_encoder."
     torch.save({"model": {prefix + name: value for name, value in model.state_dict().items()}}, path)
     return path

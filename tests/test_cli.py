@@ -1,4 +1,4 @@
-"""The command line: what it says, what it loads, how it fails."""
+"""The command line: its messages, modules and errors."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Config and samples: one line for each thing that can be wrong, before anything runs."""
+"""Config and samples: one line for each error, before any job runs."""
 
 import gzip
 import random
@@ -235,7 +235,7 @@ def test_a_missing_table_is_named(folder: Path) -> None:
 
 
 def documented_keys() -> dict[str, Any]:
-    """Return the keys that config/README.md has rows for, `| key | default | meaning |`, with their defaults."""
+    """Return the keys of config/README.md, in rows `| key | default | meaning |`, with their defaults."""
     lines = CONFIG_README.read_text().splitlines()
     found: dict[str, Any] = {}
     for number, line in enumerate(lines):
@@ -262,7 +262,7 @@ FOREIGN = "samples: units.tsv\nthreads: 3\nmodel: random_forest\n"
 
 
 def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Have Snakemake say in a folder what it would run, with the jobs' commands."""
+    """Run a dry run of Snakemake in a folder that prints the jobs' commands."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "1", "-n", "-p"]
     command += ["--quiet", "host"]  # overrides the profile
     return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Examples in docstrings give what they say. A module with an example is found by itself; others are not loaded."""
+"""Examples in docstrings run and give the stated output. All modules with an example are collected automatically."""
 
 import doctest
 import importlib

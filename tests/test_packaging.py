@@ -49,7 +49,7 @@ def test_conda_environment_holds_what_the_stages_import() -> None:
     needed = {re.split(r"[>=]=|\[", requirement)[0] for requirement in project["dependencies"]}
     environment = yaml.safe_load((ROOT / "envs" / "virnucpro.yaml").read_text())["dependencies"]
     held = {entry.split(" =")[0] for entry in environment}
-    # Snakemake and `virnucpro run` start the environment, they do not run in it.
+    # Snakemake and `virnucpro run` start the environment, but do not run in it.
     assert {CONDA_NAMES.get(name, name) for name in needed - {"snakemake", "rich"}} <= held
 
 
@@ -94,7 +94,7 @@ def test_no_pin_has_a_local_suffix() -> None:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that holds the wheel, and sees what it needs in the one that runs the tests."""
+    """An environment with the wheel; its dependencies come from the environment of the tests."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True)

@@ -16,7 +16,7 @@ from virnucpro.errors import UserError
 
 
 def textbook_ffd(tokens: list[int], budget: int) -> list[int]:
-    """Place each sequence, longest first, into the first bin with room: as it is written in any textbook."""
+    """Place each sequence, longest first, into the first bin with room, as in textbooks."""
     rooms: list[int] = []
     assignment = [0] * len(tokens)
     for index in sorted(range(len(tokens)), key=lambda i: -tokens[i]):

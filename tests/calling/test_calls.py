@@ -1,4 +1,4 @@
-"""Labels of contigs: what is viral, cellular or unresolved, and why."""
+"""Labels of contigs: viral, cellular or unresolved, and the reasons."""
 
 from dataclasses import replace
 

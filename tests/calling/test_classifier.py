@@ -27,7 +27,7 @@ REQUIREMENTS = Requirements(EMBEDDING, cellular_to=((500, -1.5), (3000, -0.25)),
 
 
 def rounded_networks() -> list[nn.Sequential]:
-    """Two networks over nine inputs, whose first weights float16 holds."""
+    """Two networks over nine inputs; hidden weights are exact in float16."""
     torch.manual_seed(0)
     made = [nn.Sequential(nn.Linear(9, 5), nn.GELU(), nn.Linear(5, 1)) for _ in range(2)]
     for network in made:

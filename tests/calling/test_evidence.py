@@ -1,4 +1,4 @@
-"""Frames of neighboring chunks as groups, and contigs' evidence from the longest of every chunk."""
+"""Groups of linked frames, and evidence of contigs from the longest group of every chunk."""
 
 import random
 from itertools import product

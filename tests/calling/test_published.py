@@ -217,7 +217,7 @@ def test_scores_are_written_with_the_digits_of_single_precision(tmp_path: Path) 
 
 
 def contig(*scores: tuple[float, float]) -> pd.Series:
-    """The call of a contig whose chunks have these scores, for others and for virus."""
+    """Call a contig whose chunks have these scores, for others and for virus."""
     others, virus = np.array(scores).T
     return score_contigs(pd.DataFrame({"contig": "x", "max_score_0": others, "max_score_1": virus})).loc["x"]
 
@@ -251,7 +251,7 @@ def contig(*scores: tuple[float, float]) -> pd.Series:
 def test_the_rule_for_contigs(
     scores: list[tuple[float, float]], difference: float | None, tier: str, counts: tuple[int, int, int]
 ) -> None:
-    """As viral-ngs has it, on numbers worked out by hand."""
+    """The rule of viral-ngs, on numbers computed by hand."""
     found = contig(*scores)
     assert found["tier"] == tier
     assert tuple(found[["viral_chunks", "other_chunks", "unclear_chunks"]]) == counts

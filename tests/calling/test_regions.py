@@ -62,7 +62,7 @@ def test_one_gene_of_any_log_odds_makes_no_region() -> None:
 
 
 def contig(name: str, *parts: tuple[int, float], gene: int = 900) -> tuple[pd.DataFrame, int]:
-    """Genes of 900 bases, end to end, so many with these log-odds, one part after another; and their bases."""
+    """Genes of 900 bases, end to end, from parts of (number, log-odds); and their total length."""
     log_odds = [value for count, value in parts for _ in range(count)]
     starts = np.arange(len(log_odds)) * gene
     table = pd.DataFrame({"contig": name, "start": starts, "end": starts + gene, "log_odds": log_odds})
@@ -178,7 +178,7 @@ HOSTILE = 'a;b=c%,&"x"|>é'
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """Three contigs, written: with a provirus, whole and circular, and with nothing; their names are hostile."""
+    """Files of three contigs with hostile names: one with a provirus, a circular virus, and one without regions."""
     rng = random.Random(0)
     residues = [("".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=299))) for _ in range(40)]
     faa, offsets = b"", []

@@ -106,7 +106,7 @@ def test_proviruses_of_a_circle_are_in_the_order_of_their_starts() -> None:
 
 
 def test_a_provirus_is_no_longer_than_its_circle() -> None:
-    """Its last gene spans the origin, and holds all genes of the host."""
+    """The last gene spans the origin and all genes of the host lie in it."""
     starts = np.concatenate([np.arange(30) * 900, 26_200 + 60 * np.arange(12)])
     ends = np.concatenate([starts[:29] + 900, [28_000], starts[30:] + 60])
     log_odds = np.repeat([2.5, -4.0], [30, 12])
@@ -116,7 +116,7 @@ def test_a_provirus_is_no_longer_than_its_circle() -> None:
 
 
 class Called(NamedTuple):
-    """A rotated circle after prepare and the search for regions, with places as on the unrotated circle."""
+    """A rotated circle after prepare and find_regions, with positions on the unrotated circle."""
 
     folder: Path
     letters: str
@@ -197,7 +197,7 @@ def test_a_rotated_phage_has_the_same_genes_and_all_in_its_record(
 
 
 def check_features(record: SeqRecord, proteins: list[str]) -> None:
-    """Check that a record has these proteins, and each where its letters are."""
+    """Check that a record has these proteins, each at the position of its letters."""
     assert sorted(feature.qualifiers["translation"][0] for feature in record.features) == proteins
     for feature in record.features:
         read = str(feature.extract(record.seq).translate(11))

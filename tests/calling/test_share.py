@@ -12,7 +12,7 @@ from virnucpro.data.arrays import Floats
 
 
 def calibrated(share: float, contigs: int, seed: int) -> tuple[Floats, np.ndarray]:
-    """Return calibrated log-odds with an AUROC of 0.99, and which contigs are viral: normal, with variance 2 * mean."""
+    """Return normal calibrated log-odds (variance 2 * mean) with an AUROC of 0.99, and the mask of viral contigs."""
     rng = np.random.default_rng(seed)
     viral = np.arange(contigs) < round(share * contigs)
     return rng.normal(np.where(viral, 5.4, -5.4), np.sqrt(2 * 5.4)), viral

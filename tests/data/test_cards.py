@@ -1,4 +1,4 @@
-"""model.json and token_budget.json: refused in one line where they are something else."""
+"""model.json and token_budget.json: other content is refused in one line."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -39,7 +39,7 @@ def test_a_batch_that_is_full_gets_no_padding() -> None:
 
 
 def collate(lengths: Sequence[int], shapes: Sequence[BatchShape] = ()) -> PackedBatch:
-    """Pack proteins of so many tokens."""
+    """Pack proteins with these numbers of tokens."""
     return VarlenCollator(ESM2Tokenizer(), shapes)(
         [{"id": str(i), "sequence": "M" * (n - 2)} for i, n in enumerate(lengths)]
     )

@@ -1,4 +1,4 @@
-"""Descriptions of embeddings: what may be merged, and what a classifier may be used with."""
+"""Descriptions of embeddings: which can be merged, and which fit a classifier."""
 
 from dataclasses import fields, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading FASTA: what is accepted, and what is said of the rest."""
+"""Reading FASTA: accepted files, and error messages for others."""
 
 import bz2
 import contextlib
@@ -52,7 +52,7 @@ RECORDS = [("a", "ACGTACGT"), ("b.1", "ACNNNacgt"), ("c|x", "")]
 )
 @pytest.mark.parametrize("compress", COMPRESSIONS)
 def test_reads(tmp_path: Path, text: str, compress: Callable[[bytes], bytes]) -> None:
-    path = tmp_path / "contigs.fasta"  # the name says nothing of the compression: the first bytes do
+    path = tmp_path / "contigs.fasta"  # compression is detected by the first bytes, not by the name
     path.write_bytes(compress(text.encode()))
     assert list(read_fasta(path)) == RECORDS
 

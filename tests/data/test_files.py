@@ -1,4 +1,4 @@
-"""Atomic writing: a file is whole, old or absent, whatever kills its writer."""
+"""Atomic writing: a file is whole, old or absent, even if its writer is killed."""
 
 import signal
 import subprocess

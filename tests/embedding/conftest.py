@@ -25,7 +25,7 @@ def model(fair_esm: esm.ESM2, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def proteins() -> dict[str, str]:
-    """A hundred proteins in no order of length, two of them the same."""
+    """A hundred proteins of random lengths, two of them equal."""
     rng = random.Random(3)
     made = {f"p{number}": "".join(rng.choices(AMINO_ACIDS, k=rng.randint(1, 120))) for number in range(100)}
     return made | {"p77": made["p11"]}

@@ -1,4 +1,4 @@
-"""virnucpro.embed_proteins: the numbers of fair-esm, in the order given."""
+"""virnucpro.embed_proteins: the numbers of fair-esm, in the order of the input."""
 
 import re
 from pathlib import Path

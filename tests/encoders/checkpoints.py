@@ -73,7 +73,7 @@ def error(path: Path, model: esm.ESM2) -> float:
 
 
 def refusal(path: Path) -> str:
-    """The one line that says why a file is not loaded."""
+    """The one-line error for a file that is refused."""
     with pytest.raises(UserError) as caught:
         load_encoder(path, CPU, torch.float32)
     message = str(caught.value)

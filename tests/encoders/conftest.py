@@ -1,4 +1,4 @@
-"""A small random model of fair-esm, its weights as checkpoints name them, and a server of them."""
+"""A small random model of fair-esm, its weights in several layouts, and a server for them."""
 
 import threading
 from argparse import Namespace

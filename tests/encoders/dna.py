@@ -1,4 +1,4 @@
-"""DNABERT-S for tests: random weights and a tokenizer of its kind, and the model once more, padded, in FP64."""
+"""DNABERT-S for tests: random weights, a small tokenizer, and a padded implementation of the model in FP64."""
 
 import json
 import math
@@ -80,7 +80,7 @@ def save_dnabert(folder: Path, layers: int = 2, d: int = 36, heads: int = 6, fee
 
 
 def slopes(heads: int) -> list[float]:
-    """As the authors of ALiBi publish them, by recursion."""
+    """Slopes by the recursive code of the authors of ALiBi."""
 
     def of_power(n: int) -> list[float]:
         start = 2 ** (-(2 ** -(math.log2(n) - 3)))

@@ -1,4 +1,4 @@
-"""A real server of one file, that serves well, slowly, too little, or something else; and what is fetched from it."""
+"""A real server of one file, which serves it well, slowly, incompletely or wrongly; and downloads from it."""
 
 import socket
 import struct
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def files(cache: Path) -> list[str]:
-    """Everything in the cache, the empty lock aside."""
+    """All files in the cache except the empty lock."""
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 

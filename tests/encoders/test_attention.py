@@ -1,4 +1,4 @@
-"""Attention: every sequence attends to itself alone."""
+"""Attention: every sequence attends only to itself."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_half_precision_stays_half(attention: Attention, dtype: torch.dtype) -> 
 
 
 def test_large_scores_do_not_overflow() -> None:
-    """Some heads of real models have scores of hundreds, whose exponentials no FP32 holds."""
+    """Some heads of real models have scores of hundreds; their exponentials overflow in FP32."""
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, SHORT.start, 8)
     q = 200 * q

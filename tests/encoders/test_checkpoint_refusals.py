@@ -1,4 +1,4 @@
-"""Files that are no ESM-2, are damaged or could run code: each is refused in one line."""
+"""Files that are damaged, could run code or are not an ESM-2: each is refused in one line."""
 
 import os
 import pickle
@@ -31,7 +31,7 @@ def legacy(state: State, path: Path) -> None:
 
 
 class Payload:
-    """Unpickled, it makes a folder."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, made: Path) -> None:
         self.made = made
@@ -122,7 +122,7 @@ def test_settings_of_another_model(
     tmp_path: Path, hugging_face_state: State, hugging_face_config: State, setting: State, frequencies: bool
 ) -> None:
     state = hugging_face_state if frequencies else without_frequencies(hugging_face_state)
-    # Heads are counted by the frequencies: where these are not saved, a wrong but possible number cannot be noticed.
+    # The frequencies give the number of heads. If they are not saved, a wrong but possible number is not detected.
     if frequencies or setting != {"num_attention_heads": 2}:
         refusal(save(tmp_path / "model.safetensors", state, hugging_face_config | setting))
 
@@ -140,7 +140,7 @@ def test_fair_esm_without_token_dropout(tmp_path: Path, fair_esm_checkpoint: Sta
 
 @pytest.mark.parametrize("layout", ["fair_esm", "hugging_face"])
 def test_every_tensor_is_needed_in_its_shape(tmp_path: Path, request: pytest.FixtureRequest, layout: str) -> None:
-    """Without one, with one number less, and as integers, as a quantised model would have it."""
+    """A tensor is missing, is one number short, or has integers as in a quantized model."""
     if layout == "fair_esm":
         state = request.getfixturevalue("fair_esm_checkpoint")["model"]
     else:

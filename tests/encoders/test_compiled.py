@@ -22,7 +22,7 @@ def batch_of(lengths: range, shapes: list[BatchShape]) -> PackedBatch:
 
 
 def random_unpacked_model() -> ESM2:
-    """Return a small model whose weights are not laid out for oneDNN."""
+    """Return a small model whose weights are not in oneDNN's layout."""
     torch.manual_seed(0)
     model = ESM2(ESM2Config(3, 32, 2), sdpa_attention).eval().requires_grad_(False)
     for parameter in model.parameters():

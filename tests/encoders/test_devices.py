@@ -1,4 +1,4 @@
-"""Leases: real processes that want the same few things."""
+"""Leases: real processes that compete for the same devices."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ NAMES = ["GPU-a", "GPU-b"]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the leases, not made yet, where all users can make it."""
+    """A path for the folder of leases that all users can create."""
     tmp_path.chmod(0o1777)
     for parent in tmp_path.parents[:3]:  # pytest's own, one more of them where there are several workers
         if parent.stat().st_uid == os.getuid() and parent.name.startswith(("pytest-", "popen-")):

@@ -66,7 +66,7 @@ def test_it_computes_what_the_padded_model_does(folder: Path, tokenizer: Tokeniz
 
 
 def test_tokens_are_those_of_the_models_own_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    """Without padding and truncation, which the file switches on."""
+    """The tokenizer does not pad or truncate, although its file enables both."""
     sequences = [*sequences_of(MIXED), "N", "NN", "ANNT"]
     expected = [tokenizer.encode(sequence).ids for sequence in sequences]
     assert max(map(len, expected)) > 50, "longer than the file would let them be"

@@ -1,4 +1,4 @@
-"""Downloads from a real server that serves well, slowly, too little, or something else."""
+"""Downloads from a real server that serves a file well, slowly, incompletely or wrongly."""
 
 import hashlib
 import os
@@ -111,7 +111,7 @@ def test_no_server(mirror: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch)
 def test_addresses_that_are_not_safe(
     mirror: Mirror, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str
 ) -> None:
-    """Where plain http is not to this machine, anybody on the way can put another file in the place of this one."""
+    """Plain http to another machine is refused: anybody on the network could replace the file."""
     (tmp_path / f"{NAME}.pt").write_bytes(mirror.body)
     monkeypatch.setenv("VIRNUCPRO_MODEL_URL", base.format(tmp_path))
     assert "must start with https://" in refusal()

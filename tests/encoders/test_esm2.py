@@ -72,7 +72,7 @@ def largest_error(found: list[Tensor], expected: list[Tensor]) -> float:
 
 
 def mean_error(found: list[Tensor], expected: list[Tensor]) -> float:
-    """Return the mean of the sequences' largest differences; the largest of all is the chance of one token."""
+    """Return the mean of the sequences' largest differences; the overall maximum depends on a single token."""
     return mean(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Memory: a forward's estimate against what is in use at its peak, what loading takes, and what the host has."""
+"""Memory: estimate and peak of a forward pass, memory to load a model, and memory of the host."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from virnucpro.encoders.memory import host_memory
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the storages that operations make, from their making to their end."""
+    """Counts the bytes of the storages that operations allocate, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def peak_bytes(config: ESM2Config, dtype: torch.dtype, attention: Attention, packed: bool, lengths: range) -> float:
-    """Return the bytes that a forward of proteins of some lengths takes for each token at its peak."""
+    """Return the peak bytes per token of a forward pass over proteins of some lengths."""
     model = ESM2(config, attention).requires_grad_(False)
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
@@ -99,7 +99,7 @@ except UserError as error:
 
 
 def load_elsewhere(path: Path) -> str:
-    """Load a file, mapped, with at most 6 GB more, and return the bytes that the model takes, or the refusal."""
+    """Load a mapped file with at most 6 GB more memory, and return the bytes of the model, or the error."""
     limit = path.stat().st_size + (6 << 30)
     done = subprocess.run([sys.executable, "-c", LOAD, path, str(limit)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -143,7 +143,7 @@ def test_weights_are_held_once(tmp_path: Path, suffix: str) -> None:
     assert float(load_elsewhere(path)) < 1.4 * path.stat().st_size
 
 
-# The host's memory, as files of Linux say it.
+# The host's memory, by files of Linux.
 
 GB = 1_000_000_000
 

@@ -1,4 +1,4 @@
-"""Bins of sequences through a model: as they are, filled up to shapes, or split."""
+"""Bins of sequences through a model: unchanged, padded to shapes, or split."""
 
 import threading
 from typing import Any
@@ -98,7 +98,7 @@ def test_pooled_tokens_are_found_while_the_device_works(bins: Bins, monkeypatch:
 
 
 def test_pooling_sums_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU adds the tokens of a segment one by one, and a batch of a given shape may be padding for the most part."""
+    """A GPU adds the tokens of a segment one by one, and most of a batch of a fixed shape may be padding."""
     batch = VarlenCollator(ESM2Tokenizer(), SHAPES)([{"id": "a", "sequence": "MKT"}, {"id": "b", "sequence": "MKTAY"}])
     assert batch.padding == 52
     segment_reduce, summed = torch.segment_reduce, []

@@ -1,4 +1,4 @@
-"""Which file a name stands for: fetched once, trusted by its digest; files and folders as they are."""
+"""The file of a name: downloaded once, trusted by its digest; paths of files and folders are used directly."""
 
 import hashlib
 import json
@@ -104,7 +104,7 @@ def test_cache_that_cannot_be_written(cache: Path) -> None:
 
 
 def test_finished_download_needs_no_right_to_write(mirror: Mirror, cache: Path) -> None:
-    """A cache that a group shares; root may write everywhere, so the lock's place is taken by a folder instead."""
+    """A shared cache without write permission; root may write everywhere, so a folder replaces the lock."""
     found = find_weights(NAME)
     (cache / f"{NAME}.lock").unlink()
     (cache / f"{NAME}.lock").mkdir()

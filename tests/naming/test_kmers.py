@@ -15,7 +15,7 @@ LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
 
 def kept_kmers(protein: bytes) -> set[int]:
-    """Return the numbers of a protein's k-mers that are kept, one k-mer after the other."""
+    """Return the numbers of the kept k-mers of a protein, by a loop."""
     numbers = set()
     for start in range(len(protein) - 6):
         residues = protein[start : start + 7].decode()
@@ -102,7 +102,7 @@ def test_an_index_of_one_reference_and_of_many() -> None:
     proteins = random_proteins(30)
     (alone,) = kept_by_owner([b"".join(proteins)], [0]).values()
     assert members_of(index(sketch_of([b"".join(proteins)], [0]))) == {kmer: [0] for kmer in alone}
-    owners = [0, 1, 2, 258, 515, 65_534] * 5  # numbers whose bytes sort otherwise than they do
+    owners = [0, 1, 2, 258, 515, 65_534] * 5  # numbers whose bytes have another order
     both = proteins + proteins[::-1], owners + owners
     expected = kept_by_owner(*both)
     found = members_of(index(sketch_of(*both)))

@@ -1,4 +1,4 @@
-"""MIUViG fields of regions: vocabularies, and what stays empty because it is not known."""
+"""MIUViG fields of regions: vocabularies, and empty fields for unknown values."""
 
 import pandas as pd
 import pytest

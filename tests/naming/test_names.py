@@ -1,4 +1,4 @@
-"""Statements of taxa, by k-mers and by embeddings, and the columns that they become."""
+"""Statements of taxa, by k-mers and by embeddings, and their columns."""
 
 from dataclasses import replace
 from typing import Any

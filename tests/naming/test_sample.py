@@ -1,4 +1,4 @@
-"""Names of a sample: real phages and a real bacterium, with the references that ship and one of the user."""
+"""Names of a sample: real phages and a real bacterium, with the shipped references and one of the user."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Sentences that say why a contig was called as it was."""
+"""Sentences with the reason of a call."""
 
 import numpy as np
 import pytest

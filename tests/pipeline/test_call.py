@@ -1,4 +1,4 @@
-"""call: what it refuses, on files that prepare wrote and embeddings made up."""
+"""call: input that it refuses, on files of prepare and random embeddings."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""check-virnucpro and import-classifier, on files made from the numbers that the package carries."""
+"""check-virnucpro and import-classifier, on files made from the package's reference numbers."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""embed: the bins of a manifest, as they were packed and no others."""
+"""embed: exactly the bins of a manifest."""
 
 import json
 import os

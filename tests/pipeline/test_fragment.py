@@ -1,4 +1,4 @@
-"""fragment: which records are drawn from, and what cannot be trained on is refused before anything is embedded."""
+"""fragment: the choice of records, and input without enough to train on, which is refused before embedding."""
 
 import gzip
 import random

@@ -56,7 +56,7 @@ def test_chosen_layers_and_residues(sample: Sample, proteins: dict[str, str]) ->
 
 def test_windows_over_long_proteins(sample: Sample, random_protein: Callable[[int], str]) -> None:
     long = random_protein(150)
-    # A protein that is called like a window is one like any other.
+    # A protein may have the name of a window.
     sample.prepare({"short": long[:30], "long": long, "copy": long, "long/1-64": long[:40]})
     sample.pack(long_proteins="windows")
     merged = sample.embed_and_merge(per_residue=True)
@@ -82,7 +82,7 @@ def test_another_budget_moves_embeddings_by_rounding_only(sample: Sample) -> Non
 
 
 def rewrite(path: Path, ids: list[str], rows: np.ndarray, **changes: str) -> None:
-    """Write other rows into the file of a shard, and a record that says that embed wrote them."""
+    """Write other rows into the file of a shard, and a matching record of embed."""
     old, record = EmbeddingFile(path), path.with_suffix(".json")
     with new_embedding_file(path, ids, replace(old.description, **changes), begins=[0] * len(ids)) as file:
         file["embedding"][...] = rows

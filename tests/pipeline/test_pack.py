@@ -1,4 +1,4 @@
-"""pack: every distinct protein once, in as many shards as were asked for."""
+"""pack: every distinct protein once, in the requested number of shards."""
 
 import json
 from collections import Counter

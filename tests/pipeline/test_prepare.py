@@ -1,4 +1,4 @@
-"""prepare: the files of the original, byte for byte, by a second and slower way of making them."""
+"""prepare: the files of the original, byte for byte, against a second, slower implementation."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""prepare where contigs are read as genes: the files that it writes."""
+"""prepare with genes: the files that it writes."""
 
 import json
 import random
@@ -87,7 +87,7 @@ LINEAR = [
 
 
 def test_headers_say_what_is_circular(tmp_path: Path, write_fasta: Callable[..., Path]) -> None:
-    """T7's longest gene lies across the origin: in one piece where the contig is a circle, in two where not."""
+    """T7's longest gene spans the origin: it is whole in a circular contig, and in two pieces in a linear one."""
     (_, t7, *_) = read_contigs(DEMO)
     origin = 1_000
     genome = t7.letters.decode()[29_000:35_000]

@@ -15,7 +15,7 @@ SHARE = ["viral_share", "viral_share_low", "viral_share_high"]
 
 
 def make(folder: Path, samples: dict[str, int], shares: dict[str, Any]) -> None:
-    """Leave a run as its stages do, with samples of so many contigs and other shares than they have."""
+    """Write the files of a run with samples of these numbers of contigs and given shares."""
     make_run(folder, {sample: names(count) for sample, count in samples.items()})
     for sample in samples:
         work = folder / "work" / sample

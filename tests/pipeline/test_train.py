@@ -27,7 +27,7 @@ EMBEDDING = replace(DESCRIPTION, encoder="tiny", embed_dim=2)
 
 
 def write_training(folder: Path, groups: dict[str, list[str]], embedding: EmbeddingDescription = EMBEDDING) -> Path:
-    """Write a training's folder up to its embeddings, which tell the label; a group's name begins with v or c."""
+    """Write a training's folder up to embeddings that tell the label; names of groups begin with v or c."""
     sequences = [(group, sequence) for group, members in groups.items() for sequence in members]
     table = pd.DataFrame(sequences, columns=["group", "sequence"])
     table["fragment"] = [f"fragment_{number}" for number in range(1, len(table) + 1)]

@@ -39,7 +39,7 @@ def mutated(sequence: str, rng: random.Random) -> str:
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training of two classes of 12 viruses, kin by fours, and 20 bacteria; embeddings tell the class."""
+    """A training of two classes of 12 viruses, in groups of 4 relatives, and 20 bacteria; embeddings tell the class."""
     folder, rng = tmp_path_factory.mktemp("training"), random.Random(0)
     ancestors = [T7[:6000], T7[20_000:26_000]]
     sequences = {f"v{n}": mutated(ancestors[n % 2], rng) for n in range(24)}

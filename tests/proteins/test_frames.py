@@ -1,4 +1,4 @@
-"""Shorter chunks and other genetic codes: taken where they are needed, and nowhere else."""
+"""Shorter chunks and other genetic codes: used only where they are needed."""
 
 import random
 

@@ -34,7 +34,7 @@ def turned(sequence: str) -> str:
 
 
 def translated(gene: Gene, sequence: str, circular: bool = False) -> str:
-    """Return the protein that Biopython reads where a gene lies, with its stop."""
+    """Return Biopython's translation of a gene, with its stop."""
     bases = (sequence * 2 if circular else sequence)[gene.start : gene.end]
     assert len(bases) == gene.end - gene.start
     return str(Seq(bases if gene.strand == b"+" else turned(bases)).translate(gene.genetic_code))
@@ -113,7 +113,7 @@ def test_every_protein_lies_where_it_says() -> None:
 
 @pytest.mark.parametrize("turn", [False, True])
 def test_genes_that_go_on_beyond_the_contig_say_so(turn: bool) -> None:
-    """A cut through a long gene of T7, on either strand, and what is left of both halves."""
+    """A cut through a long gene of T7, on either strand, leaves two partial genes."""
     sequence = turned(DEMO["T7"]) if turn else DEMO["T7"]
     whole = next(gene for gene in genes(sequence) if gene.end - gene.start > 3000)
     middle = (whole.start + whole.end) // 2
@@ -239,7 +239,7 @@ def test_the_least_rotation_equals_brute_force(unit: str, repeats: int, last: st
 @pytest.mark.parametrize("name", ["MG1655_seq62", "MG1655_seq74", "MG1655_seq86", "MG1655_seq94", "MG1655_seq104"])
 @pytest.mark.parametrize("turn", [False, True])
 def test_genes_of_a_circle_do_not_depend_on_its_origin(name: str, turn: bool) -> None:
-    """Nor open reading frames, which are all that the smaller circles have."""
+    """Open reading frames of small circles do not depend on the origin either."""
     circle = DEMO[name]
     length = len(circle)
     expected = genes(circle, circular=True)

@@ -26,7 +26,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Folder:
-    """A working folder, in which `virnucpro run` is typed."""
+    """A working folder for `virnucpro run`."""
 
     def __init__(self, path: Path, model: Path) -> None:
         self.path = path
@@ -50,7 +50,7 @@ class Folder:
         )
 
     def copy(self, path: Path) -> "Folder":
-        """Return the folder in another place, with its results."""
+        """Copy the folder with its results, and return the copy."""
         shutil.copytree(self.path, path, dirs_exist_ok=True)
         made = Folder(path, Path(self.settings[1]))
         made.environment = self.environment.copy()
@@ -62,7 +62,7 @@ class Folder:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def processes(self, *words: bytes) -> list[int]:
-        """Return the ids of the processes of runs in this folder, with words on their command lines."""
+        """Return the ids of processes of runs in this folder that have these words on their command lines."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:

@@ -1,4 +1,4 @@
-"""A run that is made up: its plan, and Snakemake's events as the child process writes them."""
+"""A simulated run: its plan, and Snakemake's events in the format of the child process."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ def make_progress(folder: Path, samples: int = 2, cores: int = 2) -> Progress:
     files = {}
     for number in range(samples):
         path = folder / f"s{number}.faa"
-        path.write_text(">a\n" + "M" * 97)  # 100 bytes: 100 tokens are guessed
+        path.write_text(">a\n" + "M" * 97)  # 100 bytes: estimated as 100 tokens
         files[f"s{number}"] = (path, "proteins")
     config = {**DEFAULTS, "outdir": str(folder / "out"), "samples": "x", "shard_tokens": 50}
     outside = OutsideFiles(folder / "digests.json")
@@ -24,7 +24,7 @@ def make_progress(folder: Path, samples: int = 2, cores: int = 2) -> Progress:
 
 
 class Events:
-    """Snakemake's events, as the child process writes them."""
+    """Snakemake's events, in the format of the child process."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

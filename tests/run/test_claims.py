@@ -1,4 +1,4 @@
-"""Results that a run claims: files of others are refused, or overwritten if that is asked for."""
+"""Claims on results: a run refuses to overwrite files of others, except with --force."""
 
 from pathlib import Path
 

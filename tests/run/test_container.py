@@ -1,4 +1,4 @@
-"""Jobs in an image: what reaches Apptainer, whose place a script takes that runs the command outside of any image."""
+"""Jobs in an image: the arguments of Apptainer. A script replaces Apptainer and runs the command without an image."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Which samples are finished, and why others are not."""
+"""Finished samples, and the reasons why others are not."""
 
 import os
 import time

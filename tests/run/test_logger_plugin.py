@@ -1,4 +1,4 @@
-"""The logger plugin in a real Snakemake: its events, and its end with that of who listens."""
+"""The logger plugin in a real Snakemake: its events, and that Snakemake stops when the reader ends."""
 
 import json
 import os
@@ -27,7 +27,7 @@ rule bad:
 
 
 def start(folder: Path, seconds: int, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start Snakemake; return it with the end of the pipe from which its events are read."""
+    """Start Snakemake; return its process, and the pipe with its events."""
     (folder / "Snakefile").write_text(SNAKEFILE)
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--logger", "virnucpro"]

@@ -1,4 +1,4 @@
-"""Digests of files from outside a run: read once, remembered, kept while a file is away."""
+"""Digests of input files: computed once, stored, and kept while a file is missing."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ from virnucpro.run.outside import OutsideFiles
 
 
 class Looker:
-    """Looks at a file as one start of a run after another does, and counts how often it is read."""
+    """Looks at a file like repeated starts of a run, and counts how often the file is read."""
 
     def __init__(self, memory: Path, file: Path) -> None:
         self.memory = memory

@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 
 def after(stage: str, *samples: str) -> set[Key]:
-    """Return the jobs of samples from a stage on, and of the run."""
+    """Return the jobs of samples from a stage onward, and the jobs of the run."""
     stages = EMBEDDED[EMBEDDED.index(stage) :]
     called = [job for job in CALLED if job[1] in samples]
     return {*((name, sample) for name in stages for sample in samples), *called, *END}
@@ -73,7 +73,7 @@ def test_nothing_changed_and_what_changes_no_result(made: Made) -> None:
     assert len(set(before.values())) == len(ALL), "no two jobs have one key"
     assert not made.changed(before)
     made.config |= {"compile": not made.config["compile"], "outdir": "elsewhere", "report": False}
-    made.config |= {"precision": "float32"}  # what auto means on a CPU
+    made.config |= {"precision": "float32"}  # equals auto on a CPU
     moved = made.folder / "moved"
     made.files["soil"].rename(moved)
     made.files["soil"] = moved
@@ -92,7 +92,7 @@ def test_nothing_changed_and_what_changes_no_result(made: Made) -> None:
         ({"precision": "bfloat16"}, {("token_budget", ""), *after("prepare", *SAMPLES)}),
         ({"layers": [5]}, set(ALL)),
         ({"proteins": "frames"}, after("prepare", *SAMPLES)),
-        ({"chunk_size": 300}, set()),  # of frames, and these are genes
+        ({"chunk_size": 300}, set()),  # a setting of frames, and these are genes
         ({"call": False}, set(END)),  # calls stay as they are
     ],
 )
@@ -176,7 +176,7 @@ def test_two_encoders(made: Made) -> None:
     assert plan.encoders == ["", "_nucleotides"]
     assert plan.key("embed", "soil") == plan.key("embed", "soil", "_nucleotides"), "both read what prepare wrote"
     merged = [plan.key("merge", "soil", encoder) for encoder in plan.encoders]
-    made.config["per_residue"] = True  # of residues alone
+    made.config["per_residue"] = True  # changes only files of residues
     plan = made.plan()
     now = [plan.key("merge", "soil", encoder) for encoder in plan.encoders]
     assert now[0] != merged[0]

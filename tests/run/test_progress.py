@@ -1,4 +1,4 @@
-"""How far a run is: stages, tokens, time left, and what the jobs' logs say."""
+"""Progress of a run: stages, tokens, time left, and lines of the jobs' logs."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_time_left_counts_the_other_stages(tmp_path: Path) -> None:
     events = Events(progress)
     events.plan(merge=11)
     job = events.start("merge", sample="s0")
-    progress._jobs[job].started -= 8  # as if it had taken so long
+    progress._jobs[job].started -= 8  # as if it had started 8 s earlier
     events.finish(job)
     assert progress.seconds_left == pytest.approx(8 * 10 / 2, rel=0.01)
 

@@ -1,4 +1,4 @@
-"""Why jobs run, in words."""
+"""Reasons of jobs, in words."""
 
 import pytest
 

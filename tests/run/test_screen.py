@@ -1,4 +1,4 @@
-"""The screen, on a terminal that is one to the process, and in a file."""
+"""The screen on a simulated terminal, and in a file."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ from tests.run.conftest import ENVIRONMENT, Folder
 from tests.run.events import Events, make_progress
 from virnucpro.run.screen import clock, printable, show_paths
 
-# A run of so many samples, which goes on when a line comes in.
+# A run of many samples that continues at each line of input.
 SHOW = """
 import sys
 from contextlib import closing

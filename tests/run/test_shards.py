@@ -1,4 +1,4 @@
-"""The number of shards, from the size of a file."""
+"""The number of shards, estimated from the size of a file."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The function head: fitted to made proteins, with vague, wrong and unnamed labels."""
+"""The function head, fitted to simulated proteins with vague, wrong and unnamed labels."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Heads fitted on made data: what they learn, what they have not seen, and the limits of statements."""
+"""Heads fitted on simulated data: learned classes, cross-fitting, and limits of statements."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -88,7 +88,7 @@ def test_labels_by_a_coin_within_kin_are_right_by_chance() -> None:
 
 
 def test_genes_of_a_set_are_summed() -> None:
-    """A gene says little, all genes of a set together say which class it is of."""
+    """A single gene says little, but all genes of a set together tell its class."""
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 30, 600)
     label = np.arange(600) % 2

@@ -1,4 +1,4 @@
-"""Training: weights of groups, thresholds, and which scores are cross-fitted."""
+"""Training: weights of groups, thresholds, and cross-fitted scores."""
 
 import dataclasses
 

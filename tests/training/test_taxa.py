@@ -1,4 +1,4 @@
-"""Taxa: what is held out, the regressions over shared k-mers, and the taxon head, on made fragments and hits."""
+"""Taxa: left-out hits, regressions over shared k-mers, and the taxon head, on simulated fragments and hits."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_units_are_families_but_for_tailed_phages() -> None:
 
 
 def made_ranks(seed: int = 0) -> tuple[pd.DataFrame, References, pd.DataFrame]:
-    """Return hits, references and fragments: a hit with many shared k-mers is of the own taxon, one with few is not."""
+    """Return hits, references and fragments; hits with many shared k-mers are of the own taxon, others are not."""
     rng = np.random.default_rng(seed)
     rows = [
         {"record": f"r{n}", **{rank: f"{rank}{n // 4}" for rank in RANKS}, "species": f"s{n}", "unit": f"u{n}"}

@@ -1,4 +1,4 @@
-"""The walls of the room: calling loads no scikit-learn, and only the stages of a training import the room."""
+"""Imports: calling loads no scikit-learn, and only the training stages import virnucpro.training."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Whatever happens to a file between the stages, no wrong result comes of it.
+"""Damage to any file between the stages never gives a wrong result.
 
 Snakemake makes what is missing. A stage refuses what is damaged and says what to delete; then the same command gives
 the right results.
@@ -72,13 +72,13 @@ def results(project: Project) -> dict[str, bytes]:
 
 
 def differ(project: Project, undisturbed: Project) -> list[str]:
-    """Return which results are not those of an undisturbed project."""
+    """Return the results that differ from an undisturbed project."""
     made = results(project)
     return [name for name, content in results(undisturbed).items() if made[name] != content]
 
 
 def complete_as_told(project: Project) -> set[str]:
-    """Run until all is done, delete what stages say is to be deleted, and return the paths of that."""
+    """Run until all is done, delete the files that stages ask to delete, and return their paths."""
     deleted: set[str] = set()
     while True:
         done = project.run("--keep-going", "--resources", "gpu=2")
@@ -118,7 +118,7 @@ def test_the_lists_above_are_complete(many: Project) -> None:
 
 @pytest.mark.parametrize("blow", [delete, truncate, replace, alter])
 def test_a_file_of_a_sample(many: Project, blow: Blow, tmp_path: Path) -> None:
-    """Of each sample another file is struck, and what was made at last is lost, so that others are read again."""
+    """In each sample another file is damaged, and the last results are lost, so that earlier files are read again."""
     project = many.copy(tmp_path)
     names = list(SAMPLES.values())
     for (file, sample), neighbour in zip(SAMPLES.items(), names[1:] + names[:1], strict=True):
@@ -133,7 +133,7 @@ def test_a_file_of_a_sample(many: Project, blow: Blow, tmp_path: Path) -> None:
 
 
 def test_a_lost_result_of_a_sample(many: Project, tmp_path: Path) -> None:
-    """Of each of some samples another result is lost, and nothing else happens."""
+    """Some samples lose one result each, and nothing else happens."""
     project = many.copy(tmp_path)
     for sample, name in zip(project.samples, RESULTS, strict=False):
         (project.results / sample / name).unlink()
