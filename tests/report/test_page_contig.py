@@ -62,10 +62,17 @@ def test_one_gene_is_drawn_to_scale_on_a_fixed_axis(page: Page) -> None:
 
 
 def test_no_gene(page: Page) -> None:
-    show(page, letters_of(700, [(300, 400)]), [])
+    letters = letters_of(700, [(300, 400)])
+    show(page, letters[:500] + b"N" * 70 + letters[570:], [])
     assert shapes(page, "gene") == shapes(page, "bar") == []
     values = dict(drawn_gc(page))
-    assert values[min(values, key=lambda base: abs(base - 350))] == pytest.approx(75, abs=12)
+    at = lambda place: values[min(values, key=lambda base: abs(base - place))]  # noqa: E731
+    assert at(350) == pytest.approx(75, abs=12)
+    known = letters[570:600]
+    assert at(550) == pytest.approx(100 * (known.count(b"G") + known.count(b"C")) / 30, abs=1)
+    (run,) = shapes(page, "n")
+    assert run["left"] == pytest.approx(place(page, 500), abs=0.5)
+    assert "run of N" in texts(page)
     assert page.problems() == []
 
 
