@@ -99,8 +99,7 @@ function makeTable(rows, samples, isRated) {
   table.on("rowClick", (_, row) => show(row.getData()));
   table.on("tableBuilt", () => {
     const holder = document.querySelector("#table .tabulator-tableholder");
-    for (const inside of document.querySelectorAll("#table, #table [tabindex]")) inside.tabIndex = -1;
-    Object.assign(holder, { tabIndex: 0, ariaLabel: "viruses and contigs: arrow keys move, Enter opens" });
+    holder.ariaLabel = "viruses and contigs: arrow keys move, Enter opens";
     holder.addEventListener("keydown", moveByKey);
   });
   NARROW.addEventListener("change", () => table.setColumns(tableColumns(samples, isRated)));
