@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pwd
 import shlex
 import sys
 from collections.abc import Sequence
@@ -76,6 +77,28 @@ def _first_sentence(command: click.Command) -> str:
     return " ".join(str(command.help).partition("\n\n")[0].split()).rstrip(".")
 
 
+def _settle_environment() -> None:
+    """Set the variables of the environment that libraries read, unless they are set."""
+    # Threads that wait for others sleep: on a busy machine, spinning ones double time and CPU time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Files are written under temporary names, and some file systems have no locks.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:  # or a file takes the place of a closed stderr
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        sys.exit("virnucpro: error: the working folder was deleted; change to another one")
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:  # a container runs as a user that it does not know
+        os.environ.setdefault("USER", str(os.getuid()))
+        if not os.access(os.environ.get("HOME", ""), os.W_OK):
+            os.environ["HOME"] = str(Path.cwd())
+
+
 @click.group(
     cls=Commands,
     commands=[command for members in SECTIONS.values() for command in members],
@@ -86,10 +109,7 @@ def _first_sentence(command: click.Command) -> str:
 @click.version_option(__version__, message="virnucpro %(version)s")
 def main() -> None:
     """Find viruses in metagenomic contigs with protein language models."""
-    # Threads of torch that wait for others sleep: on a busy machine spinning ones double time and CPU time.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Files are written under temporary names, and some file systems have no locks.
-    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+    _settle_environment()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.addLevelName(logging.INFO, "virnucpro")
     logging.addLevelName(logging.WARNING, "virnucpro: warning")

@@ -93,8 +93,9 @@ def check_config(config: dict[str, Any]) -> None:
         )
     outdir = Path(config["outdir"])
     for path in (outdir, *outdir.parents):
-        if path.exists() and not path.is_dir():
-            raise UserError(f"config: outdir is {outdir}, but {path} is a file; give the path of a folder")
+        if os.path.lexists(path) and not path.is_dir():
+            what = "a file" if path.exists() else "a link to nothing"
+            raise UserError(f"config: outdir is {outdir}, but {path} is {what}; give the path of a folder")
 
 
 def is_image_file(config: dict[str, Any]) -> bool:
@@ -119,8 +120,10 @@ def literal_path(path: str) -> str:
     """Return a path that no command takes for an option: a path that begins with a hyphen becomes absolute.
 
     Raises:
-        UserError: Snakemake would replace a part of the path.
+        UserError: Snakemake would replace a part of the path, or the path is not UTF-8.
     """
+    if (readable := path.encode("utf-8", "backslashreplace").decode()) != path:
+        raise UserError(f"{readable}: this path is not UTF-8; rename the file or its folder, or link to it")
     if not os.path.lexists(path):
         path = os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (Path has no variables, and no ~ in a name)
     if found := _PLACEHOLDER.search(path):

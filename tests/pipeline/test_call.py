@@ -183,7 +183,7 @@ def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[
     assert {"gene", "orf"} == set(genes["kind"])
     same = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial"]
     assert genes.columns.tolist() == [*same, "score", "log_odds", "function", "function_score"]
-    pd.testing.assert_frame_equal(genes[same], proteins[same])
+    pd.testing.assert_frame_equal(genes[same].assign(start=genes["start"] - 1), proteins[same])
 
     of_contigs = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig", keep_default_na=False)
     counts = genes.groupby("contig").size()
@@ -208,7 +208,7 @@ def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[
     for (contig, _, kind, start, end, score, strand, phase, attributes), row in zip(
         features, genes.itertuples(), strict=True
     ):
-        assert (unquote(contig), int(start) - 1, int(end)) == (row.contig, row.start, row.end)
+        assert (unquote(contig), int(start), int(end)) == (row.contig, row.start, row.end)
         assert (kind, phase) == {"gene": ("CDS", "0"), "orf": ("ORF", ".")}[row.kind]
         assert (float(score), strand) == (row.score, row.strand)
         values = dict(pair.split("=") for pair in attributes.split(";"))

@@ -4,14 +4,17 @@ from pathlib import Path
 
 from virnucpro.run.results import SHOWN, describe_results
 
-HEAD = "contig\tlength\tcall\tscore\tlog_odds\tproviruses\n"
+HEAD = "contig\tlength\tcall\tscore\tlog_odds\tproviruses\ttaxonomy\n"
 PROVIRUSES = {"b": 2}  # by the first letters of contigs
+TAXA = {"a": "Viruses;Duplodnaviria;;Caudoviricetes;", "w": "Viruses"}
 
 
 def write(folder: Path, sample: str, *rows: str) -> None:
     below = folder / sample
     below.mkdir(parents=True)
-    (below / "contigs.tsv").write_text(HEAD + "".join(f"{row}\t{PROVIRUSES.get(row[0], 0)}\n" for row in rows))
+    (below / "contigs.tsv").write_text(
+        HEAD + "".join(f"{row}\t{PROVIRUSES.get(row[0], 0)}\t{TAXA.get(row[0], '')}\n" for row in rows)
+    )
     (below / "embeddings.h5").touch()
 
 
@@ -23,10 +26,10 @@ def test_the_likeliest_viruses_of_all_samples(tmp_path: Path) -> None:
     (tmp_path / "proteome" / "embeddings.h5").touch()
     text = describe_results(tmp_path, Path("results"), ["soil", "gut", "proteome"])
     assert text == (
-        "the likeliest viruses of 3, with their scores and samples:\n"
-        "  wîde日   1,500 bp  0.9999  gut\n"
-        '  q"           9 bp  0.9990  soil\n'
-        "  a       12,000 bp  0.9100  soil\n"
+        "the likeliest viruses of 3, with their scores, samples and taxa:\n"
+        "  wîde日   1,500 bp  0.9999  gut   Viruses\n"
+        '  q"           9 bp  0.9990  soil  not known\n'
+        "  a       12,000 bp  0.9100  soil  Caudoviricetes\n"
         "\n"
         "3 viral, 1 cellular, 1 unresolved of 5 contigs in 2 samples\n"
         "proviruses within contigs that are not called viral: 2\n"

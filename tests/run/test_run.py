@@ -1,4 +1,4 @@
-"""Runs for real: the same results as Snakemake gives, and going on after whatever stopped one."""
+"""Real runs: the same results as Snakemake alone, and resuming after any stop."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ MANY = 1000  # proteins, which are embedded for some seconds
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Return what a run wrote of embeddings and manifests, by paths below the folder."""
+    """Return the embeddings and manifests of a run, by paths below the folder."""
     files = [*folder.glob("*/embeddings.h5"), *folder.glob("work/*/manifests/*.json")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -47,7 +47,7 @@ def read(path: Path) -> str:
 
 
 def finishes(folder: Folder, *jobs: str) -> None:
-    """Check that the same command comes to its end, with these stages alone."""
+    """Check that the same command finishes, and runs only these stages."""
     done = folder.run("p.faa", "--type", "proteins")
     assert done.returncode == 0, done.stderr
     lines = [line.split(": ")[0] for line in done.stderr.splitlines() if " after the start" in line]
@@ -145,7 +145,7 @@ def test_touch_with_a_lost_result(finished: Folder) -> None:
 
 
 def test_a_users_profile_and_python_do_not_matter(finished: Folder) -> None:
-    """Neither is a profile of Snakemake for other workflows used, nor a python on PATH, nor modules beside the data."""
+    """A run ignores a profile for other workflows, another python on PATH, and modules beside the data."""
     profile = finished.path / "profile"
     profile.mkdir()
     (profile / "config.yaml").write_text("dry-run: true\nexecutor: slurm\n")
@@ -316,6 +316,7 @@ def test_another_file_joins_the_finished_samples_of_the_folder(finished: Folder)
     assert samples_in_summary(finished) == ["p", "q"]
     assert "results/p/embeddings.h5\nresults/q/embeddings.h5\n" in done.stdout
 
+    finished.run("p.faa", "q.faa", "--type", "proteins")  # the table of the copied folder named another p.faa
     (finished.results / "q" / "embeddings.h5").unlink()  # to save room: it is not made again
     (finished.path / "p.faa").write_text("no FASTA")
     done = finished.run("r.faa", "--type", "proteins")
@@ -330,3 +331,17 @@ def test_samples_with_other_settings_are_not_pooled_and_that_is_said(tmp_path: P
     assert not_pooled(work, called) == []
     said = describe_results(tmp_path, Path("results"), ["a", "s11"])
     assert said == "not in these: b, s00, s01, s02, s03, s04, s05, s06, s07, s08, ..., of earlier runs\n"
+
+
+@pytest.mark.parametrize("home", [None, "/proc"])
+def test_a_user_that_the_machine_does_not_know(folder: Folder, home: str | None) -> None:
+    """As of docker run --user, Kubernetes and Galaxy."""
+    unknown = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*unknown, "true"], capture_output=True).returncode:
+        pytest.skip("needs user namespaces")
+    folder.add_proteins("p.faa", 3)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | ({"HOME": home} if home else {})
+    command = [*unknown, *folder.command("p.faa", "--type", "proteins")]
+    done = subprocess.run(command, cwd=folder.path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder.results / "p" / "embeddings.h5").exists()

@@ -28,7 +28,7 @@ OF_A_SAMPLE = [*(f"work/SAMPLE/{name}" for name in IN_WORK), "SAMPLE/embeddings.
 NOT_READ = {f"SAMPLE/{name}" for name in CALL_FILES[1:]}  # but by the page, and by people
 OF_A_RUN = [
     *("work/summary.json", "work/report.json", "summary.tsv", "left_out.tsv", "packing.svg"),
-    *("summary.txt", "report.html", "virnucpro_mqc.tsv", "virnucpro_stats_mqc.tsv"),
+    *("viral.tsv", "viral.fasta.gz", "summary.txt", "report.html", "virnucpro_mqc.tsv", "virnucpro_stats_mqc.tsv"),
 ]
 WITHOUT_RECORD = ["work/model.json", "work/token_budget.json"]
 RESULTS = ("embeddings.h5", *CALL_FILES)

@@ -9,7 +9,7 @@ from tests.workflow.project import Project, contigs
 from virnucpro.calling import CALL_FILES
 
 RUN_FILES = {"summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html"}
-RUN_FILES |= {"virnucpro_mqc.tsv", "virnucpro_stats_mqc.tsv"}
+RUN_FILES |= {"viral.tsv", "viral.fasta.gz", "virnucpro_mqc.tsv", "virnucpro_stats_mqc.tsv"}
 
 
 @pytest.mark.skipif(not shutil.which("rsync"), reason="the storage plugin fs copies by rsync: apt-get install rsync")

@@ -4,6 +4,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,14 +131,22 @@ def _run_groups(
         yield work.tokens(rows)
 
 
-_process: tuple[ExitStack, AsyncInferenceRunner, Work, Store, Mask]  # state of a process of the pool
+_arguments: tuple[Engine, Work, Path]  # of a process of the pool
 
 
 def _start_process(engine: Engine, work: Work, folder: Path) -> None:
-    global _process
-    stack = ExitStack()  # holds the device until the process ends
-    _process = (stack, stack.enter_context(_load(engine)), work, *open_store(engine, work, folder))
+    global _arguments
+    _arguments = (engine, work, folder)
+
+
+@cache
+def _load_in_process() -> tuple[ExitStack, AsyncInferenceRunner, Work, Store, Mask]:
+    """Return the model and the store of a process; the stack holds the device until the process ends."""
+    engine, work, folder = _arguments
+    stack = ExitStack()
+    return stack, stack.enter_context(_load(engine)), work, *open_store(engine, work, folder)
 
 
 def _run_in_process(group: int) -> int:
-    return sum(_run_groups(*_process[1:], [group]))
+    # The model is loaded here: an error of what starts a process would reach nobody.
+    return sum(_run_groups(*_load_in_process()[1:], [group]))
