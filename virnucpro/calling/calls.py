@@ -63,9 +63,7 @@ def score_sample(
     """Score the proteins and the contigs of a sample.
 
     Args:
-        model: The classifier.
         proteins: Table of `describe_groups`; proteins of one contig are in neighboring rows.
-        features: Embeddings of the proteins.
         lengths: Lengths of contigs in bases, by their names.
         known: Proportion of a contig's k-mers that a known virus shares, by contig; contigs without one may be missing.
             The original's classifiers ignore it.
@@ -102,7 +100,6 @@ def decide_contigs(
     among the contigs that are long enough to be called.
 
     Args:
-        requirements: Requirements of the classifier.
         lengths: Lengths of all contigs in bases, by their names, in the order of the rows.
         scored: `SampleScores.contigs`.
         prior: Expected share of viral contigs; None estimates it.
@@ -142,7 +139,6 @@ def label_contigs(
     probabilities: its classifiers have a fixed threshold for viral contigs, and posterior and fdr are empty.
 
     Args:
-        requirements: Requirements of the classifier.
         contigs: Columns `log_odds` and `length`.
         prior, max_fdr: As for `decide_contigs`.
         weights: Weights of contigs in the fdr, float64 [contigs]; 1 by default.

@@ -19,7 +19,6 @@ class Features:
         folder: Folder with the sample's results.
         work: Folder with the records of merge.
         proteins: Ids of the proteins, in their order.
-        with_nucleotides: Whether to read embeddings of nucleotides, too.
 
     Attributes:
         files: Embeddings of the proteins, then of the nucleotides if requested.

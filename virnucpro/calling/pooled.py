@@ -25,7 +25,6 @@ def pool_regions(folder: Path, samples: Sequence[str], table: Path, fasta: Path)
     Args:
         folder: Folder of the run, with the samples' folders.
         samples: Samples with calls.
-        table, fasta: Files to write.
 
     Raises:
         UserError: The FASTA and the table of a sample do not belong together.

@@ -134,10 +134,7 @@ def find_regions(
     """Return the regions of contigs that have any: the whole contig if it is called viral, else its proviruses.
 
     Args:
-        contigs: Table of calls.
         genes: Table of `genes_of_contigs`.
-        chain: Parameters of the segmentation.
-        least_score: Lowest score of a provirus.
         circles: Names of circular contigs.
 
     Examples:

@@ -61,11 +61,8 @@ def write_result_files(
     """Write `CALL_FILES` of a sample, and `PREDICTION_FILES` after a classifier of the original VirNucPro.
 
     Args:
-        paths: Paths of the files, by their names.
-        fasta: Contigs.
         proteins_faa: Residues of the proteins, file of prepare.
         proteins: Table of proteins, with `function` and `function_score`.
-        scores: Scores of the proteins.
         contigs: Table of calls, one row per contig in the order of `fasta`.
         regions: Regions, by the names of contigs.
         names: `NAME_COLUMNS`, `topology` and `fdr` of each region, by its name; text, empty if not known.

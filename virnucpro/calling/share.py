@@ -19,7 +19,6 @@ class Share(NamedTuple):
     """The share of contigs that are viral.
 
     Attributes:
-        value: The share.
         low, high: Its 95 % confidence interval; equal to the value if the share is not estimated.
         source: `estimated`, `given`, or `default` for a sample of fewer than 50 contigs.
     """

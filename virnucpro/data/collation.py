@@ -53,7 +53,6 @@ def batch_shapes(bins: Sequence[Sequence[int]], budget: int) -> list[BatchShape]
 
     Args:
         bins: Tokens of every sequence of every bin.
-        budget: Tokens that a bin may hold.
     """
     shapes: list[BatchShape] = []
     longest = max(max(lengths) for lengths in bins)
@@ -138,7 +137,6 @@ class VarlenCollator:
     pool, counted without the special tokens at the start. By default all tokens are pooled.
 
     Args:
-        tokenizer: Tokenizer of the model.
         shapes: A batch is padded to the first shape that holds it, or to a multiple of 64 tokens.
 
     Raises:

@@ -29,13 +29,11 @@ class EmbeddingDescription:
     Files with equal descriptions can be merged, and classified by one classifier.
 
     Attributes:
-        encoder: Name of the model.
         encoder_sha256: Digest of the model's weights; for DNABERT-S, of its weights and tokenizer.
         embed_dim: Width of one layer's embedding.
         layers: Numbers of the layers; 0 is the model's input.
         pooling: `mean` over the residues of a protein, or `mean_of_all_tokens` over the nucleotides of a frame, special
             tokens included.
-        precision: Precision of the weights.
         proteins: Origin of the proteins: `gene`, `frame` (open in a chunk), or `protein` of a FASTA file.
         chunk_size, short_chunks: Sizes in bases of the chunks that frames lie in; 0 and empty for other proteins.
         max_sequence_length: Residues that the model takes at once; 0, for no limit, for nucleotides.

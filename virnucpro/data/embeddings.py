@@ -38,9 +38,6 @@ def new_embedding_file(
     """Yield an open file with ids and attributes, for the caller to write the rows; move it into place on success.
 
     Args:
-        path: The file.
-        ids: Ids of the sequences.
-        description: Settings of the embeddings.
         residues: Number of residues of every sequence; reserves room for per-residue embeddings.
         begins: First embedded residue of every sequence, for the file of a shard.
     """

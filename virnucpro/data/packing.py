@@ -25,7 +25,6 @@ def first_fit_decreasing(tokens: npt.ArrayLike, budget: int) -> npt.NDArray[np.i
 
     Args:
         tokens: Tokens of every sequence, int [sequences], each at least 1.
-        budget: Tokens that a bin may hold.
 
     Returns:
         Bin of every sequence, int32 [sequences]. Bins are numbered from 0 in the order in which they were opened.
@@ -163,7 +162,6 @@ def deal_bins(tokens: npt.ArrayLike, shards: int) -> npt.NDArray[np.int32]:
 
     Args:
         tokens: Tokens of every bin, int [bins].
-        shards: Number of shards.
 
     Returns:
         Shard of every bin, int32 [bins].

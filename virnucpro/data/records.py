@@ -63,12 +63,7 @@ def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
 
 
 def clean_protein(name: str, sequence: str) -> bytes:
-    """Return a protein in the letters of ESM-2, as `read_proteins` does; other letters are a UserError.
-
-    Examples:
-        >>> clean_protein("p1", "mkj-lv*")
-        b'MKXLV'
-    """
+    """Return a protein in the letters of ESM-2, as `read_proteins` does; other letters are a UserError."""
     _, residues = _residues(sequence)
     if odd := residues.translate(None, RESIDUES):
         raise UserError(f"{name}: {chr(odd[0])!r} is no amino acid code")

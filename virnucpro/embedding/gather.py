@@ -17,11 +17,7 @@ from virnucpro.errors import UserError
 class GatheredPieces:
     """Location of the embedding of each piece of a sample's proteins: `file` and `row`, int [pieces].
 
-    Args:
-        ids: Ids of the sample's proteins, in order.
-        residues: Their numbers of residues, int64 [proteins].
-        description: Settings of the embeddings.
-        files: Files of all shards.
+    Ids and `residues`, int64 [proteins], are of all proteins of the sample in order; files are of all shards.
 
     Raises:
         UserError: A file holds a piece that was not packed, or that another file holds too.

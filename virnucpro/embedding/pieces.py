@@ -32,7 +32,6 @@ def overlapping_windows(length: int, size: int) -> list[Window]:
     windows is the middle of their overlap.
 
     Args:
-        length: Residues of the protein, more than `size`.
         size: Residues of a window.
 
     Examples:

@@ -110,10 +110,6 @@ def alibi_slopes(heads: int) -> list[float]:
 
     For n heads, n a power of two, the slopes are 2^(-8/n), 2^(-16/n), ..., 2^-8. Another number of heads has the slopes
     of the next lower power of two, then every second slope of the next higher one.
-
-    Examples:
-        >>> alibi_slopes(4)
-        [0.25, 0.0625, 0.015625, 0.00390625]
     """
     lower = 2 ** int(math.log2(heads))
     slopes = [2 ** (-8 * number / lower) for number in range(1, lower + 1)]

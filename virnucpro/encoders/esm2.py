@@ -71,8 +71,6 @@ class Layer(nn.Module):
         Args:
             x: The residual stream before the layer, FP32 [tokens, embed_dim].
             rotation: Result of `ESM2.rotation` for the batch.
-            attention: Backend.
-            batch: Batch of sequences.
             vocabulary: Embeddings of the 33 tokens, for the first layer only. Rows of its x repeat them, so only these
                 are projected.
         """
@@ -91,13 +89,7 @@ class Layer(nn.Module):
 
 
 class ESM2(nn.Module):
-    """The encoder of ESM-2.
-
-    Attributes:
-        tokenizer: Its tokenizer.
-        config: Its sizes.
-        attention: Its attention backend.
-    """
+    """The encoder of ESM-2."""
 
     tokenizer = ESM2Tokenizer()
 

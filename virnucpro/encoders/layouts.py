@@ -101,8 +101,6 @@ def read_esm2(
     """Return the sizes and the tensors of an ESM-2, or None without token embeddings.
 
     Args:
-        loaded: Content of the file.
-        tensors: Tensors of the model, by their names.
         settings: config.json of a Hugging Face checkpoint.
 
     Raises:

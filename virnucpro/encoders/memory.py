@@ -38,10 +38,6 @@ def estimate_memory(layers: int, embed_dim: int, bytes_per_number: int) -> Model
 
     A layer has 12 embed_dim^2 weights. Activations are largest in the feed-forward part, which is four times as wide as
     the residual stream. Their bytes were counted (tests/encoders/test_memory.py) and rounded up.
-
-    Examples:
-        >>> estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2)  # ESM-2 3B in half precision
-        ModelMemory(model_bytes=5662310400, activation_bytes=48640)
     """
     activation_bytes = 25 if bytes_per_number == 4 else 19  # per token and number of its embedding
     return ModelMemory(12 * layers * embed_dim**2 * bytes_per_number, activation_bytes * embed_dim)
@@ -78,12 +74,6 @@ def token_budget(total_bytes: int, memory: ModelMemory, margin: float = MARGIN) 
 
     Raises:
         UserError: The model leaves no room for a bin of 1,024 tokens.
-
-    Examples:
-        90 % of 24 GB is 21.6 GB. The weights take 1.6 GB; 20 GB hold 1,000,000 tokens, or 976 steps of 1,024.
-
-        >>> token_budget(24_000_000_000, ModelMemory(model_bytes=1_600_000_000, activation_bytes=20_000))
-        999424
     """
     room = int(total_bytes * (1 - margin)) - memory.model_bytes
     budget = room // memory.activation_bytes // STEP * STEP

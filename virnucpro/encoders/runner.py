@@ -50,7 +50,6 @@ class AsyncInferenceRunner:
     """Embeds bins of sequences with a packed encoder.
 
     Args:
-        model: Encoder, on its device.
         layers: Numbers of the layers to return; negative numbers count from the end.
         per_residue: Whether to return the embedding of every pooled token too.
         shapes: Shapes that batches are padded to for a `StaticForward`; without shapes the model is not compiled.

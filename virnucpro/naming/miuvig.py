@@ -38,7 +38,6 @@ def miuvig_table(
     Args:
         regions: Table regions.tsv.
         contigs: Columns `contig` and `terminal_repeat`.
-        version: Version of virnucpro.
         parameters: Settings of the calls, without a semicolon, e.g. `max_fdr 0.1`.
         gene_finder: Value of `feat_pred`, SOFTWARE;VERSION;PARAMETERS; empty if no genes were predicted.
         references: Database of the names, e.g. `ICTV MSL41`.

@@ -58,7 +58,6 @@ def state_by_kmers(row: Mapping[Any, Any], references: References, length: int) 
     Args:
         row: Row of `ranks_by_kmers`.
         references: References of that table, with a model of ranks.
-        length: Length of the contig in bases.
     """
     limits = references.ranks.limits[:, class_of(length)].tolist() if references.ranks else []
     stated = [rank for rank, limit in zip(RANKS, limits, strict=True) if row[f"p_{rank}"] >= limit]
@@ -82,12 +81,7 @@ def state_by_embeddings(probabilities: Rows, described: Described, length: int) 
 
 
 def likeliest(probabilities: Rows, values: Sequence[str]) -> tuple[str, float]:
-    """Return the likeliest value of classes, and its probability: the sum over classes with this value.
-
-    Examples:
-        >>> likeliest(np.array([0.4, 0.3, 0.3]), ["dsDNA", "ssDNA", "ssDNA"])
-        ('ssDNA', 0.6)
-    """
+    """Return the likeliest value of classes, and its probability: the sum over classes with this value."""
     names, number = np.unique(values, return_inverse=True)
     sums = np.bincount(number, probabilities)
     return str(names[sums.argmax()]), float(sums.max())

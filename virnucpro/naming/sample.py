@@ -98,12 +98,9 @@ def name_calls(
     """Name the viral and unresolved contigs and the proviruses of a sample.
 
     Args:
-        fasta: Contigs.
         proteins_faa: Residues of the proteins, file of prepare.
         proteins: Table of `describe_groups`.
         log_odds: Log-odds of the proteins, float64 [proteins].
-        features: Embeddings of the proteins.
-        contigs: Table of calls.
         regions: Regions, by the names of contigs.
         measured: Evaluation of the classifier in its training.
         references: Shipped references, then references of the user.

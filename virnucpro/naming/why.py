@@ -58,8 +58,6 @@ def what_is_found(measured: Mapping[str, Any], length: int, call: str) -> str:
 
     Args:
         measured: `measured` in the record of call: the sets of contigs that the classifier was evaluated on.
-        length: Length of the contig in bases.
-        call: Call of the contig.
     """
     name = next((name for name, start in reversed(LENGTHS.items()) if length >= start), "")
     of_length = measured.get(f"test, {name}") or measured.get(f"cross-validation, {name}")

@@ -63,16 +63,13 @@ def call(
       classifier of the original VirNucPro.
 
     Args:
-        fasta: Contigs.
         work: Folder of the sample below `work`, with the files of prepare and the record of merge.
         folder: Folder of the sample's results, with the files of merge.
-        classifier: File of the classifier.
         prior: Expected share of viral contigs, between 0 and 1; None estimates it from the sample.
         max_fdr: Highest expected false discovery rate of the contigs called viral.
         min_length: Bases of the shortest contig that is called.
         references: References of the user, in addition to the shipped ones.
         heads: Heads that name genes and taxa; None uses the shipped ones, if they were trained on these embeddings.
-        key: Key of the job, for its record.
 
     Raises:
         UserError: The classifier was trained for other embeddings, or the files do not belong together.

@@ -43,12 +43,8 @@ def embed(
     inputs, device and speed.
 
     Args:
-        manifest_path: Manifest of the shard.
         proteins: proteins.faa or nucleotides.fna, with the letters of the manifest's sequences.
-        model: Name or path of the manifest's model.
-        output: HDF5 file to write.
         per_residue: Whether to write embeddings of residues, too.
-        device: auto, gpu or cpu.
         threads: CPU threads; None lets torch choose.
         compiled: Whether to compile the model and capture its forward pass as a CUDA graph, if possible.
 

@@ -36,10 +36,7 @@ def fragment(sheet: Path, fasta: Path, table: Path, bases: int, seed: int) -> No
 
     Args:
         sheet: Table of labeled files and records, see config/README.md.
-        fasta: FASTA file to write.
-        table: Table to write.
         bases: Approximate bases of a training group; a test group has half.
-        seed: Seed of the random choice.
 
     Raises:
         UserError: The table is not valid, a record is not in its file, or a group has no sequence; or all training

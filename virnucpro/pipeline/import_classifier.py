@@ -14,8 +14,6 @@ def import_classifier(pth: Path, output: Path, chunk_size: int | None = None) ->
     """Convert a classifier of the original VirNucPro, and log whether it is one of the two published ones.
 
     Args:
-        pth: Classifier of the original.
-        output: Safetensors file to write.
         chunk_size: Chunk size in bases; needed only for a classifier that is not published.
 
     Raises:

@@ -29,9 +29,7 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
 
     Args:
         work: Folder of the sample below `work`, with the files of prepare, pack and embed; gets the record.
-        output: HDF5 file to write.
         encoder: `PROTEINS` or `NUCLEOTIDES`.
-        key: Key of the job, for its record.
 
     Raises:
         UserError: A file is not as an earlier stage wrote it, or the shards were embedded with different settings. A

@@ -56,7 +56,6 @@ def pack(
     Args:
         work: Folder of the sample below `work`, with the files of prepare.
         token_budget: JSON of stage token-budget, for the encoder.
-        sample: Name of the sample.
         layers: Numbers of the layers to return; negative numbers count from the end.
         max_sequence_length: Residues that the model takes at once.
         long_proteins: Treatment of longer proteins: `cut` to the N-terminal part, or split into `windows` that overlap.
@@ -158,8 +157,6 @@ class _Sequences:
     """Sequences for embedding: pieces of proteins, or nucleotides of frames, in the order of the input.
 
     Attributes:
-        ids: Ids of all proteins.
-        pieces: Pieces of the proteins.
         offsets: Byte of the file at which each piece begins, int64 [pieces].
         tokens: Number of tokens of each piece, including special tokens, int64 [pieces].
         digests: SHA-256 of the letters of each piece, uint8 [pieces, 32].

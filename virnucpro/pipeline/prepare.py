@@ -81,9 +81,6 @@ def prepare_frames(
     The record is prepare.json beside the folder. Lower case counts as upper case and U as T.
 
     Args:
-        fasta: Contigs.
-        output_dir: Folder to write into.
-        chunk_size: Bases of a chunk.
         short_chunks: Sizes to try, in this order, for contigs without an open frame in chunks of `chunk_size`.
         genetic_codes: Codes to try besides the standard code 1, by NCBI's numbers.
         orientation: `given` counts chunks from the beginning of each contig, as the original does. `canonical` counts

@@ -49,9 +49,6 @@ def make_references_file(folder: Path, output: Path, threads: int = 1, key: str 
 
     Args:
         folder: Folder with the files; subfolders are not searched.
-        output: .npz file to write.
-        threads: Number of threads that find genes.
-        key: Key of the job, for its record.
 
     Raises:
         UserError: There is no reference, or there are too many. A file cannot be read in the format of its suffix. A

@@ -37,7 +37,6 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
     - virnucpro_*_mqc.tsv: Tables for MultiQC.
 
     Args:
-        output_dir: Folder of the run.
         samples: Samples, in the order of the rows.
         called: Samples with calls.
         failed: Table of failed samples; with it no record is written, so that the workflow writes the summary again.

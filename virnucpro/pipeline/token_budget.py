@@ -21,10 +21,7 @@ def probe_token_budget(
 
     Args:
         model_json: File of stage fetch-model; only the model's sizes are used.
-        precision: auto, float32, bfloat16 or float16.
         requested: Token budget that overrides the computed one.
-        output: JSON file to write.
-        device: auto, gpu or cpu.
 
     Raises:
         UserError: The model leaves no room on the device.

@@ -52,9 +52,6 @@ def train(
     Args:
         training: Folder below `work` with fragments.fna.gz, fragments.tsv and the files of prepare.
         embeddings: Folder with the files of merge.
-        sheet: Table of labeled files.
-        output_dir: Folder to write into.
-        seed: Seed of all random choices.
         nucleotides: Whether to train on embeddings of the frames' nucleotides, too.
 
     Raises:

@@ -62,15 +62,9 @@ def train_names(
     Args:
         training: Folder below `work` with the files of fragment and prepare.
         embeddings: Folder of the training's results, with embeddings.h5 and classifier/scores.tsv.
-        sheet: Table of labeled files of this training.
-        proteins: FASTA of labeled proteins.
         functions: Table of labeled proteins: protein; category, several joined by `|`; cluster; copies, a name that
             near-copies share.
         lineage: Table of the viral records: record, realm to genus, and species.
-        output_dir: Folder to write into.
-        model: Encoder of the embeddings.
-        device: Device that embeds the labeled proteins.
-        seed: Seed of all random choices.
 
     Raises:
         UserError: The files do not belong together.

@@ -44,7 +44,6 @@ def chunk_contigs(
 
     Args:
         contigs: Upper-case letters.
-        chunk_size: Bases of a chunk.
         short_chunks: Shorter sizes to try, in this order; sizes that are not shorter are ignored.
         genetic_codes: NCBI's numbers of the codes to try.
     """

@@ -94,10 +94,6 @@ def least_rotation(letters: bytes) -> int:
 
     Starts are compared by longer and longer prefixes until few are left. If two starts with equal prefixes of `size`
     letters are `size` apart, the second is dropped: its rotation comes first only if the other does too.
-
-    Examples:
-        >>> least_rotation(b"GTACA")  # ACAGT
-        2
     """
     circle = np.frombuffer(letters, np.uint8)
     starts, size = np.arange(len(circle)), 0

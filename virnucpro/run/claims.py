@@ -19,7 +19,6 @@ def claim(results: Mapping[str, Sequence[Path]], memory: Path, force: bool = Fal
     Args:
         results: Paths of files and folders, by a stable name of the group.
         memory: JSON file with the claims of earlier runs.
-        force: Delete files in the way.
         only_check: Check only, for a dry run.
 
     Raises:

@@ -73,7 +73,6 @@ def find_samples(patterns: Sequence[str], kind: str) -> list[Sample]:
 
     Args:
         patterns: Paths of files, or patterns such as `*.fna`.
-        kind: Contigs or proteins.
 
     Raises:
         UserError: A file is missing, prepare would refuse its beginning, its name is not valid for a sample, or two
@@ -139,9 +138,6 @@ def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path
     """Write config.json and its tables into a folder, and return the path of config.json.
 
     Args:
-        config: Settings with absolute paths.
-        samples: Rows of the table of samples.
-        folder: Folder for the files.
         directory: Working folder of Snakemake. Paths of results in its parent are relative to it, so that both can be
             moved.
     """

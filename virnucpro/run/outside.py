@@ -34,7 +34,6 @@ class OutsideFiles:
         A missing file keeps its last digest: its results may be complete.
 
         Args:
-            path: The file.
             check: Called before a new or changed file is read; raises a UserError to refuse it.
 
         Raises:

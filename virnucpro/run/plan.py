@@ -53,10 +53,7 @@ class Plan:
     Args:
         config: Configuration, checked, with defaults.
         samples: Path and type (`contigs` or `proteins`) of each sample's FASTA, by name.
-        classifier: File of the classifier.
         outside: Digests of all files from outside the run.
-        training: The training, if there is one.
-        references: Files of the user's references.
         device: Device of the token budget, `cpu` or `gpu`.
     """
 

@@ -46,11 +46,7 @@ def has_changed(reason: str) -> bool:
 
 
 def table_of_jobs(jobs: Iterable[Event]) -> str:
-    """Return a table of the jobs that would run: stage, number and reason.
-
-    Args:
-        jobs: Events that announce the jobs.
-    """
+    """Return a table of the jobs that would run: stage, number and reason."""
     stages: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for job in jobs:
         stages[job["rule_name"]][describe_reason(job["reason"])] += 1

@@ -14,8 +14,6 @@ def guess_tokens(size: int, is_compressed: bool, kind: str) -> float:
     A wrong estimate makes shards of another size; memory and results stay the same.
 
     Args:
-        size: Bytes of the sample's file.
-        is_compressed: Whether the file is compressed.
         kind: Sequences that are embedded: `genes`, `frames` or `nucleotides` of contigs, or `proteins`.
 
     Examples:

@@ -59,8 +59,6 @@ def run_snakemake(
     """Run Snakemake in a new session and return its exit status, negative if a signal ended it.
 
     Args:
-        arguments: Arguments of Snakemake.
-        log: File for the output of Snakemake and its jobs.
         lock: File descriptor of the lock of the results, held until Snakemake has ended.
         on_events: Callback with Snakemake's new events, several times a second; the list may be empty.
         on_signal: Callback when a signal arrives, before the jobs are stopped.

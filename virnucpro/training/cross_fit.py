@@ -50,7 +50,6 @@ def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, kinds: npt.NDArr
     so that every fold has groups of both labels.
 
     Args:
-        groups: Group of every row.
         labels: Label of every row, 0 or 1; one per group.
         kinds: Kind of organism of every row; one per group.
         seed: Decides the order of equally large groups.
@@ -90,14 +89,7 @@ def deal_groups(groups: npt.NDArray[np.str_], labels: Integers, kinds: npt.NDArr
 
 
 def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
-    """Return weights of rows, float64 [rows], with mean 1; labels have equal weight, and so have groups of a label.
-
-    Examples:
-        Groups a and b are viral, x is cellular. The two rows of x weigh as much as the three of a and b.
-
-        >>> group_weights(np.array(["a", "a", "b", "x", "x"]), np.array([1, 1, 1, 0, 0])).round(3).tolist()
-        [0.625, 0.625, 1.25, 1.25, 1.25]
-    """
+    """Return weights of rows, float64 [rows], with mean 1; labels have equal weight, and so have groups of a label."""
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     weights = np.asarray(1 / sizes[group])
     for label in np.unique(labels):
@@ -113,7 +105,6 @@ def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integer
         labels: int64 [proteins], 1 for viral.
         weights: float64 [proteins].
         folds: Result of `deal_groups`, int64 [proteins].
-        seed: Seed of the networks' initial weights and of the batches.
     """
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
     standard = torch.tensor(standardize(inputs, mean, scale))  # an aligned copy: alignment changes the last digits

@@ -36,7 +36,6 @@ def evaluate(contigs: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 
     Args:
         contigs: Columns `viral` (0 or 1, both present), `group`, `log_odds` and `call`.
-        seed: Seed of the bootstrap.
 
     Returns:
         Three counts: `viral`, `cellular` and `groups`. Values with a 95 % interval, as `value`, `low` and `high`:

@@ -46,7 +46,6 @@ def fit_functions(inputs: Rows, proteins: pd.DataFrame, seed: int) -> FittedFunc
         inputs: Result of `protein_inputs`, float32 [proteins, inputs].
         proteins: Columns `category`, several joined by `|` for a vague label; `cluster`, at 30 % identity; `copies`, a
             name that near-copies share.
-        seed: Seed of the folds and networks.
     """
     labels = [set(category.split("|")) for category in proteins["category"]]
     categories = sorted(set().union(*labels))

@@ -29,7 +29,6 @@ class Sets(NamedTuple):
         inputs: Result of `protein_inputs`, float32 [genes, inputs]; genes of one set are in neighboring rows.
         sizes: Number of genes of each set, int64 [sets].
         allowed: Classes that a set's label allows, bool [sets, classes]; several for a vague label.
-        weights: Weights of the sets, float64 [sets].
         folds: Folds of the sets, int64 [sets]; relatives are in one fold.
     """
 

@@ -112,7 +112,6 @@ def model_card(
     """Return the model card in Markdown.
 
     Args:
-        classifier: The classifier.
         contigs: Evaluated fragments; columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`.
         metrics: Results of `evaluate`, by the names of rows.
         shares: Result of `sum_up_samples`.

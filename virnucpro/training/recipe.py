@@ -61,7 +61,6 @@ def label_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame, embedding: 
             `length`.
         proteins: Table of `describe_groups`; `contig` is the name of the fragment.
         embedding: Embeddings, float32 [proteins, embed_dim] or [proteins, layers, embed_dim].
-        seed: Seed of the folds.
 
     Raises:
         UserError: A label has fewer than two training groups.

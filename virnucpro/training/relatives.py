@@ -39,7 +39,6 @@ def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequ
     Args:
         fragments: Fragments by name; columns `label` and `split`.
         contig: Fragment of every protein.
-        sequences: Residues of every protein.
     """
     kmers = [kmers_of(sequence) for sequence in sequences]
     of_protein = fragments.loc[contig]

@@ -45,7 +45,6 @@ def fit_taxa(inputs: Rows, sizes: "pd.Series[int]", fragments: pd.DataFrame, see
         inputs: Result of `protein_inputs`, float32 [genes, inputs]; genes of one fragment are in neighboring rows.
         sizes: Number of genes of each fragment.
         fragments: Ranks, `unit` (family, or group of relatives) and `length`, in the same order.
-        seed: Seed of the folds and networks.
     """
     counts = fragments["class"].map(fragments["class"].value_counts())
     learned = ((fragments["class"] != "") & (counts >= FEWEST)).to_numpy()
@@ -148,7 +147,6 @@ def measure_statements(
     Args:
         hits, references, fragments: As for `held_out`; references have a model of ranks.
         probabilities: Cross-fitted probabilities of the taxon head, float32 [fragments, classes].
-        described: Description of the heads.
     """
     lengths = fragments["length"].tolist()
     by_embeddings = [
