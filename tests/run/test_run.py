@@ -345,3 +345,13 @@ def test_a_user_that_the_machine_does_not_know(folder: Folder, home: str | None)
     done = subprocess.run(command, cwd=folder.path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (folder.results / "p" / "embeddings.h5").exists()
+
+
+def test_a_job_that_is_killed_says_what_to_lower(folder: Folder, embedding: subprocess.Popen[str]) -> None:
+    """As the kernel does when memory runs out."""
+    commands = {one: Path(f"/proc/{one}/cmdline").read_bytes() for one in folder.processes(b"embed")}
+    (process,) = (one for one, command in commands.items() if b"__main__.py" in command)
+    os.kill(process, signal.SIGKILL)
+    _, said = embedding.communicate(timeout=600)
+    assert embedding.returncode == 1
+    assert "embed failed for sample p: its process was killed, perhaps for lack of memory; try a lower " in said

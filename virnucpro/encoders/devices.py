@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import joblib
 import torch
 
 from virnucpro.data.files import lock_file
@@ -52,6 +53,8 @@ def lease_device(wanted: str = "auto") -> Iterator[torch.device]:
     """
     visible = count_gpus(wanted)
     if not visible:
+        # torch does not see the quota of a container
+        torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
         yield torch.device("cpu")
         return
     # Devices are named by UUID: an index depends on CUDA_VISIBLE_DEVICES.

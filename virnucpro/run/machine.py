@@ -26,8 +26,10 @@ def count_gpus() -> int:
 
 
 def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return the number of cores that this process may use, by its affinity and the CPU quota of its container."""
+    from joblib import cpu_count  # here: it takes 0.1 s to load
+
+    return int(cpu_count())
 
 
 def settle_device(wanted: str, budget: Path, memory: Path) -> str:

@@ -23,6 +23,8 @@ ORDER += ["summary", "report"]
 CPU_FLOPS = 1e11
 GPU_FLOPS = 5e13
 
+KILLED = "its process was killed, perhaps for lack of memory; try a lower --token-budget or fewer --cores"
+
 Shard = tuple[str, str, str]  # sample, encoder, number
 
 
@@ -212,7 +214,8 @@ class Progress:
         self.stages[job.rule].failed += 1
         self.stages[job.rule].finished = time.monotonic()
         of_sample = f" for sample {job.sample}" if job.sample else ""
-        reason = (job.error or job.last_line or "no error message in its log").removeprefix(f"sample {job.sample}: ")
+        was_killed = not job.error and (not job.last_line or job.last_line.startswith("virnucpro: "))
+        reason = KILLED if was_killed else (job.error or job.last_line).removeprefix(f"sample {job.sample}: ")
         self._say(f"{job.rule} failed{of_sample}: {reason}", is_error=True)
         if job.log:
             self._say(f"its log is {job.log}", is_error=True)

@@ -149,7 +149,7 @@ def _where(
     resources = resources or ["--resources", f"gpu={max(count_gpus(), 1)}"]
     scheduling = ["--scheduler", "greedy", "--scheduler-subsample", "20"]  # as in profiles/default
     scheduling += ["--max-jobs-per-timespan", "100000/1m"]
-    return ["--workflow-profile", "none", *resources, "--cores", str(cores or "all"), *scheduling]
+    return ["--workflow-profile", "none", *resources, "--cores", str(cores or count_cores()), *scheduling]
 
 
 def _slurm_profile(partition: str, folder: Path) -> Path:
