@@ -46,14 +46,14 @@ function tableColumns(samples, isRated) {
   const narrow = NARROW.matches;
   return [
     { title: "label", field: "label", visible: !narrow, width: 106, formatter: cell => labelMark(cell.getValue()) },
-    { title: "contig", field: "id", minWidth: narrow ? 100 : 160, widthGrow: 2, sorter: "alphanum", formatter: nameCell },
+    { title: "contig", field: "id", minWidth: narrow ? 88 : 160, widthGrow: 2, responsive: 0, sorter: "alphanum", formatter: nameCell },
     { title: "sample", field: "sample", visible: samples.length > 1, minWidth: 96, responsive: 4, formatter: titled("sample") },
     { title: "place", field: "start", width: 186, responsive: 3, formatter: titled("place") },
-    { title: "length", field: "length", width: narrow ? 78 : 94, ...number },
+    { title: "length", field: "length", width: narrow ? 72 : 94, responsive: 0, ...number },
     { title: "topology", field: "topology", width: 110, responsive: 5, formatter: titled("topology") },
-    { title: "taxon", field: "taxonomy", minWidth: narrow ? 84 : 130, widthGrow: 1.5, formatter: titled("taxon", taxa) },
-    { title: "genes", field: "genes", width: 86, responsive: 6, ...number },
-    { title: "score", field: "order", width: narrow ? 68 : 82, ...number },
+    { title: "taxon", field: "taxonomy", minWidth: narrow ? 72 : 130, widthGrow: 1.5, formatter: titled("taxon", taxa) },
+    { title: "genes", field: "genes", width: 96, responsive: 6, ...number },
+    { title: "score", field: "order", width: narrow ? 64 : 82, responsive: 0, ...number },
     { title: "fdr", field: "fdr", visible: isRated, width: 78, responsive: 2, ...number },
     { title: "why", field: "why", minWidth: 160, widthGrow: 3, responsive: 7, headerSort: false, formatter: titled("why") },
   ].map(column => ({ formatter: cell => TEXTS[column.title](cell.getData()), headerSortStartingDir: "asc", ...(narrow && { headerSort: false }), ...column }));
