@@ -84,5 +84,5 @@ def test_a_run_without_viruses_has_a_header_and_an_empty_fasta(run: Path) -> Non
 
 def test_sequences_of_other_regions_are_refused(run: Path) -> None:
     (run / "soil.2" / "viral.fasta.gz").write_bytes((run / "soil" / "viral.fasta.gz").read_bytes())
-    with pytest.raises(UserError, match=r"not those of regions.tsv"):
+    with pytest.raises(UserError, match=r"do not match regions.tsv"):
         pool(run)

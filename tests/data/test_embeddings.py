@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +114,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match="not a whole file of embeddings"):
         EmbeddingFile(path)
+
+
+HOLD = "import h5py, sys; file = h5py.File(sys.argv[1], 'a'); print('open', flush=True); sys.stdin.read()"
+
+
+def test_a_file_that_is_open_elsewhere_is_not_called_damaged(tmp_path: Path) -> None:
+    write(tmp_path / "e.h5")
+    command = [sys.executable, "-c", HOLD, tmp_path / "e.h5"]  # a notebook, for example
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "open\n"
+        with pytest.raises(UserError, match=r"e.h5: cannot be read: Resource temporarily unavailable; run again when"):
+            EmbeddingFile(tmp_path / "e.h5")
+        holder.communicate("")
+    EmbeddingFile(tmp_path / "e.h5")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
