@@ -125,7 +125,7 @@ def test_a_file_that_is_open_elsewhere_is_not_called_damaged(tmp_path: Path) -> 
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as holder:
         assert holder.stdout and holder.stdout.readline() == "open\n"
-        with pytest.raises(UserError, match=r"e.h5: cannot be read: Resource temporarily unavailable; run again when"):
+        with pytest.raises(UserError, match=r"e.h5: cannot be read: Resource temporarily unavailable; run again later"):
             EmbeddingFile(tmp_path / "e.h5")
         holder.communicate("")
     EmbeddingFile(tmp_path / "e.h5")

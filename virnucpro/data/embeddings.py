@@ -109,10 +109,8 @@ class EmbeddingFile:
         except FileNotFoundError:
             raise UserError(f"{path}: no such file of embeddings") from None
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            if getattr(error, "errno", None):  # no right to read it, a lock, a lost network file system: not damage
-                raise UserError(
-                    f"{path}: cannot be read: {os.strerror(error.errno)}; run again when it can be"
-                ) from None
+            if isinstance(error, OSError) and error.errno:  # no right, a lock, a lost file system: no damage
+                raise UserError(f"{path}: cannot be read: {os.strerror(error.errno)}; run again later") from None
             raise UserError(f"{path}: not a whole file of embeddings ({error}); delete it and run again") from None
         if not len(self.ids) == len(self.begins) == rows:
             raise UserError(f"{path}: {len(self.ids)} ids for {rows} embeddings; delete it and run again")
