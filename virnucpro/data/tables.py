@@ -2,17 +2,21 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from virnucpro.data.files import atomic_path
 
 
-def read_table(path: str | os.PathLike[str], *text_columns: str) -> pd.DataFrame:
-    """Read a table; the named columns are text, and NA is text like any other."""
+def read_table(path: str | os.PathLike[str], *text_columns: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table, or only some of its columns; the named columns are text, and NA is text like any other."""
     types = dict.fromkeys(text_columns, str)
-    return pd.read_csv(path, sep="\t", dtype=types, keep_default_na=False, quoting=csv.QUOTE_NONE)
+    rules: dict[str, Any] = {"keep_default_na": False, "quoting": csv.QUOTE_NONE, "usecols": list(columns) or None}
+    table: pd.DataFrame = pd.read_csv(path, sep="\t", dtype=types, **rules)
+    return table[list(columns)] if columns else table
 
 
 def append_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:

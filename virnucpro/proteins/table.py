@@ -62,8 +62,8 @@ class ProteinWriter:
 
 def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:
     """Read the table of a sample's proteins, one row each, in the order of the input; by default all columns."""
-    table = read_table(prepared / "proteins.tsv", "protein", "contig", "strand", "kind", "partial")
-    return table[list(columns)] if columns else table
+    text = ("protein", "contig", "strand", "kind", "partial")
+    return read_table(prepared / "proteins.tsv", *text, columns=columns)
 
 
 def first_rows(contigs: "pd.Series[str]") -> Integers:
