@@ -43,7 +43,8 @@ def test_labels_by_their_definitions(rows: list[tuple[int, int]], prior: float, 
         limit = -3.0 if length < 1500 else -2.0 if length < 3000 else 0.0
         expected = "viral" if fdr <= max_fdr and likely else "cellular" if log_odds <= limit else "unresolved"
         assert call == expected
-        why = f"fdr over {max_fdr:g}" if log_odds > 0 else "between viral and cellular"
+        far = f"fdr over {max_fdr:g}" if fdr > max_fdr else "posterior not over 0.5"
+        why = far if log_odds > 0 else "between viral and cellular"
         assert reason == (why if call == "unresolved" else "")
         assert call != "cellular" or log_odds <= 0, "no score over 0.5 is cellular"
 

@@ -87,6 +87,9 @@ def test_a_table_may_name_the_home_folder_and_variables(here: Path, monkeypatch:
     assert [Path(row.fasta).relative_to(here) for row in read_table(Path("t.tsv"))] == [
         *map(Path, ("home/a.fna", "data/b.fna", "$DATA.fna", "~.fna"))
     ]
+    assert [sample.fasta for sample in find_samples(["~/a.fna", "$DATA/*.fna"], "contigs")] == [
+        *(str(here / "home" / "a.fna"), str(here / "data" / "b.fna"))
+    ]
     Path("t.tsv").write_text("sample\tfasta\na\t$NOWHERE/a.fna\n")
     with pytest.raises(UserError, match=r"\$NOWHERE/a.fna: no such file"):
         read_table(Path("t.tsv"))

@@ -160,7 +160,7 @@ def label_contigs(
     posterior = expit(log_odds + logit(share.value))  # Bayes' theorem
     rates = false_discovery_rates(posterior, weights)
     viral = (rates <= max_fdr) & (posterior > 0.5)
-    doubt = np.where(log_odds > 0, f"fdr over {max_fdr:g}", NOT_CLEAR)
+    doubt = np.select([log_odds <= 0, rates > max_fdr], [NOT_CLEAR, f"fdr over {max_fdr:g}"], "posterior not over 0.5")
     if requirements.is_published:
         viral, doubt = log_odds >= VIRAL_FROM, np.full(len(contigs), NOT_CLEAR)
         posterior = rates = np.full(len(contigs), np.nan)

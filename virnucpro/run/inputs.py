@@ -155,6 +155,7 @@ def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path
 
 
 def _expand(pattern: str) -> Iterator[str]:
+    pattern = literal_path(pattern)
     is_pattern = any(sign in pattern for sign in "*?[") and not Path(pattern).exists()
     paths = sorted(glob.glob(pattern, recursive=True)) if is_pattern else [pattern]  # noqa: PTH207 (takes absolute ones)
     if not paths:

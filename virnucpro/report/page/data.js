@@ -110,7 +110,8 @@ function judge(data, settings) {
     for (const row of rows) {
       const viral = sample.viralFrom === null ? row.fdr <= maxFdr && row.posterior > 0.5 : row.logOdds >= sample.viralFrom;
       row.call = viral ? 0 : row.logOdds <= cellularLimit(sample, row.length) ? 1 : 2;
-      const doubt = row.posterior !== null && row.logOdds > 0 ? `fdr over ${+maxFdr.toPrecision(6)}` : data.notClear;
+      const far = row.fdr > maxFdr ? `fdr over ${+maxFdr.toPrecision(6)}` : "posterior not over 0.5";
+      const doubt = row.posterior !== null && row.logOdds > 0 ? far : data.notClear;
       if (row.call === 2) row.reason = doubt;
     }
     for (const row of sample.rows) row.label = CALLS[row.call];
