@@ -68,7 +68,7 @@ def check_config(config: dict[str, Any]) -> None:
     Raises:
         UserError: A key is unknown or missing, has a wrong value, or contradicts another key.
     """
-    for key, value in PRESETS.get(config.get("preset", ""), {}).items():
+    for key, value in PRESETS.get(str(config.get("preset")), {}).items():
         config.setdefault(key, value)
     if unknown := sorted(map(str, config.keys() - PROPERTIES.keys())):
         near = get_close_matches(unknown[0].replace("-", "_"), PROPERTIES, n=1)
@@ -109,23 +109,30 @@ def _read_yaml(value: Any) -> Any:
     if isinstance(value, str):
         if _EXPONENT.fullmatch(value):  # text in YAML 1.1, unless it has a point
             return float(value)
-        with suppress(yaml.YAMLError, ValueError):  # an invalid date is a ValueError
+        with suppress(yaml.YAMLError, ValueError, RecursionError):  # an invalid date is a ValueError
             return yaml.safe_load(value)
     if isinstance(value, float) and value.is_integer():  # an integer to the schema, but not to a command
         return int(value)
     return value
 
 
+def expand_path(path: str) -> str:
+    """Return a path with the home folder for ~ and with the values of variables, unless such a file is there."""
+    is_there = os.path.lexists(path)
+    return path if is_there else os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (Path has no variables)
+
+
 def literal_path(path: str) -> str:
     """Return a path that no command takes for an option: a path that begins with a hyphen becomes absolute.
 
     Raises:
-        UserError: Snakemake would replace a part of the path, or the path is not UTF-8.
+        UserError: Snakemake would replace a part of the path, or the path is not UTF-8 or holds NUL.
     """
+    if "\0" in path:
+        raise UserError(f"{path!r}: no path holds the character NUL; remove it")
     if (readable := path.encode("utf-8", "backslashreplace").decode()) != path:
         raise UserError(f"{readable}: this path is not UTF-8; rename the file or its folder, or link to it")
-    if not os.path.lexists(path):
-        path = os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (Path has no variables, and no ~ in a name)
+    path = expand_path(path)
     if found := _PLACEHOLDER.search(path):
         raise UserError(f"{path}: Snakemake would replace the {found[0]} in this path; rename the file, or link to it")
     return str(Path(path).absolute()) if path.startswith("-") else path

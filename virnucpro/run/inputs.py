@@ -17,6 +17,7 @@ from virnucpro.config import (
     PROPERTIES,
     check_beginning,
     check_config,
+    expand_path,
     is_image_file,
     literal_path,
     read_samples,
@@ -155,7 +156,7 @@ def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path
 
 
 def _expand(pattern: str) -> Iterator[str]:
-    pattern = literal_path(pattern)
+    pattern = expand_path(pattern)
     is_pattern = any(sign in pattern for sign in "*?[") and not Path(pattern).exists()
     paths = sorted(glob.glob(pattern, recursive=True)) if is_pattern else [pattern]  # noqa: PTH207 (takes absolute ones)
     if not paths:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from virnucpro.config import literal_path
+from virnucpro.config import expand_path
 from virnucpro.errors import UserError
 from virnucpro.run.claims import claim
 from virnucpro.run.finished import is_complete, is_finished
@@ -77,7 +77,7 @@ def run(
     if fasta:
         samples = find_samples(fasta, kind)
     elif "samples" in chosen:
-        samples = read_table(Path(literal_path(str(chosen["samples"]))))
+        samples = read_table(Path(expand_path(str(chosen["samples"]))))
     elif "training" in chosen:
         samples = []
     else:
