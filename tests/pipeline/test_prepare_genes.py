@@ -101,6 +101,15 @@ def test_headers_say_what_is_circular(tmp_path: Path, write_fasta: Callable[...,
     assert set(table.loc[table["contig"].isin(circles), "partial"]) == {"no"}
 
 
+def test_flyes_table_says_what_is_circular(tmp_path: Path) -> None:
+    table = "#seq_name\tlength\tcov.\tcirc.\trepeat\tmult.\talt_group\tgraph_path\n"
+    table += "".join(f"contig_{n}\t90\t5\t{circle}\tN\t1\t*\t{n}\n" for n, circle in enumerate("YN+-"))
+    (tmp_path / "assembly_info.txt").write_text(table)
+    for name, circles in (("assembly.fasta", [True, False, True, False]), ("other.fasta", [False] * 4)):
+        (tmp_path / name).write_text("".join(f">contig_{n}\nACGT\n" for n in range(4)))
+        assert [contig.circular for contig in read_contigs(tmp_path / name)] == circles
+
+
 def test_contigs_too_short_or_empty_are_counted(
     tmp_path: Path, write_fasta: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,7 +27,19 @@ class Record(NamedTuple):
     name: bytes
     letters: bytes
     odd: int = 0  # letters of a protein other than the 20 amino acids
-    circular: bool = False  # whether the header says that the contig is circular
+    circular: bool = False  # whether the header, or Flye's table, says that the contig is circular
+
+
+def flye_table(fasta: Path) -> Path | None:
+    """Return the table beside Flye's assembly.fasta that says which contigs are circular; None if there is none."""
+    table = fasta.with_name("assembly_info.txt")
+    return table if fasta.name.startswith("assembly.fasta") and table.is_file() else None
+
+
+def _circles_of_flye(table: Path) -> set[str]:
+    """Return the names of the circular contigs in Flye's table: seq_name, length, cov., circ. and more columns."""
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return {name for name, _, _, circular, *_ in (row for row in rows if len(row) > 3) if circular in ("Y", "+")}
 
 
 def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
@@ -36,12 +48,14 @@ def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     Raises:
         UserError: The file cannot be read as FASTA of nucleotides with unique ids.
     """
+    table = flye_table(fasta)
+    circles = _circles_of_flye(table) if table else set()
     for number, (name, description, sequence) in enumerate(read_records(fasta, beginning=beginning)):
         letters = sequence.encode("ascii", "replace").upper()
         if odd := letters.translate(None, NUCLEOTIDES):
             hint = "; a table of samples says type proteins for proteins" if odd[:1] in RESIDUES else ""
             raise _no_letter_of(fasta, number, name, sequence, odd, "IUPAC nucleotide", hint)
-        circular = bool(_CIRCULAR.search(description) or _CIRCULAR_ID.search(name))
+        circular = bool(name in circles or _CIRCULAR.search(description) or _CIRCULAR_ID.search(name))
         yield Record(name.encode(), letters.replace(b"U", b"T"), circular=circular)
 
 

@@ -13,6 +13,7 @@ from virnucpro.calling import CALL_FILES, POOLED_FILES, PREDICTION_FILES, SENSIT
 from virnucpro.calling.requirements import DEFAULT, read_requirements, settle_layers
 from virnucpro.config import check_beginning, check_config, find_references, read_samples, read_training
 from virnucpro.data.description import NUCLEOTIDES, PROTEINS
+from virnucpro.data.records import flye_table
 from virnucpro.encoders.names import TOKENIZER, local_checkpoint, model_name
 from virnucpro.errors import UserError
 from virnucpro.run.machine import settle_device
@@ -145,7 +146,9 @@ class Plan:
         if stage == "token_budget":
             return f"device {self.device}"
         if stage == "prepare" and sample != TRAINING:
-            return f"FASTA {self._digest(self.samples[sample][0])}"
+            fasta, kind = self.samples[sample]
+            table = flye_table(fasta) if kind == "contigs" else None
+            return f"FASTA {self._digest(fasta)}" + (f", circles {self._digest(table)}" if table else "")
         if stage == "call":
             named = {"classifier": None if self.calls_by_training else self.classifier, "heads": self.heads}
             return ", ".join(f"{name} {self._digest(path)}" for name, path in named.items() if path)
@@ -270,6 +273,8 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
 
     def look_at(path: Path, kind: str) -> None:
         outside.look_at(path, lambda: check_beginning(path, kind))
+        if kind == "contigs" and (table := flye_table(path)):
+            outside.look_at(table)
 
     def require(path: Path, kind: str) -> None:
         look_at(path, kind)

@@ -94,6 +94,12 @@ def fasta_of(wildcards):
     return outside(fasta) if is_known else str(fasta)
 
 
+def circles_of(wildcards):
+    """Return Flye's table of contigs beside a sample's FASTA, if there is one."""
+    fasta, kind = PLAN.samples.get(wildcards.sample, ("", ""))
+    return outside(flye_table(fasta)) if kind == "contigs" else []
+
+
 def encoders(path):
     """Return paths for each encoder of the run."""
     return [path.replace("{encoder}", encoder) for encoder in PLAN.encoders]

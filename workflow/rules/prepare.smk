@@ -1,6 +1,7 @@
 rule prepare:
     input:
         fasta=fasta_of,
+        circles=circles_of,
         budgets=encoders(f"{WORK}/token_budget{{encoder}}.json"),
     output:
         proteins=f"{WORK}/{{sample}}/prepared/proteins.faa",
