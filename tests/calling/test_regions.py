@@ -210,7 +210,8 @@ def written(tmp_path: Path) -> Path:
     with ExitStack() as stack:
         faa_file = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
         table = pd.DataFrame("", names, NAME_COLUMNS).assign(**topologies)
-        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa_file, table)
+        lengths = [(one.name.decode(), len(one.letters)) for one in contigs[:2]]
+        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa_file, table, lengths)
         for one, of_one, its_genes in zip(contigs, found, genes, strict=True):
             writer.write(one, of_one, its_genes)
     return tmp_path
@@ -241,7 +242,7 @@ def test_bedtools_joins_bed_and_gff3_of_any_contig(tmp_path: Path, name: str) ->
     with ExitStack() as stack:
         faa = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
         names = pd.DataFrame("", [region.name], [*NAME_COLUMNS, "topology", "fdr"])
-        writer = RegionWriter(stack, [tmp_path / file for file in REGION_FILES], faa, names)
+        writer = RegionWriter(stack, [tmp_path / file for file in REGION_FILES], faa, names, [])
         writer.write(Record(name.encode(), b"ACGT" * 500), [region], [])
     command = ["bedtools", "intersect", "-wb", "-a", tmp_path / "regions.bed", "-b", tmp_path / "regions.gff3"]
     (line,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -286,7 +287,7 @@ def test_a_viral_contig_that_is_no_circle_is_linear_in_the_genbank_file(tmp_path
     with ExitStack() as stack:
         faa = stack.enter_context((tmp_path / "proteins.faa").open("rb"))
         names = pd.DataFrame("", ["line"], [*NAME_COLUMNS, "topology", "fdr"])
-        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa, names)
+        writer = RegionWriter(stack, [tmp_path / name for name in REGION_FILES], faa, names, [])
         writer.write(Record(b"line", b"ACGT" * 500), [Region("line", 0, 2000, 3, 1.0, "line")], [])
     assert SeqIO.read(tmp_path / "viral.gbk", "genbank").annotations["topology"] == "linear"
 

@@ -145,7 +145,7 @@ def call_circle(name: str, origin: int, turn: bool, folder: Path) -> Called:
     names = pd.DataFrame("", [region.name for region in regions], [*NAME_COLUMNS, "topology", "fdr"])
     with ExitStack() as stack:
         faa = stack.enter_context((folder / "prepared" / "proteins.faa").open("rb"))
-        writer = RegionWriter(stack, [folder / file for file in REGION_FILES], faa, names)
+        writer = RegionWriter(stack, [folder / file for file in REGION_FILES], faa, names, [("c", length)])
         writer.write(next(read_contigs(fasta)), regions, list(scored.itertuples(index=False)))
 
     def place(start: int, end: int, strand: str = "+") -> Place:

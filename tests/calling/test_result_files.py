@@ -2,6 +2,8 @@
 
 import csv
 import datetime
+import shutil
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,7 @@ from Bio.SeqRecord import SeqRecord
 from virnucpro.calling import CALL_FILES, REGION_FILES
 from virnucpro.calling.calls import SampleScores
 from virnucpro.calling.regions import Region
-from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, RegionWriter, write_result_files
+from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, GeneWriter, RegionWriter, write_result_files
 from virnucpro.data.records import Record
 
 HOSTILE = 'a;b=c, &"x"%20|>é'
@@ -61,7 +63,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "faa",
         proteins,
         SampleScores(np.full(len(genes), 1.5), pd.DataFrame()),
-        pd.DataFrame({"contig": contigs, "genes": len(FUNCTIONS)}),
+        pd.DataFrame({"contig": contigs, "length": 6000, "genes": len(FUNCTIONS)}),
         {contig: [Region(contig, 0, end, 4, 0.9, name)] for contig, end, name in places},
         names,
     )
@@ -102,6 +104,20 @@ def test_gff3_has_products_of_viral_genes_and_names_of_regions(written: Path) ->
         }
 
 
+@pytest.mark.skipif(not shutil.which("bedtools"), reason="needs bedtools: apt-get install bedtools")
+def test_bedtools_reads_genes_before_a_contig_without_any(tmp_path: Path) -> None:
+    (tmp_path / "faa").write_bytes(b">c_1\nM\n")
+    path, row = tmp_path / "genes.gff3", gene(300, 363)
+    row.contig = "c"
+    with (tmp_path / "faa").open("rb") as residues, (tmp_path / "genes.faa").open("wb") as faa, path.open("wb") as gff3:
+        writer = GeneWriter(residues, faa, gff3, [("c", 2000), ("none", 2000)])
+        writer.write(Record(b"c", b"ACGT" * 500), [row])
+        writer.write(Record(b"none", b"ACGT" * 500), [])
+    command = ["bedtools", "intersect", "-u", "-a", path, "-b", path]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert found.splitlines() == path.read_text().splitlines()[3:]
+
+
 def test_biopython_reads_the_names_of_the_genbank_file(written: Path) -> None:
     phage, provirus, unknown = SeqIO.parse(written / "viral.gbk", "genbank")
     for record in (phage, provirus, unknown):
@@ -134,7 +150,7 @@ def write_genbank(folder: Path, letters: bytes, genes: list[SimpleNamespace], **
     paths = [folder / name for name in REGION_FILES]
     table = pd.DataFrame("", ["c"], [*NAME_COLUMNS, "topology", "fdr"]).assign(**names)
     with ExitStack() as stack:
-        writer = RegionWriter(stack, paths, stack.enter_context((folder / "faa").open("rb")), table)
+        writer = RegionWriter(stack, paths, stack.enter_context((folder / "faa").open("rb")), table, [])
         writer.write(Record(b"c", letters), [Region("c", 0, len(letters), len(genes), 0.9, "c")], genes)
     return SeqIO.read(folder / "viral.gbk", "genbank")
 

@@ -242,7 +242,7 @@ def _write_features(folder: Path, genes: pd.DataFrame, contigs: Sequence[str], l
         (folder / "genes.faa").open("wb") as out,
         (folder / "genes.gff3").open("wb") as gff3,
     ):
-        writer = GeneWriter(faa, out, gff3)
+        writer = GeneWriter(faa, out, gff3, zip(contigs, lengths, strict=True))
         for name, length in zip(contigs, lengths, strict=True):
             writer.write(Record(name.encode(), b"A" * length), [next(rows) for _ in range(counts.get(name, 0))])
 

@@ -3,6 +3,7 @@
 Positions in these files are 1-based and inclusive, in BED 0-based and half-open.
 """
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,8 @@ from virnucpro.calling.published import write_chunks, write_predictions
 from virnucpro.calling.regions import Region
 from virnucpro.data.records import Record, read_contigs
 from virnucpro.data.tables import write_table
+
+Lengths = Iterable[tuple[str, int]]  # names of contigs, and their bases
 
 LINE = 60
 BLOCK = 1_000 * LINE  # letters written at once: the BGZF writer copies its uncompressed rest at each write
@@ -46,6 +49,8 @@ _FEATURES = {
     "orf": ("virnucpro\tORF", "."),
     "frame": ("virnucpro\treading_frame", "."),
 }
+# Names that bedtools takes for a header or for the first bytes of a CRAM file.
+_RESERVED = re.compile("track|browser|visibility|chrom$|cram", re.IGNORECASE)
 
 
 def write_result_files(
@@ -78,8 +83,11 @@ def write_result_files(
     with ExitStack() as stack:
         in_order, for_regions = (stack.enter_context(proteins_faa.open("rb")) for _ in range(2))
         faa, gff3 = (stack.enter_context(paths[name].open("wb")) for name in ("genes.faa", "genes.gff3"))
-        gene_writer = GeneWriter(in_order, faa, gff3)
-        region_writer = RegionWriter(stack, [paths[name] for name in REGION_FILES], for_regions, names)
+        lengths = contigs[["contig", "length"]]
+        of_regions = lengths[lengths["contig"].isin(regions)]
+        gene_writer = GeneWriter(in_order, faa, gff3, lengths.itertuples(index=False))
+        files = [paths[name] for name in REGION_FILES]
+        region_writer = RegionWriter(stack, files, for_regions, names, of_regions.itertuples(index=False))
         for contig, count in zip(read_contigs(fasta), contigs["genes"].tolist(), strict=True):
             genes = list(islice(rows, count))
             gene_writer.write(contig, genes)
@@ -87,14 +95,14 @@ def write_result_files(
 
 
 def encode(name: str) -> str:
-    """Encode a name for any column of GFF3, and so that BED takes no line for a header or a comment.
+    """Encode a name for any column of GFF3, and so that bedtools takes no line for a header or a comment.
 
     Examples:
-        >>> [encode(name) for name in ("k141_7", "a;b", "#1", "track_2")]
-        ['k141_7', 'a%3Bb', '%231', '%74rack_2']
+        >>> [encode(name) for name in ("k141_7", "a;b", "#1", "!1", "track_2")]
+        ['k141_7', 'a%3Bb', '%231', '%211', '%74rack_2']
     """
-    encoded = quote(name, safe=".:^*$@!+_?-|")
-    return f"%{ord(name[0]):X}{encoded[1:]}" if name.startswith(("track", "browser")) else encoded
+    encoded = quote(name, safe=".:^*$@+_?-|")
+    return f"%{ord(encoded[0]):X}{encoded[1:]}" if _RESERVED.match(encoded) else encoded
 
 
 def _attribute(key: str, value: str) -> str:
@@ -107,11 +115,16 @@ def _product(gene: Any) -> str:
     return "" if gene.function == CELLULAR else str(gene.function)
 
 
+def _header(lengths: Lengths) -> Iterator[str]:
+    """Yield the first lines of GFF3; bedtools 2.30 refuses a file with such lines after its features."""
+    yield "##gff-version 3\n"
+    yield from (f"##sequence-region {encode(name)} 1 {length}\n" for name, length in lengths if length)
+
+
 def _landmark(contig: Record) -> str:
-    """Return the lines of GFF3 with the length of a contig, and whether it is circular."""
-    sequence, length = encode(contig.name.decode()), len(contig.letters)
-    circle = f"{sequence}\tvirnucpro\tregion\t1\t{length}\t.\t.\t.\tIs_circular=true\n" if contig.circular else ""
-    return f"##sequence-region {sequence} 1 {length}\n{circle}" if length else ""
+    """Return the line of GFF3 that says that a contig is circular, or empty text."""
+    place = f"{encode(contig.name.decode())}\tvirnucpro\tregion\t1\t{len(contig.letters)}"
+    return f"{place}\t.\t.\t.\tIs_circular=true\n" if contig.circular and contig.letters else ""
 
 
 def _organism(names: Mapping[str, str]) -> dict[str, Any]:
@@ -124,12 +137,15 @@ def _organism(names: Mapping[str, str]) -> dict[str, Any]:
 
 
 class GeneWriter:
-    """Writes genes.faa and genes.gff3, contig by contig, with residues from prepare's proteins.faa."""
+    """Writes genes.faa and genes.gff3, contig by contig, with residues from prepare's proteins.faa.
 
-    def __init__(self, proteins_faa: BinaryIO, genes_faa: BinaryIO, genes_gff3: BinaryIO) -> None:
+    `lengths` has the names and lengths of all contigs.
+    """
+
+    def __init__(self, proteins_faa: BinaryIO, genes_faa: BinaryIO, genes_gff3: BinaryIO, lengths: Lengths) -> None:
         self._residues: Iterator[bytes] = (next(proteins_faa) for _ in proteins_faa)  # every second line
         self._faa, self._gff3 = genes_faa, genes_gff3
-        genes_gff3.write(b"##gff-version 3\n")
+        genes_gff3.writelines(map(str.encode, _header(lengths)))
 
     def write(self, contig: Record, rows: Iterable[Any]) -> None:
         """Write the proteins of the next contig of the input; rows have the columns of genes.tsv as attributes."""
@@ -151,10 +167,12 @@ class RegionWriter:
     """Writes regions, contig by contig, into `virnucpro.calling.REGION_FILES`, with paths in this order.
 
     The stack closes the files. Translations are from prepare's proteins.faa. `names` has `NAME_COLUMNS`, `topology` and
-    `fdr` of each region, by its name.
+    `fdr` of each region, by its name. `lengths` has the names and lengths of contigs with regions.
     """
 
-    def __init__(self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO, names: pd.DataFrame) -> None:
+    def __init__(
+        self, stack: ExitStack, paths: Sequence[Path], proteins_faa: BinaryIO, names: pd.DataFrame, lengths: Lengths
+    ) -> None:
         tsv, gff3, bed, fasta, genbank = paths
         self._proteins_faa = proteins_faa
         self._names: dict[Any, dict[Any, str]] = names.to_dict("index")
@@ -163,7 +181,7 @@ class RegionWriter:
         )
         self._fasta = stack.enter_context(BgzfWriter(fasta))
         self._tsv.write("\t".join([*REGION_COLUMNS, *NAME_COLUMNS]) + "\n")
-        self._gff3.write("##gff-version 3\n")
+        self._gff3.writelines(_header(lengths))
 
     def write(self, contig: Record, regions: Sequence[Region], genes: Sequence[Any]) -> None:
         """Write the regions of the next contig of the input, in order along the contig.
@@ -201,13 +219,14 @@ class RegionWriter:
         from Bio.SeqRecord import SeqRecord
 
         topology = "circular" if contig.circular and not region.is_provirus else "linear"
-        dated: dict[str, Any] = {"molecule_type": "DNA", "topology": topology, "date": date.today()}
+        # Without `accession` the writer would turn a name such as cov_9.05 into cov_9.5.
+        fields: dict[str, Any] = {"molecule_type": "DNA", "topology": topology, "date": date.today()}
         record = SeqRecord(
             Seq(letters),
             id=region.name,
             name=region.name,
             description=f"viral region by virnucpro, score {region.score:.4f}",
-            annotations=dated | _organism(self._names[region.name]),
+            annotations=fields | {"accession": region.name} | _organism(self._names[region.name]),
         )
         for gene in sorted(genes, key=lambda gene: gene.start < region.start):  # genes after the origin last
             start = (gene.start - region.start) % len(contig.letters)
@@ -216,7 +235,7 @@ class RegionWriter:
                 record.features.append(self._feature(gene, start, end, len(letters)))
         writer = GenBankWriter(self._genbank)
         # A reader would add a space to a name that continues on the next line.
-        tags = (len(feature.qualifiers["locus_tag"][0]) for feature in record.features)
+        tags = (len(feature.qualifiers["locus_tag"][0].replace('"', '""')) for feature in record.features)
         writer.MAX_WIDTH = max(WIDTH, writer.QUALIFIER_INDENT + len('/locus_tag=""') + max(tags, default=0))
         with warnings.catch_warnings(action="ignore"):  # names may be longer than the format allows
             writer.write_record(record)
