@@ -9,9 +9,11 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from tests.calling.test_odd_names import ODD, QUOTED
 from tests.report.browser import Page
 from tests.report.conftest import Open
 from tests.report.made_run import HOSTILE, SAMPLES, calls, names, write
+from virnucpro.calling.result_files import encode
 from virnucpro.report import contigs
 
 ROWS = "return shownRows().map(row => [row.label, row.sample, row.id, row.length])"
@@ -106,7 +108,7 @@ def test_bed_cuts_a_region_at_the_origin_and_escapes_names(page: Page) -> None:
         "a%20b%3Bc\t4000\t5000\ts|x\t913\t.\n",
         "a%20b%3Bc\t0\t500\ts|x\t913\t.\n",
     ]
-    assert page.run("return ['track_1', 'k1:2|x', \"a'(b)\"].map(encode)") == ["%74rack_1", "k1:2|x", "a%27%28b%29"]
+    assert page.run("return arguments[0].map(encode)", [*ODD, *QUOTED]) == [encode(name) for name in [*ODD, *QUOTED]]
 
 
 def test_sequences_that_are_too_many_are_left_to_samtools(

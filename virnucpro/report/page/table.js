@@ -173,9 +173,11 @@ function tsvValues(row) {
   return page.data.columns.map(name => numbers[name] ?? row[name]);
 }
 
+const escapeLetter = letter => `%${letter.charCodeAt().toString(16)}`;
+
 // As `encode` of virnucpro.calling.result_files.
-const encode = name => encodeURIComponent(name).replace(/['()]/g, one => `%${one.charCodeAt().toString(16)}`)
-  .replace(/%(3A|5E|24|40|2B|3F|7C)/g, decodeURIComponent).replace(/^[tb](?=rack|rowser)/, one => `%${one.charCodeAt().toString(16)}`);
+const encode = name => encodeURIComponent(name).replace(/[!'()]/g, escapeLetter)
+  .replace(/%(3A|5E|24|40|2B|3F|7C)/g, decodeURIComponent).replace(/^(?=track|browser|visibility|chrom$|cram)./i, escapeLetter);
 
 // BED counts from 0 and has no circles: a region across an origin is two lines.
 function bedLines({ id, start, end, name, score, host }) {
