@@ -96,8 +96,9 @@ def test_the_score_follows_from_the_evidence_of_the_genes() -> None:
 
 def test_the_fitted_numbers_are_those_of_the_docs() -> None:
     text = " ".join((ROOT / "docs" / "proviruses.md").read_text().split())
-    assert f"{CHAIN.weight} times its log-odds, clipped to {-BOUND:g} and {BOUND:g}, plus {CHAIN.bias}." in text
-    assert f"exp({math.log(CHAIN.enter):.3f}), a change back exp({math.log(CHAIN.leave):.4g})," in text
+    assert f"clipped to the range from {-BOUND:g} to {BOUND:g}. The evidence of a gene is {CHAIN.weight} times" in text
+    assert f"log-odds, plus {CHAIN.bias}." in text
+    assert f"exp({math.log(CHAIN.enter):.3f}) from host to virus, exp({math.log(CHAIN.leave):.4g}) back." in text
     assert f"1 / (1 + exp({-SCORE_BIAS} - {SCORE_WEIGHT} s))" in text
     assert f"{LEAST_BASES:,} bases" in text
     assert f"Runs with a score below {LEAST_SCORE} are left out." in text

@@ -28,7 +28,7 @@ def test_a_contig_that_is_named_like_the_chunks_of_another(tmp_path: Path, forks
     assert called.index.tolist() == ["a", "a_150bp", "a_chunk150"]
     frames = pd.read_csv(folder / "genes.tsv", sep="\t")
     assert frames["protein"].is_unique
-    assert (frames["end"] - frames["start"]).groupby(frames["contig"]).max().between(140, 150)["a"], "150 bp chunks"
+    assert (frames["end"] - frames["start"] + 1).groupby(frames["contig"]).max().between(140, 150)["a"], "150 bp chunks"
     assert frames.groupby("contig").size().to_dict() == called["genes"].to_dict()
     with h5py.File(folder / "embeddings.h5") as file:
         assert file["id"].asstr()[:].tolist() == frames["protein"].tolist()
@@ -60,8 +60,8 @@ def test_calls_do_not_depend_on_the_strand(tmp_path: Path, forks: dict[str, str]
     frames = [pd.read_csv(project.results / sample / "genes.tsv", sep="\t") for sample in project.samples]
     length = frames[0]["contig"].map({name: len(sequence) for name, sequence in given.items()})
     frames[0] = frames[0].assign(
-        start=length - frames[0]["end"],
-        end=length - frames[0]["start"],
+        start=length + 1 - frames[0]["end"],
+        end=length + 1 - frames[0]["start"],
         strand=frames[0]["strand"].map({"+": "-", "-": "+"}),
     )
     columns = ["contig", "start", "end", "strand", "score"]
