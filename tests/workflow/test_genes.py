@@ -96,7 +96,7 @@ def test_a_provirus_is_cut_out_of_a_cellular_contig(tmp_path: Path, forks: dict[
     assert contigs["call"].to_dict() == {"lysogen": "cellular", "phage": "viral", "host": "cellular"}
     assert contigs["proviruses"].to_dict() == {"lysogen": 1, "phage": 0, "host": 0}
     regions = pd.read_csv(folder / "regions.tsv", sep="\t", index_col="contig")
-    assert regions["kind"].to_dict() == {"lysogen": "provirus", "phage": "whole"}
+    assert regions["topology"].to_dict() == {"lysogen": "provirus", "phage": "DTR"}
     found = regions.loc["lysogen"]
     assert abs(found["start"] - len(before)) < 4000
     assert abs(found["end"] - len(before) - len(DEMO[0])) < 4000
