@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,44 @@ def test_a_wrong_value_is_named(key: str, value: object, message: str) -> None:
     with pytest.raises(UserError, match=rf"^config: {message}") as caught:
         check_config({"samples": "samples.tsv", key: value})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", [["virnucpro-300"], {"a": 1}, None, 3])
+def test_a_preset_of_another_type_is_named(preset: object) -> None:
+    with pytest.raises(UserError, match=r"^config: preset is .*, but must be one of virnucpro-300"):
+        check_config({"samples": "samples.tsv", "preset": preset})
+
+
+def in_itself() -> list[Any]:
+    held: list[Any] = [1]
+    held.append(held)
+    return held
+
+
+@pytest.mark.parametrize("value", [in_itself(), [[1], in_itself(), in_itself()], yaml.safe_load("&a [*a, *a]")])
+def test_a_list_in_itself_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"^config: a list has too many levels, or holds itself; config/README"):
+        check_config({"samples": "samples.tsv", "layers": value})
+
+
+def test_text_of_many_levels_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^config: chunk_size is '{{{.*, but must be a whole number"):
+        check_config({"samples": "samples.tsv", "chunk_size": "{" * 5_000})
+
+
+def test_a_path_with_nul_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"^config: model: 'a\\x00b': no path holds the character NUL; remove it"):
+        check_config({"samples": "samples.tsv", "model": "a\0b"})
+    with pytest.raises(UserError, match=r"line 2: sample soil: 'soil.fa\\x00': no path holds the character NUL"):
+        samples(folder, "sample\tfasta\nsoil\tsoil.fa\0\n")
+
+
+@pytest.mark.parametrize("name", ["a" * 15_000, "{[" * 4_000, "ab" * 101])
+def test_a_long_name_is_refused_at_once(folder: Path, name: str) -> None:
+    start = time.process_time()
+    with pytest.raises(UserError, match=r"line 2: sample is .* a name for a folder, of up to 200 letters"):
+        samples(folder, f"sample\tfasta\n{name}\tsoil.fa\n")
+    assert time.process_time() - start < 5
 
 
 def test_texts_are_read_as_yaml_where_no_text_is_wanted() -> None:
@@ -183,6 +222,7 @@ def test_a_mask_is_spans_of_one_record(folder: Path) -> None:
         ("sample\tfasta\ttype\nx\ta.fa\treads\n", "line 2: type is 'reads', but must be one of contigs, proteins"),
         ("sample\tfasta\nx\tb.fa\n", "line 2: sample x: b.fa: no such file"),
         ("sample\tfasta\nx\t.\n", "line 2: sample x: .: a folder"),
+        ("sample\tfasta\nx\t/\n", "line 2: sample x: /: a folder"),
         ("sample\tfasta\nx\tsamples.tsv\n", "line 2: sample x: samples.tsv: not FASTA"),
         ("sample\tfasta\nlogs\ta.fa\n", "line 2: sample is 'logs', but must be"),
     ],

@@ -75,11 +75,15 @@ def check_config(config: dict[str, Any]) -> None:
         hint = f"do you mean {near[0]}?" if near else f"the keys are {', '.join(PROPERTIES)}"
         raise UserError(f"config: unknown key {', '.join(unknown)}; {hint}")
     texts = {key for key, rules in PROPERTIES.items() if rules.get("type") == "string"}
-    config.update({key: _read_yaml(value) for key, value in config.items() if key not in texts})
     try:
+        config.update({key: _read_yaml(value) for key, value in config.items() if key not in texts})
         config.update(fastjsonschema.validate(_CONFIG, config))
     except fastjsonschema.JsonSchemaValueException as error:
         raise UserError(f"config: {_explain(error, PROPERTIES)}; config/README.md explains it") from None
+    except RecursionError:
+        raise UserError(
+            "config: a list has too many levels, or holds itself; config/README.md explains all values"
+        ) from None
     for key in texts & config.keys():
         try:
             config[key] = literal_path(config[key])

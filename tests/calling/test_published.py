@@ -125,7 +125,19 @@ def test_other_tensors_are_refused(tmp_path: Path, change: Any, message: str) ->
         read_pth(tmp_path / "other.pth")
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\3\4 cut"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"PK\3\4 cut",
+        b"\x80\x02u.",
+        b"\x80\x02}(K\x01u.",
+        b"\x80\x02s.",
+        b"\x80\x02h\x00.",
+        b"\x80\x02\x86.",
+    ],
+)
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cut.pth").write_bytes(content)
     with pytest.raises(UserError, match=r"cut\.pth: not loaded: damaged or not a classifier"):

@@ -142,5 +142,61 @@ def test_a_file_with_more_or_fewer_ids_than_rows_is_refused(tmp_path: Path, ids:
     with h5py.File(tmp_path / "e.h5", "r+") as file:
         del file["id"]
         file.create_dataset("id", data=np.array(ids, dtype=object), dtype=h5py.string_dtype())
-    with pytest.raises(UserError, match=rf"e\.h5: {len(ids)} ids for 3 embeddings"):
+    with pytest.raises(UserError, match=rf"e\.h5: .*{len(ids)} ids for 3 embeddings"):
+        EmbeddingFile(tmp_path / "e.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("embedding", ROWS.astype(np.float64), "rows of float64"),
+        ("embedding", h5py.SoftLink("/absent"), "object"),
+        ("begin", np.zeros((3, 2), np.int64), "6 begins for 3 embeddings"),
+        ("begin", np.int64(0), "1 begins for 3 embeddings"),
+        ("residue_start", np.array([0, 2, 2]), "3 residue_starts for 3 embeddings"),
+        ("residue_start", np.array([0, 2, 9, 4]), "residue_start does not fit"),
+        ("residue_start", np.array([0, 2, 3, 70]), "residue_start does not fit"),
+        ("residue_embedding", np.zeros((6, 5), np.float32), r"rows of float32 \(5,\)"),
+    ],
+)
+def test_a_dataset_that_does_not_fit_is_refused(tmp_path: Path, name: str, content: object, message: str) -> None:
+    with new_embedding_file(tmp_path / "e.h5", IDS, DESCRIPTION, [3, 1, 2], [0, 0, 40]):
+        pass
+    with h5py.File(tmp_path / "e.h5", "r+") as file:
+        del file[name]
+        file[name] = content
+    with pytest.raises(UserError, match=rf"e\.h5: not a whole file of embeddings \(.*{message}"):
+        EmbeddingFile(tmp_path / "e.h5")
+
+
+def test_rows_in_compressed_chunks_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "e.h5")
+    with h5py.File(tmp_path / "e.h5", "r+") as file:
+        del file["embedding"]
+        file.create_dataset("embedding", data=ROWS, chunks=True, compression="gzip")
+    with pytest.raises(UserError, match=r"e\.h5: .*/embedding is not one whole block of the file"):
+        EmbeddingFile(tmp_path / "e.h5")
+
+
+@pytest.mark.parametrize(
+    "description", ["[" * 100_000, '"text"', "{}", json.dumps(DESCRIPTION.as_json() | {"layers": [0.5]})]
+)
+def test_a_description_of_another_form_is_refused(tmp_path: Path, description: str) -> None:
+    write(tmp_path / "e.h5")
+    with h5py.File(tmp_path / "e.h5", "r+") as file:
+        del file.attrs["description"]
+        file.attrs.create("description", description[:60_000])
+    with pytest.raises(UserError, match=r"e\.h5: not a whole file of embeddings") as caught:
+        EmbeddingFile(tmp_path / "e.h5")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_longer_than_the_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "e.h5")
+    with h5py.File(tmp_path / "e.h5") as file:
+        place = file["id"].id.get_offset()
+    content = bytearray((tmp_path / "e.h5").read_bytes())
+    content[place + 16 : place + 20] = (2**31 - 1).to_bytes(4, "little")  # the length of the second id
+    (tmp_path / "e.h5").write_bytes(content)
+    with pytest.raises(UserError, match=r"e\.h5: .*an id of 2,147,483,647 letters"):
         EmbeddingFile(tmp_path / "e.h5")

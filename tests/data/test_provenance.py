@@ -57,7 +57,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         checked_input(output, record, "prepare")
 
 
-@pytest.mark.parametrize("text", ["", "3", '["prepare"]', '"prepare"', "null", "{}", '{"sha256": "a"}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "3", '["prepare"]', '"prepare"', "null", "{}", '{"sha256": "a"}', "\xff", "[" * 100_000]
+)
 def test_a_damaged_record_is_one_line(tmp_path: Path, text: str) -> None:
     record = tmp_path / "prepare.json"
     record.write_text(text, encoding="latin-1")

@@ -106,6 +106,14 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         save(arrays, {FORMAT: json.dumps(described | {"embedding": {}})}),
         save({name: array for name, array in arrays.items() if name != "taxon.mean"}, {FORMAT: json.dumps(described)}),
         save(arrays | {"taxon.more": arrays["taxon.mean"]}, {FORMAT: json.dumps(described)}),
+        save(arrays | {"taxon.mean": arrays["taxon.mean"][:2]}, {FORMAT: json.dumps(described)}),
+        save(arrays | {"function.output_bias": arrays["taxon.output_bias"][:1]}, {FORMAT: json.dumps(described)}),
+        save(arrays | {"taxon.hidden_weight": np.zeros((), np.float16)}, {FORMAT: json.dumps(described)}),
+        save(arrays, {FORMAT: "[" * 100_000}),
+        save(arrays, {FORMAT: json.dumps(described | {"functions": ["cellular"]})}),
+        save(arrays, {FORMAT: json.dumps(described | {"taxon_limits": LIMITS})}),
+        save(arrays, {FORMAT: json.dumps(described | {"taxon_limits": LIMITS | {"genome": {"dsDNA": [0.8]}}})}),
+        whole.replace(b'"F32"', b'"\\nxx"', 1),
     ]
     for content in damaged:
         path.write_bytes(content)

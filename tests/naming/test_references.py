@@ -2,8 +2,10 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
@@ -105,6 +107,30 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     refused(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("table", np.frombuffer(b'record\tname\n"a\n', np.uint8)),
+        ("table", np.frombuffer(b"record\tname\na\tb\tc\td\n", np.uint8)),
+        ("table", np.frombuffer(b"", np.uint8)),
+        ("sets", np.full((4, 9), 200, np.uint8)),
+        ("members", np.ones((4, 2), np.uint8)),
+        ("sizes", np.full((4, 2), 100, np.uint8)),
+        ("gaps", np.zeros((4, 1), np.uint8)),
+        ("gaps", np.zeros((0, 4), np.uint8)),
+        ("weights", np.zeros((2, 4))),
+        ("limits", np.zeros(21)),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, name: str, array: npt.NDArray[Any]) -> None:
+    path = tmp_path / "r.npz"
+    save_references(made(RANK_MODEL), path)
+    with np.load(path) as whole:
+        arrays = dict(whole)
+    np.savez_compressed(path, **(arrays | {name: array}))
     refused(path)
 
 

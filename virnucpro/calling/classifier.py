@@ -22,6 +22,7 @@ from scipy.special import erf
 from virnucpro.calling.evidence import EVIDENCE, group_means
 from virnucpro.calling.requirements import Requirements, as_metadata, read_requirements
 from virnucpro.data.arrays import Floats, Rows
+from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
 
@@ -116,7 +117,24 @@ def read_safetensors(path: str | os.PathLike[str], make: Callable[..., T]) -> T:
     try:
         return make(**load_file(path), requirements=requirements)
     except (OSError, SafetensorError, TypeError) as error:
-        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
+        raise UserError(f"{path}: a damaged classifier ({' '.join(str(error).split())}); copy it again") from None
+
+
+def check_shapes(arrays: Any, description: EmbeddingDescription, classes: tuple[int, ...] = ()) -> None:
+    """Raise a ValueError if the arrays of networks do not fit each other, the embeddings or the classes."""
+    networks, hidden, inputs = arrays.hidden_weight.shape
+    if inputs != description.embed_dim * len(description.layers) + 1:
+        raise ValueError(f"{inputs} inputs, but embeddings of {len(description.layers)} x {description.embed_dim}")
+    shapes = {
+        "mean": (inputs,),
+        "scale": (inputs,),
+        "hidden_bias": (networks, hidden),
+        "output_weight": (networks, *classes, hidden),
+        "output_bias": (networks, *classes),
+    }
+    for name, shape in shapes.items():
+        if (found := getattr(arrays, name).shape) != shape:
+            raise ValueError(f"{name} has shape {found}, but must have {shape}")
 
 
 def load_classifier(path: str | os.PathLike[str]) -> Classifier:
@@ -126,6 +144,11 @@ def load_classifier(path: str | os.PathLike[str]) -> Classifier:
         UserError: The file is missing or damaged, or holds a classifier over other evidence.
     """
     classifier = read_safetensors(path, Classifier)
-    if len(classifier.contig_weight) != len(EVIDENCE):
+    of_contigs = (classifier.contig_mean, classifier.contig_scale, classifier.contig_weight)
+    if any(array.shape != (len(EVIDENCE),) for array in of_contigs) or classifier.contig_bias.shape != (1,):
         raise UserError(f"{path}: a classifier of another version, over other evidence; train it again")
+    try:
+        check_shapes(classifier, classifier.requirements.embedding)
+    except ValueError as error:
+        raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
     return classifier

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from virnucpro.data.description import ALL_TOKENS, EmbeddingDescription, describe_proteins
 from virnucpro.data.files import file_digest
@@ -28,7 +30,7 @@ ESM2_3B = "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500"
 DNABERT_S = "67c4f318ad6c69a3a4e9b6479bf7fa9cf2d2f812f550e4ef3d1f38b069e293f5"
 VIRAL_FROM = 0.619  # log-odds of a weighted difference of 0.3, by the rule of `virnucpro.calling.published`
 
-CellularTo = tuple[tuple[int, float], ...]
+CellularTo = Annotated[tuple[tuple[NonNegativeInt, float], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -201,13 +203,9 @@ def read_requirements(path: str | os.PathLike[str]) -> Requirements:
             header = json.loads(file.read(min(size, MOST_BYTES)))
         metadata = header["__metadata__"]
         if FORMAT in metadata:
-            values = json.loads(metadata[FORMAT])
-            described = {name: values[name] for name in ("embedding", "nucleotides") if name in values}
-            values |= {name: EmbeddingDescription.from_json(of) for name, of in described.items()}
-            values["cellular_to"] = tuple((int(start), float(limit)) for start, limit in values["cellular_to"])
-            return Requirements(**values)
+            return TypeAdapter(Requirements).validate_json(metadata[FORMAT], strict=True, extra="forbid")
     except OSError as error:
         raise UserError(f"classifier {path}: {error.strerror}; give one that a training wrote") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: not a classifier; give one that a training wrote") from None
     raise UserError(f"{path}: not a classifier that this version of virnucpro can use; train it again")

@@ -34,8 +34,13 @@ def parse_json(text: str | bytes, path: str | os.PathLike[str], expected: TypeAd
     try:
         return expected.validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        problem = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
         raise UserError(
-            f"{path}: not what the {stage} stage writes: {problem}; give that file, or delete it and run that stage"
+            f"{path}: not what the {stage} stage writes: {first_problem(error)}; give that file, or delete it and run "
+            "that stage"
         ) from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where the first wrong value of a JSON file is, and what is wrong with it, in one line."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])

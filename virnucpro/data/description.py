@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from virnucpro.data.cards import TokenBudget
-from virnucpro.data.checked import Name, Precision
+from virnucpro.data.checked import Name, Precision, first_problem
 from virnucpro.errors import UserError
 
 # Suffixes of files by the encoder that wrote them: of proteins, or of the nucleotides of frames.
@@ -57,12 +57,12 @@ class EmbeddingDescription:
         """Return the description from the output of `as_json`.
 
         Raises:
-            ValueError: A field is missing or unknown.
+            ValueError: A field is missing, unknown or wrong.
         """
-        if values.keys() != {field.name for field in fields(cls)}:
-            raise ValueError(f"a description of embeddings has no fields {', '.join(map(str, values))}")
-        found: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**found)
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(values), strict=True, extra="forbid")
+        except ValidationError as error:
+            raise ValueError(f"description of embeddings: {first_problem(error)}") from None
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -95,25 +95,28 @@ class EmbeddingFile:
         try:
             with h5py.File(self.path, "r") as file:
                 embedding = file["embedding"]
-                self.ids: list[str] = file["id"].asstr()[:].tolist()
-                self.begins: Integers = file["begin"][:] if "begin" in file else np.zeros(len(self.ids), np.int64)
                 self.description = EmbeddingDescription.from_json(json.loads(file.attrs["description"]))
                 self.row_shape = self.description.row_shape
-                if embedding.shape[1:] != self.row_shape:
-                    raise ValueError(f"rows of shape {embedding.shape[1:]}, described as {self.row_shape}")
-                rows, self._offset = len(embedding), embedding.id.get_offset()
+                rows, self._offset = len(embedding), self._offset_of(embedding)
+                for name, count in (("id", rows), ("begin", rows), ("residue_start", rows + 1)):
+                    if name in file and file[name].shape != (count,):  # before it is read: a wrong size may be huge
+                        raise ValueError(f"{file[name].size} {name}s for {rows} embeddings")
+                self._check_lengths(file["id"])
+                self.ids: list[str] = file["id"].asstr()[:].tolist()
+                self.begins: Integers = np.asarray(file["begin"] if "begin" in file else np.zeros(rows), np.int64)
                 self.has_residues = "residue_start" in file
                 if self.has_residues:
-                    self._residue_start: Integers = file["residue_start"][:]
-                    self._residue_offset = file["residue_embedding"].id.get_offset()
+                    self._residue_start: Integers = np.asarray(file["residue_start"], np.int64)
+                    residues = file["residue_embedding"]
+                    self._residue_offset = self._offset_of(residues)
+                    if (np.diff(self._residue_start, prepend=0, append=len(residues)) < 0).any():
+                        raise ValueError("residue_start does not fit residue_embedding")
         except FileNotFoundError:
             raise UserError(f"{path}: no such file of embeddings") from None
-        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, OSError) and error.errno:  # no right, a lock, a lost file system: no damage
                 raise UserError(f"{path}: cannot be read: {os.strerror(error.errno)}; run again later") from None
             raise UserError(f"{path}: not a whole file of embeddings ({error}); delete it and run again") from None
-        if not len(self.ids) == len(self.begins) == rows:
-            raise UserError(f"{path}: {len(self.ids)} ids for {rows} embeddings; delete it and run again")
 
     @property
     def width(self) -> int:
@@ -130,6 +133,22 @@ class EmbeddingFile:
         """Return the per-residue embeddings of a sequence, float32 [residues, *row_shape]."""
         begin, end = self._residue_start[number : number + 2]
         return np.asarray(self._map(self._residue_offset, int(self._residue_start[-1]))[begin:end])
+
+    def _offset_of(self, dataset: h5py.Dataset) -> int:
+        """Return the first byte of a dataset's rows in the file; raise a ValueError if they cannot be mapped."""
+        if dataset.shape[1:] != self.row_shape or dataset.dtype != np.float32:
+            raise ValueError(f"rows of {dataset.dtype} {dataset.shape[1:]}, described as float32 {self.row_shape}")
+        offset: int | None = dataset.id.get_offset()
+        if dataset.size and (offset is None or offset + dataset.nbytes > self.path.stat().st_size):
+            raise ValueError(f"{dataset.name} is not one whole block of the file")
+        return offset or 0
+
+    def _check_lengths(self, texts: h5py.Dataset) -> None:
+        """Raise a ValueError if a text is said to be longer than the file: HDF5 would allocate this length."""
+        if texts.size and texts.dtype.hasobject and (offset := texts.id.get_offset()) is not None:
+            lengths = np.fromfile(self.path, "<u4", 4 * texts.size, offset=offset)[::4]  # length, address, number
+            if lengths.max() > self.path.stat().st_size:
+                raise ValueError(f"an id of {lengths.max():,} letters")
 
     def _map(self, offset: int, rows: int) -> np.memmap[Any, np.dtype[np.float32]]:
         # HDF5 needs seconds to select scattered rows. Each call maps the file again, to give up pages already read.

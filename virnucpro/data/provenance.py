@@ -66,7 +66,7 @@ def read_provenance(record: Path, stage: str) -> Provenance:
         raise UserError(f"{record}: no such file; run {stage.replace('_', '-')} again") from None
     except OSError as error:
         raise UserError(f"{record}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{record}: damaged ({error}); delete it and run again") from None
 
 

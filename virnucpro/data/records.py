@@ -32,7 +32,7 @@ class Record(NamedTuple):
 
 def flye_table(fasta: Path) -> Path | None:
     """Return the table beside Flye's assembly.fasta that says which contigs are circular; None if there is none."""
-    table = fasta.with_name("assembly_info.txt")
+    table = fasta.parent / "assembly_info.txt"
     return table if fasta.name.startswith("assembly.fasta") and table.is_file() else None
 
 

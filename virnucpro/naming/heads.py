@@ -7,23 +7,27 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 from scipy.special import softmax
 
-from virnucpro.calling.classifier import hidden_layer, standardize
+from virnucpro.calling.classifier import check_shapes, hidden_layer, standardize
 from virnucpro.data.arrays import Integers, Rows
+from virnucpro.data.checked import first_problem
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
-from virnucpro.naming import class_of
+from virnucpro.naming import CLASSES, RANKS, class_of
 
 DEFAULT = Path(__file__).with_name("heads.safetensors")
 FORMAT = "virnucpro heads 1"
 NEVER = 2.0  # a limit that no probability reaches
+Limits = Annotated[list[float], Field(min_length=len(CLASSES), max_length=len(CLASSES))]
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Described:
     functions: tuple[str, ...]
     function_limits: tuple[float, ...]
     taxa: tuple[dict[str, str], ...]
-    taxon_limits: dict[str, dict[str, list[float]]]
+    taxon_limits: dict[str, dict[str, Limits]]
 
     def limit(self, rank: str, taxon: str, length: int) -> float:
         """Return the lowest probability at which a taxon, or a genome type, is stated for a contig of this length."""
@@ -115,15 +119,18 @@ def load_heads(path: str | os.PathLike[str]) -> Heads:
     """
     try:
         with safe_open(path, "numpy") as file:
-            values = json.loads(file.metadata()[FORMAT])
+            text = file.metadata()[FORMAT]
         arrays = load_file(path)
-        values["embedding"] = EmbeddingDescription.from_json(values["embedding"])
-        values |= {name: tuple(values[name]) for name in ("functions", "function_limits", "taxa")}
-        described = Described(**values)
+        described = TypeAdapter(Described).validate_json(text, strict=True, extra="forbid")
         function, taxon = (
             Head(**{key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")})
             for name in ("function", "taxon")
         )
+        for head, classes in ((function, described.functions), (taxon, described.taxa)):
+            check_shapes(head, described.embedding, (len(classes),))
+        if missing := {*RANKS[:4], "genome"} - described.taxon_limits.keys():
+            raise ValueError(f"no limits for {', '.join(sorted(missing))}")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not the heads that virnucpro train-names writes ({error})") from None
+        problem = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+        raise UserError(f"{path}: not the heads that virnucpro train-names writes ({problem})") from None
     return Heads(function, taxon, described)

@@ -2,12 +2,10 @@
 
 import csv
 import os
-import zlib
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +14,7 @@ import pandas as pd
 from virnucpro.data.arrays import Floats, Integers
 from virnucpro.data.files import atomic_path
 from virnucpro.errors import UserError
-from virnucpro.naming import RANKS
+from virnucpro.naming import CLASSES, RANKS
 from virnucpro.naming.kmers import Index, Kmers, Sketches, index
 
 DEFAULT = Path(__file__).with_name("references.npz")
@@ -88,10 +86,28 @@ def load_references(path: str | os.PathLike[str]) -> References:
             members, sets = _joined(arrays["members"]), _joined(arrays["sets"])
             text = arrays["table"].tobytes().decode()
             ranks = RankModel(arrays["weights"], arrays["limits"]) if "weights" in arrays else None
-    except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: not references written by virnucpro ({error}); make them again") from None
-    table = pd.read_csv(StringIO(text), sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
-    return References(Index(kmers, sets, starts, members), table, ranks)
+        table = pd.read_csv(StringIO(text), sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
+        references = References(Index(kmers, sets, starts, members), table, ranks)
+        _check(references)
+    except Exception as error:  # NumPy and pandas raise many exceptions
+        problem = " ".join(str(error).split())
+        raise UserError(f"{path}: not references written by virnucpro ({problem}); make them again") from None
+    return references
+
+
+def _check(references: References) -> None:
+    """Raise a ValueError if numbers of the index point to nothing, or the table has other columns."""
+    kmers, sets, starts, members = references.index
+    if missing := [name for name in COLUMNS if name not in references.table]:
+        raise ValueError(f"its table has no {', '.join(missing)}")
+    for numbers, most in ((sets, len(starts) - 1), (members, len(references.table))):
+        if (numbers >= most).any():
+            raise ValueError("its index points to nothing")
+    if len(kmers) != len(sets) or starts[-1] != len(members):
+        raise ValueError("its index is not whole")
+    ranks = references.ranks
+    if ranks and (len(ranks.weights) != len(RANKS) or ranks.limits.shape != (len(RANKS), len(CLASSES))):
+        raise ValueError("its model has other ranks")
 
 
 def _planes(numbers: Integers | Kmers) -> npt.NDArray[np.uint8]:
