@@ -1,19 +1,28 @@
 # make demo: virnucpro run on a small real sample.  make test: every check.  Both set up what they need in .venv first.
+# make test-fast: the tests without Snakemake, browser, network and training, for who edits code: two minutes on two cores.
+# Some use the small model, which a run of virnucpro leaves in the cache.
+# make fuzz: damaged files for every reader, results in benchmarks/results/fuzz.md; MINUTES says for how long.
 # make docs: README and docs as a site in site/, with links and anchors checked.
 # make benchmark: embedding beside its peers, about twenty minutes on two cores; these go to .venv-benchmark and
 # .venv-esm-cpp.  make benchmark-gpu: tests/gpu and the same on a machine with a GPU, in ten minutes, with the Python that
 # is there: it needs torch, this package's dependencies, fair-esm, transformers and pytest, and no network.
 PYTHON ?= python3
+MINUTES ?= 60
 VENV := .venv
+FAST := $(addprefix tests/,data proteins calling naming encoders embedding pipeline \
+	test_cli.py test_config.py test_examples.py test_packing.py)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test lint docs benchmark benchmark-gpu clean
+.PHONY: demo test test-fast lint docs benchmark benchmark-gpu fuzz clean
 
 demo: $(VENV)/.installed
 	virnucpro run config/demo.fna.gz
 
 test: $(VENV)/.installed-test .venv-multiqc/.installed lint
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadscope  # a process a core, not a process and a thread for each
+
+test-fast: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadscope --ignore-glob='*/test_train*.py' -k 'not working_folder' $(FAST)
 
 lint: $(VENV)/.installed-test
 	ruff check .
@@ -31,6 +40,9 @@ benchmark: .venv-benchmark/.installed .venv-esm-cpp/.installed
 
 benchmark-gpu:
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py
+
+fuzz: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 nice python benchmarks/fuzz.py --minutes $(MINUTES)
 
 .venv-benchmark/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-benchmark
