@@ -8,7 +8,7 @@ other numbers are the mean weighted by residues, and three numbers on the arrang
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -120,11 +120,12 @@ def read_safetensors(path: str | os.PathLike[str], make: Callable[..., T]) -> T:
         raise UserError(f"{path}: a damaged classifier ({' '.join(str(error).split())}); copy it again") from None
 
 
-def check_shapes(arrays: Any, description: EmbeddingDescription, classes: tuple[int, ...] = ()) -> None:
+def check_shapes(arrays: Any, embeddings: Sequence[EmbeddingDescription | None], classes: tuple[int, ...] = ()) -> None:
     """Raise a ValueError if the arrays of networks do not fit each other, the embeddings or the classes."""
     networks, hidden, inputs = arrays.hidden_weight.shape
-    if inputs != description.embed_dim * len(description.layers) + 1:
-        raise ValueError(f"{inputs} inputs, but embeddings of {len(description.layers)} x {description.embed_dim}")
+    widths = [len(one.layers) * one.embed_dim for one in embeddings if one]
+    if inputs != sum(widths) + 1:
+        raise ValueError(f"{inputs} inputs, but embeddings of {' + '.join(map(str, widths))} numbers")
     shapes = {
         "mean": (inputs,),
         "scale": (inputs,),
@@ -148,7 +149,7 @@ def load_classifier(path: str | os.PathLike[str]) -> Classifier:
     if any(array.shape != (len(EVIDENCE),) for array in of_contigs) or classifier.contig_bias.shape != (1,):
         raise UserError(f"{path}: a classifier of another version, over other evidence; train it again")
     try:
-        check_shapes(classifier, classifier.requirements.embedding)
+        check_shapes(classifier, [classifier.requirements.embedding, classifier.requirements.nucleotides])
     except ValueError as error:
         raise UserError(f"{path}: a damaged classifier ({error}); copy it again") from None
     return classifier

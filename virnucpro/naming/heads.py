@@ -127,7 +127,7 @@ def load_heads(path: str | os.PathLike[str]) -> Heads:
             for name in ("function", "taxon")
         )
         for head, classes in ((function, described.functions), (taxon, described.taxa)):
-            check_shapes(head, described.embedding, (len(classes),))
+            check_shapes(head, [described.embedding], (len(classes),))
         if missing := {*RANKS[:4], "genome"} - described.taxon_limits.keys():
             raise ValueError(f"no limits for {', '.join(sorted(missing))}")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
