@@ -35,7 +35,7 @@ def test_results_lie_in_the_storage(tmp_path: Path, forks: dict[str, str]) -> No
         assert {path.name for path in (stored / sample).iterdir()} == {*CALL_FILES, "embeddings.h5"}
         names = [line.split("\t")[0] for line in (stored / sample / "contigs.tsv").read_text().splitlines()[1:]]
         assert len(names) == 6
-        assert all(name in page for name in names)
+    assert ">12 contigs, " in page
     left = [path for path in project.results.rglob("*") if path.is_file()]
     assert left == [project.work / "run.lock"], "nothing else of the results lies here"
     assert not list((tmp_path / ".snakemake" / "storage").rglob("*.h5"))
