@@ -29,6 +29,7 @@ from virnucpro.calling.regions import (
     SCORE_BIAS,
     SCORE_WEIGHT,
     Region,
+    cut_out,
     evidence_of_genes,
     find_regions,
     genes_of_contigs,
@@ -101,7 +102,7 @@ def test_the_fitted_numbers_are_those_of_the_docs() -> None:
     assert f"exp({math.log(CHAIN.enter):.3f}) from host to virus, exp({math.log(CHAIN.leave):.4g}) back." in text
     assert f"1 / (1 + exp({-SCORE_BIAS} - {SCORE_WEIGHT} s))" in text
     assert f"{LEAST_BASES:,} bases" in text
-    assert f"Runs with a score below {LEAST_SCORE} are left out." in text
+    assert f"with a probability below {LEAST_SCORE} are left out." in text
 
 
 def test_a_provirus_ends_where_the_farthest_of_its_genes_ends() -> None:
@@ -172,6 +173,15 @@ def test_frames_are_taken_by_chunks() -> None:
     calls = pd.DataFrame({"contig": ["c"], "length": [50_000], "call": ["cellular"], "genes": [134], "score": ["0.1"]})
     (found,) = find_regions(calls, units)["c"]
     assert (found.start, found.end, found.genes) == (15_000, 34_998, 40)
+
+
+def test_genes_of_regions_are_cut_out_also_across_an_origin() -> None:
+    starts = [0, 1000, 2000, 3000, 100, 1100, 2100]
+    proteins = pd.DataFrame({"contig": [*"aaaabbb"], "start": starts, "end": [start + 900 for start in starts]})
+    inside, across = Region("a", 1000, 2900, 2, 0.9, "a|1"), Region("b", 2100, 4000, 2, 0.9, "b|1")
+    cut, rows = cut_out([inside, across], proteins, pd.Series({"a": 5000, "b": 3000}))
+    assert cut[["contig", "start"]].to_numpy().tolist() == [["a|1", 1000], ["a|1", 2000], ["b|1", 100], ["b|1", 2100]]
+    assert rows.tolist() == [1, 2, 4, 6]
 
 
 HOSTILE = 'a;b=c%,&"x"|>é'

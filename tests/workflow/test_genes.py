@@ -105,6 +105,13 @@ def test_a_provirus_is_cut_out_of_a_cellular_contig(tmp_path: Path, forks: dict[
     assert cut["phage"] == DEMO[1]
     assert lysogen.planned() == {}
 
+    name = f"lysogen|provirus_{found['start']}_{found['end']}"
+    lysogen.add("cut", f">{name}\n{cut[name]}\n")  # as a contig, with the same genes
+    lysogen.complete()
+    (alone,) = pd.read_csv(lysogen.results / "cut" / "contigs.tsv", sep="\t")["score"]
+    assert abs(alone - found["score"]) < 0.001, "a score means one thing"
+    assert 0.9 < found["score"] < 1
+
 
 def test_a_polyprotein_is_embedded_in_windows(project: Project) -> None:
     folder = project.work / "given"

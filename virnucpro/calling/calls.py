@@ -79,11 +79,22 @@ def score_sample(
         return SampleScores(log_odds, counted.join(score_contigs(chunks)), scores, chunks)
     inputs = (protein_inputs(features.rows(rows), proteins.iloc[rows]) for rows in blocks)
     log_odds = np.concatenate([model.protein_log_odds(block) for block in inputs])
+    return SampleScores(log_odds, score_by_proteins(model, proteins, log_odds, lengths, known))
+
+
+def score_by_proteins(
+    model: Classifier,
+    proteins: pd.DataFrame,
+    log_odds: Floats,
+    lengths: "pd.Series[int]",
+    known: "pd.Series[float] | None" = None,
+) -> pd.DataFrame:
+    """Return `SampleScores.contigs` from the log-odds of proteins; the other arguments are those of `score_sample`."""
     evidence = evidence_of_contigs(proteins, log_odds, lengths, model.requirements.most_genes)
     of_contigs = model.contig_log_odds(evidence[EVIDENCE].to_numpy(np.float64))
     if known is not None:
         of_contigs += KNOWN_WEIGHT * known.clip(upper=MOST_KNOWN).reindex(evidence.index, fill_value=0).to_numpy()
-    return SampleScores(log_odds, evidence.assign(log_odds=of_contigs))
+    return evidence.assign(log_odds=of_contigs)
 
 
 def decide_contigs(

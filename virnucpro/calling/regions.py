@@ -9,7 +9,7 @@ prophages (docs/proviruses.md).
 """
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from virnucpro.data.arrays import Floats
+from virnucpro.data.arrays import Floats, Integers
 from virnucpro.proteins.table import spans_of
 
 BOUND = 4.0  # log-odds of a gene are clipped to +-4, so that one gene is not a region
@@ -204,3 +204,36 @@ def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:
     order = chunks.groupby("contig", sort=False).ngroup()  # chunks may be numbered from the other end
     chunks = chunks.assign(log_odds=chunks["weighted"] / chunks["residues"], order=order)
     return chunks.sort_values(["order", "start"], kind="stable")[columns]
+
+
+def genes_within(region: Region, genes: Integers, places: Integers, length: int) -> Integers:
+    """Return the rows of the genes that lie in a region, also across the origin of a circular contig.
+
+    Args:
+        region: The region.
+        genes: Rows of the genes of its contig.
+        places: Start and end of all genes, int64 [all genes, 2].
+        length: Length of the contig in bases.
+    """
+    start = (places[genes, 0] - region.start) % length
+    within: Integers = genes[start + places[genes, 1] - places[genes, 0] <= region.end - region.start]
+    return within
+
+
+def cut_out(
+    regions: Iterable[Region], proteins: pd.DataFrame, lengths: "pd.Series[int]"
+) -> tuple[pd.DataFrame, Integers]:
+    """Return the proteins of regions as those of contigs with their names, and the rows of these proteins.
+
+    Args:
+        regions: One or more.
+        proteins: Table of `describe_groups`.
+        lengths: Lengths of contigs in bases, by their names.
+    """
+    spans, places = spans_of(proteins["contig"]), proteins[["start", "end"]].to_numpy(np.int64)
+    rows = {
+        one.name: genes_within(one, np.arange(*spans[one.contig]), places, int(lengths[one.contig])) for one in regions
+    }
+    chosen = np.concatenate(list(rows.values()))
+    names = np.repeat(list(rows), [len(found) for found in rows.values()])
+    return proteins.iloc[chosen].assign(contig=names), chosen

@@ -11,7 +11,7 @@ import pandas as pd
 
 from virnucpro.calling.classifier import protein_inputs
 from virnucpro.calling.features import Features
-from virnucpro.calling.regions import Region
+from virnucpro.calling.regions import Region, genes_within
 from virnucpro.calling.result_files import NAME_COLUMNS
 from virnucpro.data.arrays import Floats, Integers
 from virnucpro.data.records import read_contigs
@@ -115,7 +115,7 @@ def name_calls(
     of_length = rows["length"].to_dict()
     genes = [
         *genes_of.values(),
-        *(_genes_within(one, genes_of[one.contig], places, of_length[one.contig]) for one in proviruses),
+        *(genes_within(one, genes_of[one.contig], places, of_length[one.contig]) for one in proviruses),
     ]
     named_calls = [*rows["call"], *(["viral"] * len(proviruses))]
     owners = {number: genes[number] for number, call in enumerate(named_calls) if call != "cellular"}
@@ -148,10 +148,3 @@ def name_calls(
     of_regions = of_regions.fillna({"topology": "provirus", "fdr": ""})
     order = [*contigs.columns[:-1], *ends.columns, *NAME_COLUMNS, contigs.columns[-1]]
     return NamedSample(proteins.join(named.genes), joined[order].reset_index(drop=True), of_regions)
-
-
-def _genes_within(region: Region, genes: Integers, places: Integers, length: int) -> Integers:
-    """Return the numbers of the genes in a region, also across the origin of a circular contig."""
-    start = (places[genes, 0] - region.start) % length
-    within: Integers = genes[start + places[genes, 1] - places[genes, 0] <= region.end - region.start]
-    return within

@@ -10,14 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from scipy.special import expit
+
 from virnucpro import __version__
 from virnucpro.calling import CALL_FILES, PREDICTION_FILES
-from virnucpro.calling.calls import DEFAULT_FDR, decide_contigs, score_sample
+from virnucpro.calling.calls import DEFAULT_FDR, SampleScores, decide_contigs, score_by_proteins, score_sample
 from virnucpro.calling.classifier import Classifier, load_classifier
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.published import VirNucPro, load_published
-from virnucpro.calling.regions import find_regions, genes_of_contigs
+from virnucpro.calling.regions import Region, cut_out, find_regions, genes_of_contigs
 from virnucpro.calling.requirements import read_requirements
 from virnucpro.calling.result_files import NAME_COLUMNS, write_result_files
 from virnucpro.data.files import atomic_path, file_digest
@@ -26,7 +29,7 @@ from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.naming.miuvig import miuvig_table
 from virnucpro.naming.references import DEFAULT as DEFAULT_REFERENCES
-from virnucpro.naming.references import load_references
+from virnucpro.naming.references import References, load_references
 from virnucpro.naming.sample import name_calls, shares_of_known
 from virnucpro.proteins.table import read_proteins
 
@@ -97,6 +100,8 @@ def call(
     contigs, share = decide_contigs(requirements, records["length"], scores.contigs, prior, max_fdr, min_length)
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
+    if isinstance(model, Classifier):
+        regions = _scored_as_contigs(model, regions, proteins, scores, records["length"], prepared, known[0])
     counts = [sum(region.is_provirus for region in regions.get(name, ())) for name in contigs["contig"]]
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
     measured = _measured(classifier.with_name("metrics.json"))
@@ -134,6 +139,30 @@ def call(
         *(folder.name, calls["viral"], calls["cellular"], calls["unresolved"], contigs["proviruses"].sum()),
         *(share.value, share.source),
     )
+
+
+def _scored_as_contigs(
+    model: Classifier,
+    regions: dict[str, list[Region]],
+    proteins: pd.DataFrame,
+    scores: SampleScores,
+    lengths: "pd.Series[int]",
+    prepared: Path,
+    known: References,
+) -> dict[str, list[Region]]:
+    """Return regions in which a provirus has the score of a contig with its genes: a score means one thing."""
+    proviruses = [region for found in regions.values() for region in found if region.is_provirus]
+    if not proviruses:
+        return regions
+    genes, rows = cut_out(proviruses, proteins, lengths)
+    shares = shares_of_known(genes, prepared / "proteins.faa", known)
+    bases = pd.Series({region.name: region.end - region.start for region in proviruses})
+    log_odds = score_by_proteins(model, genes, scores.log_odds[rows], bases, shares)["log_odds"]
+    scored = expit(log_odds.round(3)).to_dict()
+    return {
+        contig: [region._replace(score=scored.get(region.name, region.score)) for region in found]
+        for contig, found in regions.items()
+    }
 
 
 def _check_trained_on(model: Classifier | VirNucPro, features: Features) -> None:

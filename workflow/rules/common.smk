@@ -29,7 +29,7 @@ if "container" in config:
         f'{VIRNUCPRO} "$@"; }}; virnucpro'
     )
 
-# The shell text of each rule begins with it: Snakemake does not know a module's names when it formats the text.
+# The shell text of every job begins with it. Snakemake does not know a module's names when it formats the text.
 VIRNUCPRO = VIRNUCPRO.replace("{", "{{").replace("}", "}}")
 
 # Files with the input of each encoder.
