@@ -72,7 +72,8 @@ def test_what_does_not_fit_goes_on_uncompiled_and_no_longer_filled_up(
     forward = model.representations
 
     def starved(batch: PackedBatch, wanted: Any) -> Any:
-        if batch.shape in SHAPES:
+        # The bin of one sequence fits: it may have been filled up before it was known that others do not.
+        if batch.shape in SHAPES and len(batch.ids) > 1:
             raise torch.OutOfMemoryError
         return forward(batch, wanted)
 

@@ -11,6 +11,7 @@ from tests.run.conftest import ENVIRONMENT, VIRNUCPRO, Folder
 from virnucpro.config import DEFAULTS, PROPERTIES
 from virnucpro.errors import UserError
 from virnucpro.run.command import run
+from virnucpro.run.machine import count_cores
 from virnucpro.run.run import _where
 
 
@@ -107,7 +108,7 @@ def test_a_look_changes_nothing(folder: Folder) -> None:
 def test_where_jobs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     assert _where(None, None, None, None, tmp_path) == [
-        *("--workflow-profile", "none", "--resources", "gpu=3", "--cores", "all"),
+        *("--workflow-profile", "none", "--resources", "gpu=3", "--cores", str(count_cores())),
         *("--scheduler", "greedy", "--scheduler-subsample", "20", "--max-jobs-per-timespan", "100000/1m"),
     ]
     assert _where(4, 0, None, None, tmp_path)[2:6] == ["--resources", "gpu=1", "--cores", "4"]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.run.events import Events, make_progress, write_packed
 from virnucpro.run.jobs import MOST_SHOWN
-from virnucpro.run.progress import Progress
+from virnucpro.run.progress import KILLED, Progress
 
 
 def messages(progress: Progress) -> list[str]:
@@ -123,7 +123,8 @@ def test_the_log_of_an_earlier_run_says_nothing(tmp_path: Path) -> None:
     [
         ("virnucpro: x\nvirnucpro prepare: error: sample s0: f.fa: no such file\nlast\n", "f.fa: no such file"),
         ("Traceback (most recent call last):\n  File x\nValueError: y\n\n", "ValueError: y"),
-        ("", "no error message in its log"),
+        ("", KILLED),
+        ("virnucpro: embed: 3 of 9 bins\n", KILLED),
     ],
 )
 def test_a_failure_is_told_in_the_words_of_the_stage(log: str, said: str, tmp_path: Path) -> None:
