@@ -119,7 +119,7 @@ SHORT = LAMBDA[:600]
     [
         ({}, "references: FOLDER: no FASTA and no GenBank file in it, such as x.fna"),
         ({"a.txt": ">a\nACGT\n"}, "references: FOLDER: no FASTA and no GenBank file in it, such as x.fna"),
-        ({"a.fa": "LOCUS a"}, "FOLDER/a.fa: not FASTA: it starts with 'LOCUS a'"),
+        ({"a.fa": "LOCUS a"}, "FOLDER/a.fa: not GenBank: no line begins with LOCUS"),
         ({"a.gb": f">a\n{SHORT}\n"}, "FOLDER/a.gb: not GenBank: no line begins with LOCUS; rename it with the suffix"),
         ({"a.gb": ""}, "FOLDER/a.gb: not GenBank: no line begins"),
         ({"a.gb": genbank("a", SHORT)[:400]}, "FOLDER/a.gb: cannot be read as GenBank to its end: Premature end"),

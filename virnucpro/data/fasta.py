@@ -1,4 +1,4 @@
-"""FASTA files, plain or compressed."""
+"""FASTA files, plain or compressed, and the sequences in GenBank and GFF3 files."""
 
 import lzma
 import os
@@ -24,6 +24,10 @@ _MODULES = {
     b"\x50\x2a\x4d\x18": _ZSTD,
 }
 _ZIP = "PK\3\4"
+# First words of the formats with genes besides sequences, and their names.
+_ANNOTATED = {"LOCUS ": "GenBank", "##gff-version": "GFF3"}
+_BESIDE = "give the contigs as FASTA, and this file with --genes"
+_FASTA_OF_GFF3 = "##FASTA"  # line before the sequences
 _NO_HEADER = "something stands before '>', a space perhaps; a header begins its line"
 
 
@@ -39,8 +43,11 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
     bzip2, xz or zstd, with any line ends and any wrapping. With `beginning`, only the first 100 kB or so are read, and
     the last record may be incomplete.
 
+    GFF3 with `##FASTA` and GenBank are read too. The description of a circular record of GenBank is
+    `topology=circular`. The beginning of GenBank has no records.
+
     Raises:
-        UserError: The file is missing, empty, damaged or not FASTA, or a record has no unique id.
+        UserError: The file is missing, empty, damaged or in another format, or a record has no unique id.
 
     Examples:
         >>> _ = Path("contigs.fna").write_text(">c1 circular=true\nACGT\nAC\n>c2\nGG\n")
@@ -48,9 +55,8 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
         [('c1', 'circular=true', 'ACGTAC'), ('c2', '', 'GG')]
     """
     path = Path(path)
-    check_fasta(path)
     seen: set[str] = set()
-    for header, sequence in _records(path, beginning):
+    for header, sequence in _records(path, beginning, sequence_format(path)):
         name, *description = header.split(None, 1) or [""]
         # The formats that the id is written to later would cut or refuse NUL and the like.
         if not name.isprintable() or not name or "\ufffd" in name:
@@ -65,26 +71,23 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
 
 
 def check_fasta(path: Path) -> None:
-    """Check the first line of a file that has text.
+    """Check that a file is FASTA, by its first line; raise a UserError if it is not."""
+    if (found := sequence_format(path)) != "FASTA":
+        raise UserError(f"{path}: {found}, not FASTA; give the sequences as FASTA")
+
+
+def sequence_format(path: Path) -> str:
+    """Return the format of a file by its first line with text: FASTA, GenBank or GFF3.
 
     Raises:
-        UserError: The file is missing, a pipe, empty, damaged in its first line, or not FASTA.
+        UserError: There is no such line, or the file is in another format.
     """
-    refuse_pipe(path)
-    try:
-        with _open_text(path) as handle:
-            lines = ((number, line) for number, line in enumerate(handle, start=1) if line.strip())
-            number, first = next(lines, (0, ""))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: a folder, not a FASTA file") from None
-    except _damage() as error:
-        raise UserError(f"{path}: cannot be read to its end: {error}") from None
-    if not first:
-        raise UserError(f"{path}: the file is empty")
+    number, first = first_line(path)
     if first.startswith(">"):
-        return  # its id is checked when the records are read
+        return "FASTA"  # its id is checked when the records are read
+    for word, name in _ANNOTATED.items():
+        if first.startswith(word):
+            return name
     if first.lstrip().startswith(">"):
         raise UserError(f"{path}: line {number}: {_NO_HEADER}")
     if first.startswith(_ZIP):
@@ -96,31 +99,72 @@ def check_fasta(path: Path) -> None:
     raise UserError(f"{path}: not FASTA: it starts with {first.strip()[:20]!r}, not with '>'")
 
 
+def first_line(path: Path) -> tuple[int, str]:
+    """Return the first line with text, and its number from 1.
+
+    Raises:
+        UserError: The file is missing, a pipe, empty, or damaged in this line.
+    """
+    refuse_pipe(path)
+    try:
+        with open_text(path) as handle:
+            lines = ((number, line) for number, line in enumerate(handle, start=1) if line.strip())
+            number, first = next(lines, (0, ""))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder, not a FASTA file") from None
+    except damage() as error:
+        raise UserError(f"{path}: cannot be read to its end: {error}") from None
+    if not first:
+        raise UserError(f"{path}: the file is empty")
+    return number, first
+
+
 def locate(path: Path, record: int, letter: str | None = None) -> str:
     """Return 'FILE: line N' for the header of a record (counted from 0), or for the first such letter in it.
 
-    The file is read again: line numbers are computed only for error messages.
+    The file is read again: line numbers are computed only for error messages. In GenBank it is the line of LOCUS.
     """
     number, headers = 0, -1
-    with _open_text(path) as handle:
+    is_genbank = sequence_format(path) == "GenBank"
+    with open_text(path) as handle:
         for number, line in enumerate(handle, start=1):  # noqa: B007 (the last number is used)
-            headers += line.startswith(">")
-            if headers == record and (letter is None or (not line.startswith(">") and letter in line)):
+            is_header = line.startswith("LOCUS " if is_genbank else ">")
+            headers += is_header
+            if headers == record and (letter is None or is_genbank or (not is_header and letter in line)):
                 break
     return f"{path}: line {number}"
 
 
-def _records(path: Path, beginning: bool) -> Iterator[tuple[str, str]]:
+def _records(path: Path, beginning: bool, kind: str) -> Iterator[tuple[str, str]]:
     from Bio.SeqIO.FastaIO import SimpleFastaParser  # loaded here: `virnucpro --help` does not need it
 
+    if kind == "GenBank":
+        yield from () if beginning else _of_genbank(path)
+        return
     try:
-        with _open_text(path) as handle:
+        with open_text(path) as handle:
+            if kind == "GFF3" and not any(line.startswith(_FASTA_OF_GFF3) for line in handle):
+                raise UserError(
+                    f"{path}: GFF3 without sequences; give the contigs as FASTA, and this file with --genes"
+                )
             yield from SimpleFastaParser(iter(handle.readlines(BEGINNING)) if beginning else handle)
-    except _damage() as error:
+    except damage() as error:
         raise UserError(f"{path}: cannot be read to its end: {error}") from None
 
 
-def _damage() -> tuple[type[Exception], ...]:
+def _of_genbank(path: Path) -> Iterator[tuple[str, str]]:
+    from virnucpro.data.genbank import read_genbank, record_name  # loaded here: it reads files by this module
+
+    for record in read_genbank(path, features=False):
+        name = record_name(record)
+        if not (record.seq and record.seq.defined):
+            raise UserError(f"{path}: record {name} has no sequence; {_BESIDE}")
+        yield name + " topology=circular" * (record.annotations.get("topology") == "circular"), str(record.seq)
+
+
+def damage() -> tuple[type[Exception], ...]:
     """Return the exceptions that the modules raise for a damaged file."""
     zstd = sys.modules.get(_ZSTD)  # loaded only if a file needs it
     return (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
@@ -138,7 +182,8 @@ def _module(path: Path) -> str:
     return next((module for known, module in _MODULES.items() if magic.startswith(known)), "builtins")
 
 
-def _open_text(path: Path) -> IO[str]:
+def open_text(path: Path) -> IO[str]:
+    """Open a file as text, plain or compressed."""
     # Old headers may hold Latin-1; only the id matters, and it is checked. Windows may put a byte order mark first.
     text: IO[str] = import_module(_module(path)).open(path, "rt", encoding="utf-8-sig", errors="replace")
     return text

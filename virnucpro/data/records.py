@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from virnucpro.data.fasta import locate, read_fasta, read_records
+from virnucpro.data.fasta import check_fasta, locate, read_fasta, read_records
 from virnucpro.errors import UserError
 
 NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
@@ -68,6 +68,7 @@ def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     Raises:
         UserError: The file cannot be read as FASTA of proteins with unique ids, or looks like nucleotides.
     """
+    check_fasta(fasta)
     _refuse_nucleotides(fasta)
     for number, (name, sequence) in enumerate(read_fasta(fasta, beginning=beginning)):
         letters, residues = _residues(sequence)

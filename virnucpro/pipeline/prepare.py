@@ -1,32 +1,34 @@
 """prepare: find genes or open frames in contigs, or check proteins, and write proteins and their table."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from virnucpro.data.fasta import check_fasta
+from virnucpro.data.fasta import sequence_format
 from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.provenance import begin_writing, write_provenance
 from virnucpro.data.records import Record, read_contigs, read_proteins
 from virnucpro.errors import UserError
 from virnucpro.proteins.frames import chunk_contigs, link_frames
 from virnucpro.proteins.genes import find_genes
+from virnucpro.proteins.own_genes import OwnGenes
 from virnucpro.proteins.table import ProteinWriter
 from virnucpro.proteins.translation import reverse_complement
 
 logger = logging.getLogger(__name__)
 
 BLOCK_BASES = 4_000_000  # approximate size of a block of contigs; limits the memory
+SHOWN = 3  # genes named in a warning
 LINE = 60  # letters per line of chunks.fna, as in the original
 
 OUTPUTS = ("proteins.faa", "proteins.tsv", "records.tsv")
 OF_FRAMES = ("chunks.fna", "nucleotides.fna")  # further files with frames
 
 
-def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
-    """Find the genes of contigs.
+def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1, genes: Path | None = None) -> None:
+    """Find the genes of contigs, or read them from a file.
 
     Writes into `output_dir`:
 
@@ -35,26 +37,36 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1) -> None:
     - records.tsv: Length, circularity, number of proteins and ambiguous codons of every contig, in the order of the
       input.
 
-    The record is prepare.json beside the folder. Lower case counts as upper case and U as T.
+    The record is prepare.json beside the folder. It lists genes of a file that do not fit. Lower case counts as upper
+    case and U as T.
+
+    Args:
+        genes: GFF3 or GenBank file; None uses the genes in `fasta` if it is one, and else pyrodigal-gv.
 
     Raises:
-        UserError: The input cannot be read as FASTA of nucleotides with unique ids.
+        UserError: The contigs cannot be read, or no gene in the file fits them.
     """
-    contigs = proteins = genes = 0
-    with _written(fasta, output_dir, {"type": "contigs", "proteins": "genes"}) as (writer, write_record, _):
+    own = _own_genes(fasta, genes)
+    contigs = proteins = of_genes = 0
+    inputs, details = {"genes": own.path} if own else {}, {"left_out": own.left_out if own else []}
+    settings: dict[str, object] = {"type": "contigs", "proteins": "genes"}
+    with _written(fasta, output_dir, settings, inputs=inputs, details=details) as (writer, write_record, _):
         for block in _blocks(read_contigs(fasta)):
             contigs += len(block)
-            for contig, found in zip(block, find_genes(block, threads), strict=True):
+            of_block = map(own.of_contig, block) if own else find_genes(block, threads)
+            for contig, found in zip(block, of_block, strict=True):
                 for number, gene in enumerate(found, start=1):
                     row = gene._asdict()
                     name, residues = b"%b_%d" % (contig.name, number), row.pop("protein")
                     writer.write(name, residues, contig=contig.name, group=proteins, **row)
                     proteins += 1
-                    genes += gene.kind == b"gene"
+                    of_genes += gene.kind == b"gene"
                 write_record(contig, 0, len(found), sum(gene.protein.count(b"X") for gene in found))
+        if own:
+            _tell_left_out(own, of_genes)
     logger.info(
-        "prepare: %s: %d contigs, %d genes, %d open reading frames of contigs without any",
-        *(fasta, contigs, genes, proteins - genes),
+        "prepare: %s: %d contigs, %d genes%s, %d open reading frames of contigs without any",
+        *(fasta, contigs, of_genes, f" of {own.path}" if own else "", proteins - of_genes),
     )
     if not proteins:
         logger.warning("%s: no open reading frame in any contig: the result is empty", fasta)
@@ -166,17 +178,49 @@ def prepare_proteins(fasta: Path, output_dir: Path, as_frames: bool = False) -> 
     logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
 
 
+def _own_genes(fasta: Path, genes: Path | None) -> OwnGenes | None:
+    """Return the genes of a file, or None if pyrodigal-gv has to find them."""
+    if genes is None and sequence_format(fasta) == "FASTA":
+        return None
+    own = OwnGenes(genes or fasta)
+    if genes and not own.count:
+        raise UserError(f"{genes}: no CDS in it; give a file with genes, or run without --genes")
+    return own if own.count else None
+
+
+def _tell_left_out(own: OwnGenes, used: int) -> None:
+    """Warn of genes that were left out; raise a UserError if no gene is left."""
+    own.leave_out_the_rest()
+    if not own.left_out:
+        return
+    named = [f"{gene.gene} ({gene.contig}:{gene.start}-{gene.end}): {gene.reason}" for gene in own.left_out[:SHOWN]]
+    if not used:
+        hint = "give the contigs in which the genes were found, with the same ids"
+        raise UserError(f"{own.path}: all {own.count:,} genes are left out: {named[0]}; {hint}")
+    more = f"; and {len(own.left_out) - SHOWN:,} more, all in left_out.tsv" if len(own.left_out) > SHOWN else ""
+    logger.warning(
+        "%s: %d of %d genes are left out: %s%s", own.path, len(own.left_out), own.count, "; ".join(named), more
+    )
+
+
 @contextmanager
 def _written(
-    fasta: Path, folder: Path, settings: dict[str, object], of_frames: bool = False
+    fasta: Path,
+    folder: Path,
+    settings: dict[str, object],
+    of_frames: bool = False,
+    inputs: Mapping[str, Path] | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> Iterator[tuple[ProteinWriter, Callable[[Record, int, int, int], None], list[BinaryIO]]]:
     """Yield a writer of proteins, a writer of rows of records.tsv, and open files of `OF_FRAMES`.
 
     On success all files are moved into place, with the stage's record. A row has the contig or protein, its number of
-    chunks, of proteins, and of ambiguous codons or letters.
+    chunks, of proteins, and of ambiguous codons or letters. `inputs` are read besides `fasta`, and `details` are for
+    the record.
     """
-    check_fasta(fasta)
-    source = file_digest(fasta)
+    sequence_format(fasta)  # raises the errors
+    read = {"fasta": fasta, **(inputs or {})}
+    sources = {role: file_digest(path) for role, path in read.items()}
     names = (*OF_FRAMES, *OUTPUTS) if of_frames else OUTPUTS
     outputs = [folder / name for name in names]
     record = folder.parent / "prepare.json"
@@ -196,9 +240,10 @@ def _written(
         yield ProteinWriter(proteins_faa, table), write_record, of_frames_alone
     for name in set(OF_FRAMES) - set(names):  # left from an earlier run over frames
         (folder / name).unlink(missing_ok=True)
-    if file_digest(fasta) != source:
-        raise UserError(f"{fasta}: it changed while it was read; run the prepare stage again")
-    write_provenance(record, "prepare", settings, {"fasta": source}, outputs, {"fasta": str(fasta)})
+    for role, path in read.items():
+        if file_digest(path) != sources[role]:
+            raise UserError(f"{path}: it changed while it was read; run the prepare stage again")
+    write_provenance(record, "prepare", settings, sources, outputs, {"fasta": str(fasta), **(details or {})})
 
 
 def _blocks(contigs: Iterable[Record]) -> Iterator[list[Record]]:

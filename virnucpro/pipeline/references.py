@@ -1,9 +1,6 @@
 """references: read the user's viruses from FASTA and GenBank files: protein k-mers, names and lineages."""
 
-import gzip
 import logging
-import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from Bio import BiopythonParserWarning, SeqIO
-from Bio.SeqRecord import SeqRecord
 
 from virnucpro.config import find_references
-from virnucpro.data.fasta import is_compressed, read_records
+from virnucpro.data.fasta import read_records
 from virnucpro.data.files import file_digest
+from virnucpro.data.genbank import read_genbank, record_name
 from virnucpro.data.provenance import begin_writing, write_provenance
 from virnucpro.data.records import NUCLEOTIDES, Record, read_contigs
 from virnucpro.errors import UserError
@@ -101,11 +97,9 @@ def _read_fasta(path: Path) -> Iterator[Reference]:
 
 
 def _read_genbank(path: Path) -> Iterator[Reference]:
-    ids: Counter[str] = Counter()
-    for genbank in _parse_genbank(path):
+    for genbank in read_genbank(path, features=False):
         notes: dict[str, Any] = genbank.annotations
-        name = str(genbank.id).strip(".") or str(genbank.name)  # some programs write VERSION without a version
-        ids[name] += 1
+        name = record_name(genbank)
         if not (genbank.seq and genbank.seq.defined):
             logger.warning("%s: record %s has no sequence and is left out", path, name)
             continue
@@ -114,25 +108,6 @@ def _read_genbank(path: Path) -> Iterator[Reference]:
             raise UserError(f"{path}: {chr(odd[0])!r} in {name} is no IUPAC nucleotide code; give DNA or RNA")
         contig = Record(name.encode(), letters.replace(b"U", b"T"), circular=notes.get("topology") == "circular")
         yield Reference(contig, notes.get("organism", "").strip(".") or name, _taxa(notes.get("taxonomy", [])))
-    if not ids:
-        raise UserError(f"{path}: not GenBank: no line begins with LOCUS; rename it with the suffix of its format")
-
-
-def _parse_genbank(path: Path) -> Iterator[SeqRecord]:
-    try:
-        with (gzip.open if is_compressed(path) else open)(path, "rt", encoding="utf-8", errors="replace") as file:
-            records = SeqIO.parse(file, "genbank")
-            while genbank := _strictly_next(records):
-                yield genbank
-    except Exception as error:  # Biopython and gzip raise many exceptions
-        raise UserError(f"{path}: cannot be read as GenBank to its end: {' '.join(str(error).split())}") from None
-
-
-def _strictly_next(records: Iterator[SeqRecord]) -> SeqRecord | None:
-    """Return the next record, or None at the end; Biopython's warning of a truncated sequence becomes an error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Premature end of file", BiopythonParserWarning)
-        return next(records, None)
 
 
 def _taxa(lineage: list[str]) -> dict[str, str]:

@@ -25,7 +25,8 @@ CIRCLE_ENDS = 50_000  # bases of a circular contig that are added beyond each en
 FEW_STARTS = 16  # rotations that are compared as whole strings
 
 _ORF = re.compile(rb"[A-Z]{%d,}" % SHORTEST_ORF)
-_PARTIAL = {(False, False): b"no", (True, False): b"start", (False, True): b"end", (True, True): b"both"}
+# Column `partial`, by whether the start and the end of the protein are missing.
+PARTIAL = {(False, False): b"no", (True, False): b"start", (False, True): b"end", (True, True): b"both"}
 
 
 class Gene(NamedTuple):
@@ -79,13 +80,18 @@ def find_genes(contigs: Sequence[Record], threads: int = 1) -> list[list[Gene]]:
         return list(pool.map(_find_in, contigs))
 
 
-def _find_in(contig: Record) -> list[Gene]:
+def find_orfs(contig: Record) -> list[Gene]:
+    """Return the open reading frames of a contig, as `find_genes` does if the contig has no gene."""
+    return _find_in(contig, orfs_alone=True)
+
+
+def _find_in(contig: Record, orfs_alone: bool = False) -> list[Gene]:
     length = len(contig.letters)
     strands = contig.letters, reverse_complement(contig.letters)
     origins = [least_rotation(strand) if contig.circular else 0 for strand in strands]
     rotated = [strand[origin:] + strand[:origin] for strand, origin in zip(strands, origins, strict=True)]
     letters, is_opposite, origin = min(zip(rotated, (False, True), origins, strict=True))
-    found = [_move(gene, gene.start + origin, length) for gene in _read(letters, contig.circular)]
+    found = [_move(gene, gene.start + origin, length) for gene in _read(letters, contig.circular, orfs_alone)]
     return sorted(_turn(gene, length) for gene in found) if is_opposite else sorted(found)
 
 
@@ -106,11 +112,12 @@ def least_rotation(letters: bytes) -> int:
     return min(starts.tolist(), key=lambda start: doubled[start : start + len(letters)], default=0)
 
 
-def _read(letters: bytes, circular: bool) -> list[Gene]:
+def _read(letters: bytes, circular: bool, orfs_alone: bool) -> list[Gene]:
     orfs = open_reading_frames
     sources = [_genes(letters), orfs(letters)]
     if circular:  # a frame without a stop has no end on a circle: it is read as linear
         sources = [_around(_genes, letters), _around(orfs, letters), orfs(letters)]
+    sources = sources[orfs_alone:]
     return next(filter(None, map(list, sources)), [])
 
 
@@ -152,7 +159,7 @@ def _genes(letters: bytes) -> Iterator[Gene]:
             strand=b"+" if forward else b"-",
             kind=b"gene",
             genetic_code=gene.translation_table,
-            partial=_PARTIAL[partial if forward else partial[::-1]],
+            partial=PARTIAL[partial if forward else partial[::-1]],
             protein=gene.translate(include_stop=False).encode(),
         )
 
@@ -173,6 +180,6 @@ def open_reading_frames(letters: bytes) -> Iterator[Gene]:
                     strand=strand,
                     kind=b"orf",
                     genetic_code=GENETIC_CODE,
-                    partial=_PARTIAL[partial if forward else partial[::-1]],
+                    partial=PARTIAL[partial if forward else partial[::-1]],
                     protein=run[0] if forward else run[0][::-1],
                 )
