@@ -3,17 +3,21 @@
 # Some use the small model, which a run of virnucpro leaves in the cache.
 # make fuzz: damaged files for every reader, results in benchmarks/results/fuzz.md; MINUTES says for how long.
 # make docs: README and docs as a site in site/, with links and anchors checked.
+# make integrations: linters of nf-core, Galaxy and WDL over integrations/; nf-core's needs Nextflow and github.com.
 # make benchmark: embedding beside its peers, about twenty minutes on two cores; these go to .venv-benchmark and
 # .venv-esm-cpp.  make benchmark-gpu: tests/gpu and the same on a machine with a GPU, in ten minutes, with the Python that
 # is there: it needs torch, this package's dependencies, fair-esm, transformers and pytest, and no network.
 PYTHON ?= python3
 MINUTES ?= 60
+nf-core := 4.2.1
+planemo := 0.75.47
+miniwdl := 1.16.0
 VENV := .venv
 FAST := $(addprefix tests/,data proteins calling naming encoders embedding pipeline \
 	test_cli.py test_config.py test_examples.py test_packing.py)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test test-fast lint docs benchmark benchmark-gpu fuzz clean
+.PHONY: demo test test-fast lint docs integrations benchmark benchmark-gpu fuzz clean
 
 demo: $(VENV)/.installed
 	virnucpro run config/demo.fna.gz
@@ -34,6 +38,11 @@ lint: $(VENV)/.installed-test
 
 docs: .venv-docs/.installed
 	.venv-docs/bin/mkdocs build
+
+integrations: .venv-miniwdl/.installed .venv-planemo/.installed .venv-nf-core/.installed
+	.venv-miniwdl/bin/miniwdl check --strict integrations/wdl/virnucpro.wdl
+	.venv-planemo/bin/planemo shed_lint --tools --skip version_bumped --fail_level warn integrations/galaxy
+	.venv-nf-core/bin/nf-core modules lint --dir integrations/nf-core virnucpro/run
 
 benchmark: .venv-benchmark/.installed .venv-esm-cpp/.installed
 	.venv-benchmark/bin/python benchmarks/embedding.py
@@ -66,6 +75,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 .venv-multiqc/.installed:
 	$(PYTHON) -m venv .venv-multiqc
 	.venv-multiqc/bin/pip install --quiet multiqc==1.35
+	touch $@
+
+.venv-miniwdl/.installed .venv-planemo/.installed .venv-nf-core/.installed: .venv-%/.installed:
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet $*==$($*)
 	touch $@
 
 .venv-docs/.installed: constraints.txt

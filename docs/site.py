@@ -5,7 +5,15 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 
-PAGES = ["README.md", "CHANGELOG.md", "config/README.md", "benchmarks/README.md", "benchmarks/results", "docs"]
+PAGES = [
+    "README.md",
+    "CHANGELOG.md",
+    "config/README.md",
+    "benchmarks/README.md",
+    "benchmarks/results",
+    "integrations/README.md",
+    "docs",
+]
 LINKED = ["Containerfile", "CITATION.cff", "LICENSE", "Makefile", "profiles/slurm/config.yaml"]
 
 _folder = tempfile.TemporaryDirectory(prefix="virnucpro-site-")  # removed at exit
