@@ -19,6 +19,7 @@ from virnucpro.embedding import engine as engines
 from virnucpro.embedding.engine import choose_engine, open_store, run_engine
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.proteins import read_sequences
+from virnucpro.embedding.store import kept_beside
 from virnucpro.embedding.work import plan_work
 
 OfResidues = list[npt.NDArray[np.float64]]
@@ -108,32 +109,33 @@ def test_a_kill_loses_only_what_was_being_embedded(fasta: Path, model: str, tmp_
             for record in records
         )
     )
-    shared = ("--model", model, "--token-budget", "1024", "--per-residue")
-    begun = tmp_path / ".x.h5.begun"
+    shared = ("--model", model, "--token-budget", "1024", "--per-residue", "--device", "cpu")
+    kept = tmp_path / "x.h5.unfinished"
+    ids, sequences = read_sequences(many)
+    engine = choose_engine(model, [-1], True, "cpu", "auto", 1024, 1022, "windows")
+    work = plan_work(ids, sequences, 1024, engine.description)
+    bins = len(work.bins) - 1
     process = start(many, "x.h5", *shared, folder=tmp_path)
-    wait_for(
-        lambda: process.poll() is not None or ((begun / "done").exists() and sum((begun / "done").read_bytes()) > 2)
-    )
+    wait_for(lambda: process.poll() is not None or (kept.exists() and bins_begun(kept, bins) > 2))
     assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGSTOP)  # so that it is not done before the next one has started
     refused = start(many, "x.h5", *shared, folder=tmp_path)
     assert "x.h5: another process is writing it" in refused.communicate()[1]
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    done = (begun / "done").read_bytes()
-    assert 2 < sum(done) < len(done)
-
-    # Finished embeddings are not computed again: a mark in them is still there at the end.
-    store = np.memmap(begun / "means", np.float32, "r+").reshape(-1, 32)
-    first = np.flatnonzero((store != 0).any(axis=1))
-    assert len(first) < len(store)
     run(many, "y.h5", *shared, folder=tmp_path)
-    ids, sequences = read_sequences(many)
-    description = choose_engine(model, [-1], True, "cpu", "auto", 1024, 1022, "cut").description
-    work = plan_work(ids, sequences, 1024, description)
-    row = work.groups[done.index(1)][0][0]
-    store[row] = 7
-    store.base.flush()
+    assert not (tmp_path / "y.h5.unfinished").exists()
+
+    # Finished embeddings are not computed again: other values, with their digest, are still there at the end.
+    store = open_store(engine, work, kept)
+    assert 2 < bins - len(store.missing()) < bins
+    first = min({*range(bins)} - {*store.missing()})
+    row = int(store.bins[first])
+    store.means[row] = 7
+    store._done["digest"][first] = np.void(store._digest(first))
+    damaged = min({*range(bins)} - {first, *store.missing()})
+    store.means[store.bins[damaged]] += 1
+    assert damaged in store.missing()
     run(many, "x.h5", *shared, folder=tmp_path)
     with h5py.File(tmp_path / "x.h5") as resumed, h5py.File(tmp_path / "y.h5") as whole:
         marked = np.flatnonzero(work.rows == row)
@@ -141,18 +143,13 @@ def test_a_kill_loses_only_what_was_being_embedded(fasta: Path, model: str, tmp_
         others = np.setdiff1d(np.arange(len(ids)), marked)
         np.testing.assert_array_equal(resumed["embedding"][:][others], whole["embedding"][:][others])
         np.testing.assert_array_equal(resumed["residue_embedding"][:], whole["residue_embedding"][:])
-    assert not begun.exists()
+    assert not kept.exists()
 
 
-def test_other_work_begins_anew(fasta: Path, model: str, tmp_path: Path) -> None:
-    begun = tmp_path / ".x.h5.begun"
-    begun.mkdir()
-    (begun / "work").write_text("other work")
-    (begun / "done").write_bytes(b"\1" * 1000)
-    (begun / "means").write_bytes(b"\0" * 1_000_000)
-    run(fasta, "x.h5", "--model", model, "--token-budget", "512", folder=tmp_path)
-    with h5py.File(tmp_path / "x.h5") as file:
-        assert (file["embedding"][:] != 0).any(axis=1).all()
+def bins_begun(kept: Path, bins: int) -> int:
+    """Return the number of bins with a digest in a file of unfinished embeddings."""
+    head = np.frombuffer(kept.read_bytes()[: 40 * bins], np.uint8)
+    return int(head.reshape(-1, 40).any(axis=1).sum()) if len(head) == 40 * bins else 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA; the processes would take it")
@@ -162,18 +159,16 @@ def test_several_processes_do_the_same_as_one(
     ids, sequences = read_sequences(fasta)
     engine = choose_engine(model, [-1], True, "auto", "float32", 256, 1022, "cut")
     work = plan_work(ids, sequences, 256, engine.description)
-    assert len(work.groups) > 2
+    assert len(work.bins) > 2 * engines.BINS
     stores, done = [], []
     # This process sees two devices. The processes started for them see none, and use the CPU.
     monkeypatch.setattr(engines.torch.cuda, "device_count", lambda: 2)
     for device in ("cpu", "auto"):
-        folder = tmp_path / device
-        folder.mkdir()
-        progress = Progress(device, 0, 0, for_person=True)
-        stores.append(run_engine(engine._replace(device=device), work, folder, progress.advance))
-        done.append((progress.tokens_done, progress.bins_done))
-        assert open_store(engine, work, folder)[1].all()
-    bins = [rows for group in work.groups for rows in group]
-    assert done == [(sum(map(work.tokens, bins)), len(bins))] * 2
+        progress = Progress(device, 0, for_person=True)
+        with kept_beside(tmp_path / device) as kept:
+            stores.append(run_engine(engine._replace(device=device), work, kept, progress.advance))
+            assert not open_store(engine, work, kept).missing()
+        done.append(progress.done)
+    assert done == [sum(map(work.tokens, range(len(work.bins) - 1)))] * 2
     np.testing.assert_array_equal(work.means(stores[0]), work.means(stores[1]))
     np.testing.assert_array_equal(stores[0].residues, stores[1].residues)

@@ -45,12 +45,14 @@ def test_tokens_done_come_from_jobs_and_their_logs(tmp_path: Path) -> None:
     events.finish(first)
     events.start("embed", log, sample="s0", shard="0002")
     assert progress.tokens_done == 100
-    log.write_text("virnucpro: embed: s0 0002: 1 of 3 bins, 50 tokens/s, 0:00:04 left\nvirnucpro: embed: s0 0002: 2 of")
+    log.write_text(
+        "virnucpro: embed: s0 0002: 100 of 300 tokens, 50 tokens/s, 0:00:04 left\nvirnucpro: embed: s0 0002: 200 of"
+    )
     progress.read_logs()
     assert (progress.tokens_done, progress.rate) == (200, 50)
     assert progress.seconds_left == pytest.approx((800 - 200) / 50)
     with log.open("a") as file:
-        file.write(" 3 bins, 60 tokens/s, 0:00:04 left\n")
+        file.write(" 300 tokens, 60 tokens/s, 0:00:04 left\n")
     progress.read_logs()
     assert (progress.tokens_done, progress.rate) == (300, 60)
     events.start("embed", sample="s1", shard="0001")  # it loads its model: two are at work
@@ -124,7 +126,7 @@ def test_the_log_of_an_earlier_run_says_nothing(tmp_path: Path) -> None:
         ("virnucpro: x\nvirnucpro prepare: error: sample s0: f.fa: no such file\nlast\n", "f.fa: no such file"),
         ("Traceback (most recent call last):\n  File x\nValueError: y\n\n", "ValueError: y"),
         ("", KILLED),
-        ("virnucpro: embed: 3 of 9 bins\n", KILLED),
+        ("virnucpro: embed: 3 of 9 tokens\n", KILLED),
     ],
 )
 def test_a_failure_is_told_in_the_words_of_the_stage(log: str, said: str, tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from virnucpro.data.arrays import Mask
+from virnucpro import __version__
 from virnucpro.data.description import EmbeddingDescription, layer_numbers
-from virnucpro.embedding.store import Store, array_in
+from virnucpro.embedding.store import Store
 from virnucpro.embedding.work import Work
 from virnucpro.encoders.checkpoint import load_encoder, read_checkpoint
 from virnucpro.encoders.devices import DTYPES, count_gpus, lease_device, resolve_precision
@@ -22,13 +21,16 @@ from virnucpro.encoders.memory import token_budget as tokens_that_fit
 from virnucpro.encoders.runner import AsyncInferenceRunner
 from virnucpro.encoders.weights import find_weights
 
+BINS = 8  # that a process embeds before it asks for more
+
 
 class Engine(NamedTuple):
-    """Checkpoint, description of its embeddings, device (auto, gpu or cpu), and tokens of a bin."""
+    """Checkpoint, description of its embeddings, device (auto, gpu or cpu) and its kind, and tokens of a bin."""
 
     checkpoint: Path
     description: EmbeddingDescription
     device: str
+    device_kind: str  # cuda or cpu
     per_residue: bool
     token_budget: int
 
@@ -70,46 +72,46 @@ def choose_engine(
         max_sequence_length=max_sequence_length,
         long_proteins=long_proteins,
     )
-    return Engine(weights.path, description, device, per_residue, token_budget)
+    return Engine(weights.path, description, device, kind.type, per_residue, token_budget)
 
 
 def run_engine(
-    engine: Engine, work: Work, folder: Path | None = None, on_bins: Callable[[int, int], None] = lambda *_: None
+    engine: Engine, work: Work, path: Path | None = None, on_tokens: Callable[[int], None] = lambda _: None
 ) -> Store:
-    """Embed the groups that are missing in a folder, with one process per visible device; return all embeddings.
+    """Embed the bins that are missing in a file, with one process per visible device; return all embeddings.
 
-    Without a folder, embeddings stay in memory and one device is used. `on_bins` is a callback that gets the tokens and
-    the number of finished bins.
+    Without a file, embeddings stay in memory and one device is used. `on_tokens` is a callback that gets the tokens of
+    finished bins.
     """
-    store, done = open_store(engine, work, folder)
-    missing = np.flatnonzero(~done).tolist()
+    store = open_store(engine, work, path)
+    missing = store.missing()
+    tasks = [missing[begin : begin + BINS] for begin in range(0, len(missing), BINS)]
     devices = 1 if engine.device == "cpu" else torch.cuda.device_count()
-    if folder is None or min(devices, len(missing)) < 2:
+    processes = min(devices, len(tasks))
+    if path is None or processes < 2:
         if missing:
             with _load(engine) as runner:
-                for tokens in _run_groups(runner, work, store, done, missing):
-                    on_bins(tokens, 1)
+                for number in store.fill(runner, missing, work.sequence):
+                    on_tokens(work.tokens(number))
         return store
-    processes = min(devices, len(missing))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start_process, (engine, work, folder)) as pool:
-        futures = {pool.submit(_run_in_process, group): group for group in missing}
+    with ProcessPoolExecutor(processes, context, _start_process, (engine, work, path)) as pool:
+        futures = [pool.submit(_run_in_process, bins) for bins in tasks]
         try:
             for future in as_completed(futures):
-                on_bins(future.result(), len(work.groups[futures[future]]))
+                on_tokens(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return store
 
 
-def open_store(engine: Engine, work: Work, folder: Path | None = None) -> tuple[Store, Mask]:
-    """Return the store of a work, in a folder or in memory, and a mask of the groups that are done."""
-    row_shape = engine.description.row_shape
-    start = np.concatenate([[0], np.cumsum(work.pieces.pooled[work.piece])])
-    means = array_in(folder, "means", np.float32, (len(work.piece), *row_shape))
-    residues = array_in(folder, "residues", np.float32, (int(start[-1]), *row_shape)) if engine.per_residue else None
-    return Store(means, residues, start), array_in(folder, "done", np.bool_, (len(work.groups),))
+def open_store(engine: Engine, work: Work, path: Path | None = None) -> Store:
+    """Return the store of a work, in a file or in memory."""
+    description = engine.description
+    pooled = work.pieces.pooled[work.piece] if engine.per_residue else None
+    kept_for = f"{__version__} {description.digest} {engine.device_kind} {work.digest}"
+    return Store(work.bins, description.row_shape, pooled, path, kept_for)
 
 
 @contextmanager
@@ -119,34 +121,24 @@ def _load(engine: Engine) -> Iterator[AsyncInferenceRunner]:
         yield AsyncInferenceRunner(model, engine.description.layers, engine.per_residue)
 
 
-def _run_groups(
-    runner: AsyncInferenceRunner, work: Work, store: Store, done: Mask, groups: Sequence[int]
-) -> Iterator[int]:
-    """Embed groups of bins, and yield the tokens of each bin that is done."""
-    last = {id(work.groups[group][-1]): group for group in groups}
-    for rows in store.fill(runner, [rows for group in groups for rows in work.groups[group]], work.sequence):
-        if id(rows) in last:
-            store.flush()
-            done[last[id(rows)]] = True
-        yield work.tokens(rows)
-
-
 _arguments: tuple[Engine, Work, Path]  # of a process of the pool
 
 
-def _start_process(engine: Engine, work: Work, folder: Path) -> None:
+def _start_process(engine: Engine, work: Work, path: Path) -> None:
     global _arguments
-    _arguments = (engine, work, folder)
+    _arguments = (engine, work, path)
 
 
 @cache
-def _load_in_process() -> tuple[ExitStack, AsyncInferenceRunner, Work, Store, Mask]:
+def _load_in_process() -> tuple[ExitStack, AsyncInferenceRunner, Work, Store]:
     """Return the model and the store of a process; the stack holds the device until the process ends."""
-    engine, work, folder = _arguments
+    engine, work, path = _arguments
     stack = ExitStack()
-    return stack, stack.enter_context(_load(engine)), work, *open_store(engine, work, folder)
+    return stack, stack.enter_context(_load(engine)), work, open_store(engine, work, path)
 
 
-def _run_in_process(group: int) -> int:
+def _run_in_process(bins: list[int]) -> int:
+    """Embed bins, and return the number of their tokens."""
     # The model is loaded here: an error of what starts a process would reach nobody.
-    return sum(_run_groups(*_load_in_process()[1:], [group]))
+    _, runner, work, store = _load_in_process()
+    return sum(work.tokens(number) for number in store.fill(runner, bins, work.sequence))

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from virnucpro import __version__
 from virnucpro.data.arrays import Rows
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file, write_blocks
@@ -90,17 +89,17 @@ def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings:
     ids, sequences = read_sequences(fasta)
     engine = choose_engine(per_residue=per_residue, **settings)
     work = plan_work(ids, sequences, engine.token_budget, engine.description)
-    with kept_beside(output, f"{__version__} {engine.description.digest} {per_residue} {work.digest}") as folder:
+    with kept_beside(output) as kept:
         remove_leftovers(output)
-        _, done = open_store(engine, work, folder)
-        left = [rows for group, is_done in zip(work.groups, done, strict=True) if not is_done for rows in group]
-        progress = Progress(str(output), len(left), sum(map(work.tokens, left)), for_person=True)
+        left = sum(map(work.tokens, open_store(engine, work, kept).missing()))
+        all_tokens = sum(map(work.tokens, range(len(work.bins) - 1)))
+        progress = Progress(str(output), all_tokens, all_tokens - left, for_person=True)
         with progress.bar:
-            store = run_engine(engine, work, folder, progress.advance)
+            store = run_engine(engine, work, kept, progress.advance)
         if output.suffix == ".npz":
-            _write_npz(output, engine.description, work, store)
+            _write_npz(output, engine.description, work, store, per_residue)
         else:
-            residues = None if store.residues is None else work.pieces.residues
+            residues = work.pieces.residues if per_residue else None
             with new_embedding_file(output, ids, engine.description, residues) as file:
                 file["embedding"][...] = work.means(store)
                 if residues is not None:
@@ -108,13 +107,13 @@ def embed_file(fasta: Path, output: Path, per_residue: bool = False, **settings:
     logger.info("%s: the embeddings of %d proteins", output, len(ids))
 
 
-def _write_npz(output: Path, description: EmbeddingDescription, work: Work, store: Store) -> None:
+def _write_npz(output: Path, description: EmbeddingDescription, work: Work, store: Store, per_residue: bool) -> None:
     arrays: dict[str, Any] = {
         "ids": np.array(work.ids, np.str_),
         "embeddings": work.means(store),
         "description": np.array(json.dumps(description.as_json())),
     }
-    if store.residues is not None:
+    if per_residue:
         arrays["residue_start"] = np.cumsum([0, *work.pieces.residues], dtype=np.int64)
         arrays["residue_embeddings"] = np.concatenate([store.residues[:0], *work.residues(store)])
     with atomic_path(output) as temporary:

@@ -13,30 +13,29 @@ from virnucpro.embedding.store import Store
 from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.errors import UserError
 
-BINS = 8  # per group of bins; a group that was not finished is embedded again after an interruption
-
 
 class Work(NamedTuple):
-    """Proteins for embedding; equal pieces share one row of the embeddings."""
+    """Proteins for embedding; equal pieces share one row of the embeddings. Rows are in the order of their bins."""
 
     ids: list[str]
     sequences: list[str]
     pieces: Pieces
     rows: Integers  # row of each piece's embedding, int64 [pieces]
     piece: Integers  # first piece of each row, int64 [rows]
-    groups: list[list[Integers]]  # groups of bins of rows
+    bins: Integers  # first row of each bin, and number of rows, int64 [bins + 1]
 
     @property
     def digest(self) -> str:
         """SHA-256 of the proteins and their bins, in hex."""
         digest = hashlib.sha256()
-        for text in (*self.ids, *self.sequences, *(rows.tolist() for group in self.groups for rows in group)):
+        for text in (*self.ids, *self.sequences, self.piece.tolist(), self.bins.tolist()):
             digest.update(f"{text}\n".encode())
         return digest.hexdigest()
 
-    def tokens(self, rows: Integers) -> int:
-        """Return the number of tokens of some rows."""
-        return int((self.pieces.length[self.piece[rows]] + ESM2Tokenizer.special_tokens).sum())
+    def tokens(self, number: int) -> int:
+        """Return the number of tokens of a bin."""
+        begin, end = self.bins[number : number + 2]
+        return int((self.pieces.length[self.piece[begin:end]] + ESM2Tokenizer.special_tokens).sum())
 
     def sequence(self, row: int) -> dict[str, Any]:
         """Return the sequence of a row, as input of the collator."""
@@ -53,7 +52,7 @@ class Work(NamedTuple):
 
     def residues(self, store: Store) -> Iterator[Rows]:
         """Yield the embeddings of the residues of each piece, float32 [residues, *row_shape]."""
-        return (store.residues[slice(*store.start[row : row + 2])] for row in self.rows)
+        return map(store.residues_of, self.rows)
 
 
 def plan_work(
@@ -78,5 +77,6 @@ def plan_work(
     piece, rows = np.unique(digest_pieces(pieces, letters)[1], return_inverse=True)
     tokens = pieces.length[piece] + ESM2Tokenizer.special_tokens
     bins = pack_bins(tokens, token_budget, lambda row: ids[pieces.protein[piece[row]]])
-    groups = [bins[begin : begin + BINS] for begin in range(0, len(bins), BINS)]
-    return Work(list(ids), list(sequences), pieces, rows, piece, groups)
+    order = np.concatenate([np.empty(0, np.int64), *bins])
+    ends = np.cumsum([0, *map(len, bins)], dtype=np.int64)
+    return Work(list(ids), list(sequences), pieces, np.argsort(order)[rows], piece[order], ends)

@@ -2,20 +2,21 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from virnucpro.data.arrays import Integers
+from virnucpro import __version__
 from virnucpro.data.collation import BatchShape, batch_shapes
-from virnucpro.data.embeddings import new_embedding_file
+from virnucpro.data.description import EmbeddingDescription
+from virnucpro.data.embeddings import new_embedding_file, write_blocks
 from virnucpro.data.manifest import Manifest, PackedSequence, WindowOf, read_manifest, tokens_of
 from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.embedding.progress import Progress
-from virnucpro.embedding.store import Store
+from virnucpro.embedding.store import Store, kept_beside
 from virnucpro.encoders.checkpoint import Encoder, load_encoder
 from virnucpro.encoders.devices import DTYPES, describe_device, lease_device
 from virnucpro.encoders.runner import MOST_SEQUENCES, AsyncInferenceRunner
@@ -40,7 +41,8 @@ def embed(
     """Embed every sequence of a manifest: mean over the residues of proteins, or over all tokens of nucleotides.
 
     Writes `output`, HDF5 with one row per sequence in the order of `proteins`, and beside it a .json, the record with
-    inputs, device and speed.
+    inputs, device and speed. A job that is killed leaves its finished bins in a file beside `output`. The next job for
+    the same manifest and kind of device uses them, and removes the file.
 
     Args:
         proteins: proteins.faa or nucleotides.fna, with the letters of the manifest's sequences.
@@ -56,44 +58,69 @@ def embed(
     source = checked_input(manifest_path, pack_record, "pack")
     manifest = read_manifest(manifest_path)
     description = manifest["embedding"]
-    packed, bins = _rows_of_bins(manifest)
+    packed = [sequence for a_bin in manifest["bins"] for sequence in a_bin["sequences"]]
+    order = np.argsort([sequence["offset"] for sequence in packed], kind="stable")  # of the proteins
+    packed = [packed[row] for row in order]
     sequences = _read_sequences(packed, proteins)
     residues = [end - begin for begin, end in (one["pool"] for one in sequences)] if per_residue else None
     ids = [sequence["id"] for sequence in packed]
     begins = [sequence["window"]["begin"] if "window" in sequence else 0 for sequence in packed]
-    begin_writing(record, [output])
-    new_file = new_embedding_file(output, ids, description, residues, begins)
-    if sequences:
-        weights = find_weights(model, description.is_of_nucleotides)
-        if weights.sha256 != description.encoder_sha256:
-            raise UserError(
-                f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
-                f"{description.encoder_sha256}; run the workflow again to pack for these weights"
-            )
-        if threads:
-            torch.set_num_threads(threads)
-        with lease_device(device) as leased:
-            encoder = load_encoder(weights.path, leased, DTYPES[description.precision])
-            shapes = _shapes_of_bins(manifest, encoder) if compiled else []
-            runner = AsyncInferenceRunner(encoder, description.layers, per_residue, shapes)
-            where = _describe(encoder, leased, manifest)
-            logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
-            tokens = [a_bin["tokens"] for a_bin in manifest["bins"]]
-            progress = Progress(f"{manifest['sample']} {manifest['shard']}", len(bins), sum(tokens))
-            with new_file as file:
-                start = file["residue_start"][:] if per_residue else np.empty(0, np.int64)
-                means = np.empty(file["embedding"].shape, np.float32)
-                store = Store(means, file.get("residue_embedding"), start)
-                for done, _ in zip(tokens, store.fill(runner, bins, sequences.__getitem__), strict=True):
-                    progress.advance(done)
-                file["embedding"][...] = means
-            ran = {"device": describe_device(leased), "attention": encoder.attention_name}
-        details = {**ran, "compiled": runner.compiled, **progress.totals()}
-    else:
-        details = _NOTHING
-        with new_file:
-            pass
-    write_provenance(record, "embed", {"per_residue": per_residue}, {"manifest": source}, [output], details)
+    checkpoint = _find_checkpoint(model, manifest_path, description) if sequences else None
+    with kept_beside(output, wait=True) as kept:  # the job of a Snakemake that was killed may still run
+        begin_writing(record, [output])
+        new_file = new_embedding_file(output, ids, description, residues, begins)
+        if checkpoint:
+            if threads:
+                torch.set_num_threads(threads)
+            with lease_device(device) as leased:
+                encoder = load_encoder(checkpoint, leased, DTYPES[description.precision])
+                shapes = _shapes_of_bins(manifest, encoder) if compiled else []
+                runner = AsyncInferenceRunner(encoder, description.layers, per_residue, shapes)
+                where = _describe(encoder, leased, manifest)
+                logger.info("embed: %s %s on %s", manifest["sample"], manifest["shard"], where)
+                with new_file as file:
+                    bins = np.cumsum([0, *(len(a_bin["sequences"]) for a_bin in manifest["bins"])], dtype=np.int64)
+                    place = np.argsort(order)  # of each row of the store among the proteins
+                    pooled = np.array(residues, np.int64)[place] if per_residue else None
+                    work = f"{__version__} {source} {leased.type} {runner.compiled}"
+                    store = Store(bins, description.row_shape, pooled, kept, work)
+                    _embed_missing(store, runner, manifest, lambda row: sequences[place[row]])
+                    file["embedding"][...] = store.means[order]
+                    if per_residue:
+                        write_blocks(file["residue_embedding"], map(store.residues_of, order))
+                ran = {"device": describe_device(leased), "attention": encoder.attention_name}
+            counts = {"bins": len(bins) - 1, "tokens": sum(a_bin["tokens"] for a_bin in manifest["bins"])}
+            details = {**ran, "compiled": runner.compiled, **counts, "seconds": round(store.seconds, 3)}
+        else:
+            details = _NOTHING
+            with new_file:
+                pass
+        write_provenance(record, "embed", {"per_residue": per_residue}, {"manifest": source}, [output], details)
+
+
+def _find_checkpoint(model: str, manifest_path: Path, description: EmbeddingDescription) -> Path:
+    weights = find_weights(model, description.is_of_nucleotides)
+    if weights.sha256 != description.encoder_sha256:
+        raise UserError(
+            f"{weights.path}: SHA-256 {weights.sha256}, but {manifest_path} was packed for "
+            f"{description.encoder_sha256}; run the workflow again to pack for these weights"
+        )
+    return weights.path
+
+
+def _embed_missing(
+    store: Store, runner: AsyncInferenceRunner, manifest: Manifest, sequence: Callable[[int], dict[str, Any]]
+) -> None:
+    """Embed the bins that are missing in a store, and log the progress."""
+    tokens = np.array([a_bin["tokens"] for a_bin in manifest["bins"]])
+    missing = store.missing()
+    kept = int(tokens.sum() - tokens[missing].sum())
+    name = f"{manifest['sample']} {manifest['shard']}"
+    if kept:
+        logger.info("embed: %s: %d of %d tokens are kept from an interrupted job", name, kept, tokens.sum())
+    progress = Progress(name, int(tokens.sum()), kept)
+    for number in store.fill(runner, missing, sequence):
+        progress.advance(int(tokens[number]))
 
 
 def _shapes_of_bins(manifest: Manifest, model: Encoder) -> list[BatchShape]:
@@ -116,14 +143,6 @@ def _describe(model: Encoder, device: torch.device, manifest: Manifest) -> str:
     else:
         room = f"{torch.get_num_threads()} threads"
     return f"{describe_device(device)} ({room}), {manifest['embedding'].precision}, {model.attention_name}"
-
-
-def _rows_of_bins(manifest: Manifest) -> tuple[list[PackedSequence], list[Integers]]:
-    """Return the manifest's sequences in the order of the proteins, and the rows of each bin in this order."""
-    packed = [sequence for a_bin in manifest["bins"] for sequence in a_bin["sequences"]]
-    order = np.argsort([sequence["offset"] for sequence in packed], kind="stable")
-    ends = np.cumsum([len(a_bin["sequences"]) for a_bin in manifest["bins"]], dtype=np.int64)
-    return [packed[number] for number in order], np.split(np.argsort(order), ends[:-1])
 
 
 def _read_sequences(packed_sequences: Sequence[PackedSequence], proteins: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 MOST_SHOWN = 10  # most lines of one job's log that are shown
 STAGE_SECONDS = 3.0  # assumed seconds of a job, until one of its stage is done
 
-_EMBEDDED = re.compile(r"virnucpro: embed: .*: (\d+) of (\d+) bins, (\d+) tokens/s")
+_EMBEDDED = re.compile(r"virnucpro: embed: .*: (\d+) of (\d+) tokens(?:, (\d+) tokens/s)?")
 _WARNING = re.compile(r"virnucpro: (warning: .*)")
 ERROR = re.compile(r"virnucpro\b[^:]*: error: (.*)")
 
@@ -49,8 +49,8 @@ class Job:
 
     def _read_line(self, line: str) -> Iterator[str]:
         if embedded := _EMBEDDED.match(line):
-            done, bins, rate = map(int, embedded.groups())
-            self.share, self.rate = done / bins, rate
+            done, tokens, rate = (int(number or 0) for number in embedded.groups())
+            self.share, self.rate = done / tokens, rate
         elif news := _WARNING.match(line):
             self.shown += 1
             if self.shown <= MOST_SHOWN:
