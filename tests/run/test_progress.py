@@ -1,6 +1,5 @@
 """Progress of a run: stages, tokens, time left, and lines of the jobs' logs."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -49,14 +48,46 @@ def test_tokens_done_come_from_jobs_and_their_logs(tmp_path: Path) -> None:
         "virnucpro: embed: s0 0002: 100 of 300 tokens, 50 tokens/s, 0:00:04 left\nvirnucpro: embed: s0 0002: 200 of"
     )
     progress.read_logs()
-    assert (progress.tokens_done, progress.rate) == (200, 50)
-    assert progress.seconds_left == pytest.approx((800 - 200) / 50)
+    assert progress.tokens_done == 200
     with log.open("a") as file:
         file.write(" 300 tokens, 60 tokens/s, 0:00:04 left\n")
     progress.read_logs()
-    assert (progress.tokens_done, progress.rate) == (300, 60)
-    events.start("embed", sample="s1", shard="0001")  # it loads its model: two are at work
-    assert progress.rate == 120
+    assert progress.tokens_done == 300
+
+
+def test_the_time_left_is_measured_for_half_a_minute_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    progress = make_progress(tmp_path)
+    events = Events(progress)
+    events.plan(prepare=1, embed=2)
+    assert progress.seconds_left is None
+    job = events.start("prepare", sample="s0")
+    write_packed(progress, "s0", 10_000, 10_000)
+    events.finish(job)
+    logs = [tmp_path / "1.log", tmp_path / "2.log"]
+    jobs = [events.start("embed", log, sample="s0", shard=f"000{number}") for number, log in enumerate(logs, start=1)]
+
+    def report(number: int, text: str) -> None:
+        with logs[number].open("a") as file:
+            file.write(f"virnucpro: embed: s0 000{number + 1}: {text}\n")
+        progress.read_logs()
+
+    report(0, "4000 of 10000 tokens are kept from an interrupted job")
+    assert progress.tokens_done == 4000
+    for seconds in range(0, 30, 5):
+        now = 1100.0 + seconds  # the model was loaded for 100 s
+        report(0, f"{5000 + 20 * seconds} of 10000 tokens, 9 tokens/s, 0:09:00 left")
+        assert progress.seconds_left is None
+    now = 1130.0
+    report(0, "5600 of 10000 tokens, 9 tokens/s, 0:09:00 left")
+    assert progress.seconds_left == pytest.approx((20_000 - 5600) / 20)
+    events.finish(jobs[0])
+    now = 1140.0
+    report(1, "4600 of 10000 tokens, 9 tokens/s, 0:09:00 left")
+    assert progress.seconds_left == pytest.approx(5400 / ((14_600 - 5000) / 40))
+    events.finish(jobs[1])
+    assert progress.seconds_left == 0
 
 
 def test_time_left_counts_the_other_stages(tmp_path: Path) -> None:
@@ -69,21 +100,14 @@ def test_time_left_counts_the_other_stages(tmp_path: Path) -> None:
     assert progress.seconds_left == pytest.approx(8 * 10 / 2, rel=0.01)
 
 
-def test_the_speed_is_guessed_once_the_device_is_known(tmp_path: Path) -> None:
+def test_letters_are_those_of_the_shards_that_run(tmp_path: Path) -> None:
     progress = make_progress(tmp_path)
-    events = Events(progress)
-    events.plan(token_budget=1, prepare=2, embed=4)
-    assert progress.seconds_left is None
-    job = events.start("token_budget")
-    work = progress.plan.work
-    work.mkdir(parents=True)
-    model = {"name": "m", "sha256": "0" * 64, "layers": 6, "embed_dim": 320, "heads": 20}
-    model |= {"architecture": "ESM-2", "feed_forward": 1280}
-    budget = {"device": "cpu", "model": model, "precision": "float32", "token_budget": 4096}
-    (work / "token_budget.json").write_text(json.dumps(budget))
-    events.finish(job)
-    assert progress.rate == pytest.approx(2e11 / (24 * 6 * 320**2))
-    assert progress.seconds_left is not None
+    assert (progress.letters, progress.unit) == (0, "residues")
+    Events(progress).plan(embed=4)
+    assert progress.letters == 200
+    progress = make_progress(tmp_path)
+    Events(progress).plan(embed=2)
+    assert progress.letters == 100
 
 
 def test_what_logs_say_is_said_once(tmp_path: Path) -> None:

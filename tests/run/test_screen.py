@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.run.conftest import ENVIRONMENT, Folder
-from tests.run.events import Events, make_progress
+from tests.run.events import Events, make_progress, write_packed
 from virnucpro.run.screen import clock, printable, show_paths
 
 # A run of many samples that continues at each line of input.
@@ -25,7 +25,7 @@ SHOW = """
 import sys
 from contextlib import closing
 from pathlib import Path
-from tests.run.events import Events, make_progress
+from tests.run.events import Events, make_progress, write_packed
 from virnucpro.run.progress import Message
 from virnucpro.run.screen import Screen
 samples = int(sys.argv[2])
@@ -33,7 +33,7 @@ progress = make_progress(Path(sys.argv[1]), samples)
 events = Events(progress)
 with closing(Screen(progress, "results")) as screen:
     screen.refresh()
-    events.plan(prepare=samples, embed=3 * samples, merge=samples, summary=1)
+    events.plan(prepare=samples, embed=2 * samples, merge=samples, summary=1)
     jobs = [events.start("prepare", sample=f"s{number}") for number in range(samples)]
     for job in jobs[: (samples + 1) // 2]:
         events.finish(job)
@@ -71,7 +71,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.descriptor, text.encode())
 
-    def wait_for(self, text: str, seconds: float = 300) -> None:
+    def wait_for(self, text: str, seconds: float = 600) -> None:
         """Read until a text was written."""
         deadline = time.monotonic() + seconds
         while text.encode() not in self.written:
@@ -107,14 +107,14 @@ def show(folder: Path, columns: int, samples: int = 2, **environment: str) -> Te
 @pytest.mark.parametrize("samples", [1, 100])
 def test_one_display_with_messages_above(tmp_path: Path, columns: int, samples: int) -> None:
     terminal = show(tmp_path, columns, samples)
-    terminal.wait_for("tokens")
+    terminal.wait_for("the time left")
     shown = terminal.lines()
-    stages = [line.split()[0] for line in shown[-6:-2]]
+    stages = [line.split()[0] for line in shown[-5:-1]]
     assert stages == ["prepare", "embed", "merge", "summary"]
     noun = "sample" if samples == 1 else "samples"
-    assert shown[-6].endswith(f"{(samples + 1) // 2} of {samples} {noun}" + (", 50 running" if samples > 1 else ""))
-    assert re.fullmatch(r"0 of about [\d,]+ tokens", shown[-2])
-    assert re.fullmatch(r"0:00:0\d so far, time left not known yet", shown[-1])
+    assert shown[-5].endswith(f"{(samples + 1) // 2} of {samples} {noun}" + (", 50 running" if samples > 1 else ""))
+    assert shown[-4].endswith(f" 0 of about {100 * samples:,} residues")
+    assert re.fullmatch(r"0:00:\d\d so far, measuring the time left", shown[-1])
     assert sum("once" in line for line in shown) == 1
     assert shown[0].startswith("warning: soil: a long warning")
     assert any("?[2J" in line for line in shown)
@@ -122,19 +122,19 @@ def test_one_display_with_messages_above(tmp_path: Path, columns: int, samples: 
     assert terminal.finish() == 0
     shown = terminal.lines()
     assert shown[-1] == "the end"
-    assert [line.split()[0] for line in shown[-7:-3]] == stages, "the display is there once, below the messages"
+    assert [line.split()[0] for line in shown[-6:-2]] == stages, "the display is there once, below the messages"
     assert "prepare failed: results/x" in shown
-    assert all(len(line) < 79 for line in shown[-8:-1]), "or it would be wrapped when the terminal gets narrower"
+    assert all(len(line) < 79 for line in shown[-7:-1]), "or it would be wrapped when the terminal gets narrower"
 
 
 def test_a_terminal_that_is_resized(tmp_path: Path) -> None:
     terminal = show(tmp_path, 200)
-    terminal.wait_for("tokens")
+    terminal.wait_for("the time left")
     for columns in (80, 120, 79):
         terminal.resize(columns)
         before = len(terminal.written)
         terminal.type("\n")
-        while len(terminal.written) == before or not terminal.written.endswith(b"yet"):
+        while len(terminal.written) == before or not terminal.written.endswith(b"left"):
             terminal._read()
     terminal.type("\x04")
     assert terminal.finish() == 0
@@ -145,7 +145,7 @@ def test_no_color(tmp_path: Path) -> None:
     colors = []
     for environment in ({}, {"NO_COLOR": "1"}):
         terminal = show(tmp_path, 80, **environment)
-        terminal.wait_for("tokens")
+        terminal.wait_for("the time left")
         terminal.type("\n\x04")
         assert terminal.finish() == 0
         colors.append(bool(re.search(rb"\x1b\[[\d;]*[34]\d", terminal.written)))
@@ -191,7 +191,7 @@ def test_long_stages_say_so_once_a_minute(tmp_path: Path, capsys: pytest.Capture
     screen._reported["prepare"] -= QUIET_SECONDS
     for _ in range(3):
         screen.refresh()
-    assert re.fullmatch(r"prepare: 0 of 2 samples, 2 running; 0 of about 200 tokens; [^\n]+\n", capsys.readouterr().err)
+    assert re.fullmatch(r"prepare: 0 of 2 samples, 2 running; [^\n]+ so far, [^\n]+\n", capsys.readouterr().err)
 
 
 def test_ctrl_c_on_a_terminal(folder: Folder) -> None:
@@ -213,6 +213,25 @@ def test_what_would_steer_a_terminal_is_taken_out() -> None:
 
 def test_paths_begin_as_the_user_named_their_folder() -> None:
     assert show_paths("../x, (../y) and /a/../b", "out") == "out/x, (out/y) and /a/../b"
+
+
+def test_embedding_is_shown_in_letters(tmp_path: Path) -> None:
+    from virnucpro.run.screen import Screen
+
+    progress = make_progress(tmp_path)
+    events = Events(progress)
+    events.plan(prepare=2, embed=4)
+    for sample in ("s0", "s1"):
+        job = events.start("prepare", sample=sample)
+        write_packed(progress, sample, 25, 75)
+        events.finish(job)
+    log = tmp_path / "embed.log"
+    events.start("embed", log, sample="s0", shard="0002")
+    log.write_text("virnucpro: embed: s0 0002: 30 of 75 tokens, 9 tokens/s, 0:00:05 left\n")
+    progress.read_logs()
+    screen = Screen(progress, "")
+    assert screen._count(progress.stages["embed"]) == "30 of about 200 residues, 1 running"
+    assert screen._share(progress.stages["embed"]) == 0.15
 
 
 def test_clock() -> None:

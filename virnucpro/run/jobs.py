@@ -10,14 +10,14 @@ from pathlib import Path
 MOST_SHOWN = 10  # most lines of one job's log that are shown
 STAGE_SECONDS = 3.0  # assumed seconds of a job, until one of its stage is done
 
-_EMBEDDED = re.compile(r"virnucpro: embed: .*: (\d+) of (\d+) tokens(?:, (\d+) tokens/s)?")
+_EMBEDDED = re.compile(r"virnucpro: embed: .*: (\d+) of (\d+) tokens( are kept)?")
 _WARNING = re.compile(r"virnucpro: (warning: .*)")
 ERROR = re.compile(r"virnucpro\b[^:]*: error: (.*)")
 
 
 @dataclass
 class Job:
-    """A running job: its log, the share of its tokens that are embedded, and the rate."""
+    """A running job: its log, the share of its tokens that are embedded, and that an earlier job embedded."""
 
     rule: str
     sample: str
@@ -29,7 +29,7 @@ class Job:
     offset: int = 0
     shown: int = 0
     share: float = 0
-    rate: float = 0
+    kept: float = 0
     error: str = ""
     last_line: str = ""
     folder: Path = Path()  # working folder of Snakemake, which the log's path is relative to
@@ -49,8 +49,8 @@ class Job:
 
     def _read_line(self, line: str) -> Iterator[str]:
         if embedded := _EMBEDDED.match(line):
-            done, tokens, rate = (int(number or 0) for number in embedded.groups())
-            self.share, self.rate = done / tokens, rate
+            self.share = int(embedded[1]) / int(embedded[2])
+            self.kept = self.share if embedded[3] else self.kept
         elif news := _WARNING.match(line):
             self.shown += 1
             if self.shown <= MOST_SHOWN:
@@ -72,7 +72,6 @@ class Stage:
     done: int = 0
     failed: int = 0
     seconds: float = 0  # sum over the jobs that are done
-    finished: float = 0  # time at which the last one ended
 
     @property
     def mean_seconds(self) -> float:

@@ -2,26 +2,27 @@
 
 import itertools
 import time
+from collections import deque
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from virnucpro.data.cards import read_token_budget
+from virnucpro.data.description import PROTEINS
 from virnucpro.data.provenance import read_provenance
 from virnucpro.errors import UserError
 from virnucpro.run.jobs import Job, Stage
-from virnucpro.run.plan import Plan
+from virnucpro.run.plan import TRAINING, Plan
 from virnucpro.run.reasons import describe_reason, has_changed
+from virnucpro.run.shards import TOKENS_PER_LETTER
 from virnucpro.run.snakemake import Event
 
 # Stages, i.e. rules of Snakemake, in the order in which a sample goes through them.
 ORDER = ["fetch_model", "token_budget", "references", "fragment", "prepare", "embed", "merge", "train", "call"]
 ORDER += ["summary", "report"]
 
-# Assumed FLOP/s of a core and of a GPU, until jobs report their speed.
-CPU_FLOPS = 1e11
-GPU_FLOPS = 5e13
+MEASURED_SECONDS = 30  # of embedding, before the time left is known
+MOST_REPORTS = 1000  # that the speed is measured over
 
 KILLED = "its process was killed, perhaps for lack of memory; try a lower --token-budget or fewer --cores"
 
@@ -53,9 +54,8 @@ class Progress:
         self._messages: list[Message] = []
         self._tokens: dict[Shard, int] = {}  # tokens of packed shards
         self._packed = self._guessed = 0.0  # tokens of packed samples, true and estimated
-        self._tokens_done = 0
-        self._embedding_since: float | None = None
-        self._guessed_rate = 0.0
+        self._tokens_done = self._tokens_kept = 0.0
+        self._reports: deque[tuple[float, float]] = deque(maxlen=MOST_REPORTS)  # times, and tokens embedded by then
 
     def handle(self, event: Event) -> None:
         """Update the state by an event."""
@@ -77,6 +77,10 @@ class Progress:
             self._read_log(self._snakemake)
         for job in self._jobs.values():
             self._read_log(job)
+        kept = self._tokens_kept + sum(job.kept * self._tokens.get(_shard(job), 0) for job in self._embedding)
+        embedded = self.tokens_done - kept
+        if embedded and embedded != (self._reports[-1][1] if self._reports else 0):
+            self._reports.append((time.monotonic(), embedded))
 
     @property
     def problem(self) -> str:
@@ -96,19 +100,46 @@ class Progress:
     @property
     def tokens_done(self) -> float:
         """Number of tokens that are embedded."""
-        jobs = [job for job in self._jobs.values() if job.rule == "embed"]
-        return self._tokens_done + sum(job.share * self._tokens.get(_shard(job), 0) for job in jobs)
+        return self._tokens_done + sum(job.share * self._tokens.get(_shard(job), 0) for job in self._embedding)
+
+    @property
+    def letters(self) -> float:
+        """Estimated number of letters, bases of contigs or residues of proteins, that this run embeds."""
+        return self._letters * self.stages["embed"].jobs / self._shards if "embed" in self.stages else 0
+
+    @cached_property
+    def unit(self) -> str:
+        """Unit of the letters: bp, residues, or letters for a run over both."""
+        units = {"residues" if self.plan.proteins(sample) == "proteins" else "bp" for sample, _ in self._places}
+        return units.pop() if len(units) == 1 else "letters"
 
     @property
     def shards_to_pack(self) -> int:
         """Number of shards that are not packed yet."""
         return max(0, self.stages["embed"].jobs - len(self._tokens)) if "embed" in self.stages else 0
 
+    @property
+    def _embedding(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.rule == "embed"]
+
+    @cached_property
+    def _places(self) -> list[tuple[str, str]]:
+        """Samples and encoders of the run."""
+        samples = [*self.plan.samples, *([TRAINING] if self.plan.training else [])]
+        return list(itertools.product(samples, self.plan.encoders))
+
+    @cached_property
+    def _shards(self) -> int:
+        return sum(len(self.plan.shards(*place)) for place in self._places)
+
+    @cached_property
+    def _letters(self) -> float:
+        samples = [sample for sample, encoder in self._places if encoder == PROTEINS]
+        return sum(self.plan.tokens(sample) / TOKENS_PER_LETTER[self.plan.proteins(sample)] for sample in samples)
+
     @cached_property
     def _guess_per_shard(self) -> float:
-        places = itertools.product(self.plan.samples, self.plan.encoders)
-        guesses = [(self.plan.tokens(*place), len(self.plan.shards(*place))) for place in places]
-        return sum(tokens for tokens, _ in guesses) / max(1, sum(shards for _, shards in guesses))
+        return sum(self.plan.tokens(*place) for place in self._places) / self._shards
 
     @property
     def _tokens_per_shard(self) -> float:
@@ -117,10 +148,11 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Tokens/s that running jobs report; until they do, the rate so far or an estimate."""
-        jobs = [job for job in self._jobs.values() if job.rule == "embed"]
-        rates = [job.rate for job in jobs if job.rate]
-        return sum(rates) / len(rates) * len(jobs) if rates else self._mean_rate or self._guessed_rate
+        """Tokens/s of all jobs together by their last reports, pauses included; 0 until it is measured."""
+        if not self._reports:
+            return 0
+        (begin, before), (end, after) = self._reports[0], self._reports[-1]
+        return max(0, after - before) / (end - begin) if end - begin >= MEASURED_SECONDS else 0
 
     @property
     def seconds_left(self) -> float | None:
@@ -132,23 +164,8 @@ class Progress:
             return seconds
         return seconds + tokens / self.rate if self.rate else None
 
-    @property
-    def _mean_rate(self) -> float:
-        if self._embedding_since is None:
-            return 0
-        embed = self.stages["embed"]
-        until = time.monotonic() if embed.started > embed.done + embed.failed else embed.finished
-        return self.tokens_done / max(until - self._embedding_since, 1e-3)
-
     def _plan(self, jobs: dict[str, int]) -> None:
         self.stages = {name: Stage(name, jobs[name]) for name in sorted(jobs.keys() - {"all", "total"}, key=_order)}
-        self._guess_rate()
-
-    def _guess_rate(self) -> None:
-        with suppress(UserError):  # it does not exist yet
-            found = read_token_budget(self.plan.work / "token_budget.json")
-            flop_per_token = 24 * found["model"]["layers"] * found["model"]["embed_dim"] ** 2
-            self._guessed_rate = (CPU_FLOPS * self.cores if found["device"] == "cpu" else GPU_FLOPS) / flop_per_token
 
     def _read_shards(self, sample: str, encoder: str) -> dict[Shard, int]:
         """Return the tokens of a sample's shards."""
@@ -176,7 +193,6 @@ class Progress:
         stage.started += 1
         stage.jobs = max(stage.jobs, stage.started)
         if rule == "embed":
-            self._embedding_since = self._embedding_since or time.monotonic()
             with suppress(UserError):  # a shared file system may not show the record yet
                 shards = self._read_shards(job.sample, job.encoder)
                 self._tokens.setdefault(_shard(job), shards.get(_shard(job), 0))
@@ -189,11 +205,10 @@ class Progress:
         stage = self.stages[job.rule]
         stage.done += 1
         stage.seconds += time.monotonic() - job.started
-        stage.finished = time.monotonic()
-        if job.rule == "token_budget":
-            self._guess_rate()
-        elif job.rule == "embed":
-            self._tokens_done += self._tokens.get(_shard(job), 0)
+        if job.rule == "embed":
+            tokens = self._tokens.get(_shard(job), 0)
+            self._tokens_done += tokens
+            self._tokens_kept += job.kept * tokens
         elif job.rule == "prepare":
             with suppress(UserError):  # a shared file system may not show the record yet
                 self._note_packed(job.sample)
@@ -212,7 +227,6 @@ class Progress:
         self._read_log(job)
         self.failures[number] = job
         self.stages[job.rule].failed += 1
-        self.stages[job.rule].finished = time.monotonic()
         of_sample = f" for sample {job.sample}" if job.sample else ""
         was_killed = not job.error and (not job.last_line or job.last_line.startswith("virnucpro: "))
         reason = KILLED if was_killed else (job.error or job.last_line).removeprefix(f"sample {job.sample}: ")

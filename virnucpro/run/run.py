@@ -34,10 +34,11 @@ from virnucpro.run.plan import Plan, plan_run
 from virnucpro.run.progress import Progress
 from virnucpro.run.reasons import table_of_jobs
 from virnucpro.run.results import describe_results
-from virnucpro.run.screen import Screen, clock, printable, show_paths
+from virnucpro.run.screen import Screen, clock, describe_stages, printable, show_paths
 from virnucpro.run.snakemake import Event, ask_snakemake, run_snakemake, runs_no_job
 
 PACKAGE = Path(str(files("virnucpro")))
+SHOW_SECONDS = 1.0  # between updates of the screen
 MEMORY = Path(".snakemake", "virnucpro")  # of the Snakefile, relative to Snakemake's working folder
 
 
@@ -184,7 +185,7 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
     finished = [sample for sample in samples if is_finished(plan, sample)] if failed else samples
     if finished:
         print(describe_results(folder, Path(shown_folder), finished))
-    print(f"{clock(time.monotonic() - progress.started)} in all")
+    print(f"{clock(time.monotonic() - progress.started)} in all{describe_stages(progress.stages.values())}")
     if failed:
         jobs = f"{failed} job{'s' * (failed != 1)} failed"
         raise UserError(f"{jobs}. Fix the problem above, then run the same command to resume.")
@@ -204,13 +205,20 @@ def _look(arguments: Sequence[str], progress: Progress, shown_folder: str, idle:
 
 def _listen(arguments: Sequence[str], lock: int | None, progress: Progress, screen: Screen | None = None) -> int:
     """Run Snakemake and return its exit status; update `progress` and its screen meanwhile."""
+    shown = 0.0
+
+    def show() -> None:
+        nonlocal shown
+        shown = time.monotonic()
+        progress.read_logs()
+        if screen:
+            screen.refresh()
 
     def on_events(events: list[Event]) -> None:
         for event in events:
             progress.handle(event)
-        progress.read_logs()
-        if screen:
-            screen.refresh()
+        if events or time.monotonic() - shown >= SHOW_SECONDS:
+            show()
 
     def on_signal(number: int) -> None:
         if screen:
@@ -219,7 +227,7 @@ def _listen(arguments: Sequence[str], lock: int | None, progress: Progress, scre
         _say(f"stopped by {name}; run the same command again to resume")
 
     status = run_snakemake(arguments, progress.log, lock, on_events, on_signal)
-    on_events([])
+    show()
     return status
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from rich.console import Console, Group
@@ -18,7 +18,7 @@ from virnucpro.run.progress import Message, Progress
 
 BAR = 20
 OF_RUN = ("fetch_model", "token_budget", "references", "fragment", "train", "summary", "report")  # they run once
-UNITS = {"embed": "shards"} | dict.fromkeys(OF_RUN, "")
+UNITS = dict.fromkeys(OF_RUN, "")
 FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on one stage
 
@@ -66,24 +66,33 @@ class Screen:
         table = Table.grid(padding=(0, 2))
         for stage in self.progress.stages.values():
             style = "red" if stage.failed else "green" if stage.done == stage.jobs else ""
-            bar = ProgressBar(total=stage.jobs, completed=stage.done, width=BAR)
-            table.add_row(Text(stage.name.replace("_", " "), style), bar, Text(_count(stage)))
-        return Group(table, *(Text(line) for line in self._sums()))
+            bar = ProgressBar(total=1, completed=self._share(stage), width=BAR)
+            table.add_row(Text(stage.name.replace("_", " "), style), bar, Text(self._count(stage)))
+        return Group(table, Text(self._times()))
 
-    def _sums(self) -> Iterator[str]:
-        progress = self.progress
-        if not progress.stages:
-            yield "starting"
-            return
-        if tokens := progress.tokens:
-            about = "about " if progress.shards_to_pack else ""
-            rate = f", {progress.rate:,.0f} tokens/s" if progress.tokens_done else ""
-            yield f"{progress.tokens_done:,.0f} of {about}{tokens:,.0f} tokens{rate}"
-        yield f"{clock(time.monotonic() - progress.started)} so far, {self._time_left()}"
-
-    def _time_left(self) -> str:
+    def _times(self) -> str:
+        if not self.progress.stages:
+            return "starting"
         seconds = self.progress.seconds_left
-        return "time left not known yet" if seconds is None else f"about {clock(seconds)} left"
+        left = "measuring the time left" if seconds is None else f"about {clock(seconds)} left"
+        return f"{clock(time.monotonic() - self.progress.started)} so far, {left}"
+
+    def _share(self, stage: Stage) -> float:
+        """Return the finished share of a stage."""
+        if stage.name == "embed" and (tokens := self.progress.tokens) and stage.done < stage.jobs:
+            return self.progress.tokens_done / tokens
+        return stage.done / max(stage.jobs, 1)
+
+    def _count(self, stage: Stage) -> str:
+        """Return how much of a stage is done, and the numbers of its jobs that run and that have failed."""
+        if stage.name == "embed":
+            letters = self.progress.letters
+            done = amounts(self._share(stage) * letters, letters, self.progress.unit)
+        else:
+            unit = UNITS.get(stage.name, "samples")
+            done = f"{stage.done} of {stage.jobs} {unit if stage.jobs != 1 else unit.removesuffix('s')}".rstrip()
+        others = {"running": stage.started - stage.done - stage.failed, "failed": stage.failed}
+        return ", ".join([done, *(f"{number} {what}" for what, number in others.items() if number)])
 
     def _lines(self) -> Iterator[str]:
         now = time.monotonic()
@@ -94,10 +103,10 @@ class Screen:
             if stage.done == stage.jobs:
                 if self._reported.get(stage.name) != FINISHED:
                     self._reported[stage.name] = FINISHED
-                    yield f"{name}: {_count(stage)}, {clock(now - self.progress.started)} after the start"
+                    yield f"{name}: {self._count(stage)}, {clock(now - self.progress.started)} after the start"
             elif stage.started and now - self._reported[stage.name] >= QUIET_SECONDS:
                 self._reported[stage.name] = now
-                yield f"{name}: {'; '.join([_count(stage), *self._sums()])}"
+                yield f"{name}: {self._count(stage)}; {self._times()}"
 
 
 def show_paths(text: str, folder: str) -> str:
@@ -120,8 +129,26 @@ def clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-def _count(stage: Stage) -> str:
-    unit = UNITS.get(stage.name, "samples")
-    counts = f"{stage.done} of {stage.jobs} {unit if stage.jobs != 1 else unit.removesuffix('s')}".rstrip()
-    others = {"running": stage.started - stage.done - stage.failed, "failed": stage.failed}
-    return ", ".join([counts, *(f"{number} {what}" for what, number in others.items() if number)])
+def amounts(done: float, total: float, unit: str) -> str:
+    """Return a number of letters of an estimated total, in Mbp for a million bases or more.
+
+    Examples:
+        >>> amounts(1_260_000, 5_000_000, "bp")
+        '1.3 of about 5.0 Mbp'
+        >>> amounts(1200, 5000, "residues")
+        '1,200 of about 5,000 residues'
+    """
+    if unit == "bp" and total >= 1e6:
+        return f"{done / 1e6:,.1f} of about {total / 1e6:,.1f} Mbp"
+    return f"{done:,.0f} of about {total:,.0f} {unit}"
+
+
+def describe_stages(stages: Iterable[Stage]) -> str:
+    """Return the seconds of the finished jobs of each stage, as the rest of a line.
+
+    Examples:
+        >>> describe_stages([Stage("prepare", done=1, seconds=12.4), Stage("embed", done=2, seconds=59), Stage("call")])
+        '; seconds of jobs: prepare 12, embed 59'
+    """
+    seconds = [f"{stage.name.replace('_', ' ')} {stage.seconds:,.0f}" for stage in stages if stage.done]
+    return f"; seconds of jobs: {', '.join(seconds)}" if seconds else ""
