@@ -32,7 +32,7 @@ STAGES = [
 
 def virnucpro(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).parent / "virnucpro", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 def test_help_shows_what_users_start_before_the_stages() -> None:

@@ -27,7 +27,7 @@ def test_a_kill_in_mid_write_leaves_the_old_file(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom virnucpro.data.files import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary, temporary.open('w') as file:\n"
-        "    file.write('half'); file.flush(); print('writing', flush=True); time.sleep(60)\n"
+        "    file.write('half'); file.flush(); print('writing', flush=True); time.sleep(700)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None

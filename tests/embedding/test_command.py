@@ -35,7 +35,7 @@ def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
 
 def run(*arguments: str | Path, folder: Path) -> str:
     process = start(*arguments, folder=folder)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert out == ""
     return err

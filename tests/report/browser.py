@@ -18,7 +18,7 @@ FLAGS = (
     *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
-SECONDS = 120  # that a page may take on a busy machine
+SECONDS = 600  # that a page may take on a busy machine
 
 
 @contextmanager
@@ -42,6 +42,7 @@ def running_browser(folder: Path) -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chrome = webdriver.Chrome(options=options, service=Service(driver))
     chrome.set_script_timeout(SECONDS)
+    chrome.set_page_load_timeout(SECONDS)
     try:
         yield chrome
     finally:

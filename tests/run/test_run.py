@@ -178,7 +178,7 @@ def test_lost_records_of_snakemake_and_files_in_the_way(finished: Folder) -> Non
 
 def test_ctrl_c_stops_the_jobs_and_the_same_command_goes_on(folder: Folder, embedding: subprocess.Popen[str]) -> None:
     os.kill(embedding.pid, signal.SIGINT)
-    _, err = embedding.communicate(timeout=60)
+    _, err = embedding.communicate(timeout=600)
     assert embedding.returncode == 130
     assert err.splitlines()[-1] == "stopped by Ctrl-C; run the same command again to resume"
     assert "failed" not in err
@@ -197,7 +197,7 @@ def test_snakemake_may_take_its_time_to_end(tmp_path: Path, monkeypatch: pytest.
 def test_snakemake_alone_is_killed(folder: Folder, embedding: subprocess.Popen[str]) -> None:
     (snakemake,) = folder.processes(b"snakemake")
     os.kill(snakemake, signal.SIGKILL)
-    _, err = embedding.communicate(timeout=60)
+    _, err = embedding.communicate(timeout=600)
     assert embedding.returncode == 1
     last = "virnucpro run: error: Snakemake was killed (SIGKILL); run the same command again to resume"
     assert err.splitlines()[-1] == last

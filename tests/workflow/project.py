@@ -37,7 +37,7 @@ def contigs(seed: int, count: int = 6) -> str:
     return "".join(f">s{seed}_c{number}\n{sequence}\n" for number, sequence in enumerate(made))
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

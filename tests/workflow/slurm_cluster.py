@@ -51,6 +51,8 @@ SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 MinJobAge=3600
 ReturnToService=2
+OverTimeLimit=UNLIMITED
+MessageTimeout=100
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres={gres}
 PartitionName=cpu Nodes=ALL
@@ -76,7 +78,7 @@ class Cluster:
 
     def command(self, *arguments: str) -> str:
         return subprocess.run(
-            arguments, env=self.environment, check=True, capture_output=True, text=True, timeout=60
+            arguments, env=self.environment, check=True, capture_output=True, text=True, timeout=600
         ).stdout
 
     def jobs(self) -> dict[str, dict[str, str]]:
@@ -118,7 +120,7 @@ def running_cluster(cache: Path) -> Iterator[Cluster]:
     try:
         yield Cluster(folder)
     finally:
-        guard.communicate(timeout=60)
+        guard.communicate(timeout=600)
         assert guard.returncode == 0
 
 
@@ -201,7 +203,7 @@ def _wait_for(daemon: str, folder: Path) -> None:
         "slurmctld": lambda: _output(folder, "sinfo"),
         "slurmd": lambda: "idle" in _output(folder, "sinfo", "--noheader", "--format=%t"),
     }
-    until = time.monotonic() + 20
+    until = time.monotonic() + 600
     while not ready[daemon]():
         if time.monotonic() > until:
             sys.exit(f"{daemon} does not answer:\n{(folder / f'{daemon}.log').read_text()}")

@@ -251,7 +251,7 @@ def test_ctrl_c_waits_until_the_jobs_are_cancelled(cluster: Cluster, tmp_path: P
             wait_for(lambda: log.exists() and "has been submitted" in log.read_text())
             time.sleep(5)  # the executor notes a job a moment after it has said so
             running.send_signal(signal.SIGINT)
-            assert running.wait(300) == 128 + signal.SIGINT
+            assert running.wait(600) == 128 + signal.SIGINT
     finally:
         cluster.command("scontrol", "update", f"nodename={node}", "state=resume")
     states = {number: job["JobState"] for number, job in cluster.jobs().items() if number not in before}
