@@ -23,7 +23,7 @@ from virnucpro.data import GreedyPacker, VarlenCollator
 from virnucpro.data.collation import PackedBatch
 from virnucpro.encoders.alphabet import BOS, EOS, PAD, ESM2Tokenizer
 from virnucpro.encoders.checkpoint import load_encoder
-from virnucpro.encoders.esm2 import ESM2
+from virnucpro.encoders.esm import ESM
 from virnucpro.encoders.memory import CPU_TOKEN_BUDGET
 
 
@@ -100,7 +100,7 @@ def hugging_face(size: Size, device: torch.device, dtype: torch.dtype) -> transf
     return transformers.EsmModel(config, add_pooling_layer=False).eval().to(device, dtype)
 
 
-def bare_products(model: ESM2, batches: list[PackedBatch]) -> None:
+def bare_products(model: ESM, batches: list[PackedBatch]) -> None:
     """Run only the matrix products of a forward pass; attention is one sequence at a time, within the cache."""
     weight = model.layers[0].fc1.weight
     dim, heads = model.config.embed_dim, model.config.heads

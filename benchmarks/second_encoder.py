@@ -18,7 +18,7 @@ from torch import nn
 from benchmarks.common import write_result
 from virnucpro.encoders.attention import choose_attention
 from virnucpro.encoders.dnabert import DNABERT, DNABERTConfig
-from virnucpro.encoders.esm2 import ESM2, ESM2Config
+from virnucpro.encoders.esm import ESM, ESMConfig
 from virnucpro.encoders.linear import Linear
 from virnucpro.encoders.runner import AsyncInferenceRunner
 
@@ -66,7 +66,7 @@ def operations(layers: int, width: int, weights_of_a_layer: int, tokens: int) ->
 def main() -> None:
     """Count, measure, and write the table."""
     torch.manual_seed(0)
-    esm2 = ready(ESM2(ESM2Config(9, 640, 10), choose_attention(CPU, torch.float32)))
+    esm2 = ready(ESM(ESMConfig(9, 640, 10), choose_attention(CPU, torch.float32)))
     dnabert = ready(DNABERT(DNABERTConfig(3, 192, 3, 768, 4096)))
     dnabert.tokenizer = FixedTokens()
     work = {"ESM-2": (esm2, bins(RESIDUES, 2)), "DNABERT-S": (dnabert, bins(DNA_TOKENS, 0))}

@@ -27,6 +27,7 @@ class Mirror(ThreadingHTTPServer):
         pause: Seconds between 64 KB.
         go_on: Event that it waits for after half of the file.
         requests: Requested paths.
+        served: Name of the file.
         redirects: Address to redirect to, or None to serve the file.
     """
 
@@ -42,6 +43,7 @@ class Mirror(ThreadingHTTPServer):
         self.go_on = threading.Event()
         self.go_on.set()
         self.requests: list[str] = []
+        self.served = f"{NAME}.pt"
         self.redirects: str | None = None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -54,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         mirror = self.server
         mirror.requests.append(self.path)
-        if self.path != f"/models/{NAME}.pt":
+        if self.path != f"/models/{mirror.served}":
             self.send_error(404)
             return
         if mirror.redirects:

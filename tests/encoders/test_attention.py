@@ -16,7 +16,7 @@ from virnucpro.encoders.attention import (
     sdpa_attention,
     varlen_attention,
 )
-from virnucpro.encoders.esm2 import ESM2, ESM2Config
+from virnucpro.encoders.esm import ESM, ESMConfig
 
 LENGTHS = [[1], [7], [5, 5, 5], [9, 4, 4, 1], [3, 40, 3, 40, 40, 350], [64, 63, 60, 56, 55, 9, 8, 200, 190]]
 
@@ -95,8 +95,6 @@ def test_a_cpu_uses_sdpa(dtype: torch.dtype) -> None:
 def test_a_gpu_pads_where_no_kernel_reads_where_sequences_start() -> None:
     assert choose_attention(torch.device("cuda"), torch.float32) is padded_attention
     with torch.device("meta"):
-        models = {
-            attention: ESM2(ESM2Config(1, 32, 2), attention) for attention in (padded_attention, varlen_attention)
-        }
+        models = {attention: ESM(ESMConfig(1, 32, 2), attention) for attention in (padded_attention, varlen_attention)}
     assert not models[padded_attention].capturable, "it launches what the lengths ask for"
     assert models[varlen_attention].capturable

@@ -12,7 +12,7 @@ from virnucpro.data.collation import BatchShape
 from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.compiled import StaticForward
-from virnucpro.encoders.esm2 import ESM2, ESM2Config
+from virnucpro.encoders.esm import ESM, ESMConfig
 
 SHAPES = [BatchShape(tokens=64, sequences=10, longest=20), BatchShape(tokens=128, sequences=12, longest=20)]
 
@@ -21,10 +21,10 @@ def batch_of(lengths: range, shapes: list[BatchShape]) -> PackedBatch:
     return VarlenCollator(ESM2Tokenizer(), shapes)([{"id": str(n), "sequence": "MKTAYIAKQRQ"[:n]} for n in lengths])
 
 
-def random_unpacked_model() -> ESM2:
+def random_unpacked_model() -> ESM:
     """Return a small model whose weights are not in oneDNN's layout."""
     torch.manual_seed(0)
-    model = ESM2(ESM2Config(3, 32, 2), sdpa_attention).eval().requires_grad_(False)
+    model = ESM(ESMConfig(3, 32, 2), sdpa_attention).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.normal_(std=0.2)
     model.inv_freq.copy_(10_000 ** -(torch.arange(8) / 8))

@@ -18,7 +18,7 @@ from tests.conftest import AMINO_ACIDS
 from virnucpro.data import VarlenCollator
 from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.checkpoint import load_encoder
-from virnucpro.encoders.esm2 import ESM2
+from virnucpro.encoders.esm import ESM
 from virnucpro.encoders.runner import mean_pool
 
 CPU = torch.device("cpu")
@@ -54,14 +54,14 @@ def checkpoint(
 
 
 @pytest.fixture(scope="session")
-def both(checkpoint: tuple[Path, esm.ESM2]) -> tuple[ESM2, esm.ESM2]:
+def both(checkpoint: tuple[Path, esm.ESM2]) -> tuple[ESM, esm.ESM2]:
     """The same weights in our model and in fair-esm's."""
     path, reference = checkpoint
     return load_encoder(path, CPU, torch.float32), reference
 
 
 @torch.inference_mode()
-def packed(model: ESM2, sequences: list[str]) -> list[Tensor]:
+def packed(model: ESM, sequences: list[str]) -> list[Tensor]:
     batch = VarlenCollator(ESM2Tokenizer())([{"id": str(i), "sequence": s} for i, s in enumerate(sequences)])
     representation = model(batch)
     return [representation[begin:end] for begin, end in list(pairwise(batch.cu_seqlens))[: len(sequences)]]
@@ -81,7 +81,7 @@ def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
     return max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
 
 
-def test_fp32_error_is_that_of_fair_esm(both: tuple[ESM2, esm.ESM2], random_protein: Callable[[int], str]) -> None:
+def test_fp32_error_is_that_of_fair_esm(both: tuple[ESM, esm.ESM2], random_protein: Callable[[int], str]) -> None:
     ours, reference = both
     sequences = {name: [random_protein(length) for length in lengths] for name, lengths in CLASSES.items()}
     mixed = [(name, sequence) for name, group in sequences.items() for sequence in group]
@@ -113,19 +113,19 @@ lengths = st.lists(st.integers(1, 60), min_size=1, max_size=8)
 
 @settings(max_examples=25)
 @given(lengths, lengths, st.randoms(use_true_random=False))
-def test_bin_mates_do_not_matter(tiny: ESM2, before: list[int], after: list[int], rng: random.Random) -> None:
+def test_bin_mates_do_not_matter(tiny: ESM, before: list[int], after: list[int], rng: random.Random) -> None:
     protein, *mates = ("".join(rng.choices(AMINO_ACIDS, k=n)) for n in (30, *before, *after))
     in_bin = packed(tiny, [*mates[: len(before)], protein, *mates[len(before) :]])[len(before)]
     torch.testing.assert_close(in_bin, packed(tiny, [protein])[0], rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> ESM2:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> ESM:
     path = tmp_path_factory.mktemp("models") / "tiny.pt"
     return load_encoder(oracle.save_as_fair_esm(oracle.random_model(2, 32, 2), path), CPU, torch.float32)
 
 
-def test_mean_pooling_leaves_out_bos_and_eos(tiny: ESM2, random_protein: Callable[[int], str]) -> None:
+def test_mean_pooling_leaves_out_bos_and_eos(tiny: ESM, random_protein: Callable[[int], str]) -> None:
     sequences = [random_protein(length) for length in (1, 2, 50)]
     batch = VarlenCollator(ESM2Tokenizer())([{"id": s, "sequence": s} for s in sequences])
     with torch.inference_mode():

@@ -22,7 +22,7 @@ from tests.encoders.checkpoints import State, save, to_hugging_face
 from virnucpro.data import VarlenCollator
 from virnucpro.encoders.alphabet import ESM2Tokenizer
 from virnucpro.encoders.attention import Attention, padded_attention, sdpa_attention
-from virnucpro.encoders.esm2 import ESM2, ESM2Config
+from virnucpro.encoders.esm import ESM, ESMConfig
 from virnucpro.encoders.linear import Linear
 from virnucpro.encoders.memory import host_memory
 
@@ -46,9 +46,9 @@ class LiveBytes(TorchDispatchMode):
         return made
 
 
-def peak_bytes(config: ESM2Config, dtype: torch.dtype, attention: Attention, packed: bool, lengths: range) -> float:
+def peak_bytes(config: ESMConfig, dtype: torch.dtype, attention: Attention, packed: bool, lengths: range) -> float:
     """Return the peak bytes per token of a forward pass over proteins of some lengths."""
-    model = ESM2(config, attention).requires_grad_(False)
+    model = ESM(config, attention).requires_grad_(False)
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
             module.to(dtype)
@@ -62,17 +62,19 @@ def peak_bytes(config: ESM2Config, dtype: torch.dtype, attention: Attention, pac
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("embed_dim", [320, 1280])
-def test_activations_of_a_token(embed_dim: int, dtype: torch.dtype, packed: bool) -> None:
-    config = ESM2Config(layers=2, embed_dim=embed_dim, heads=20)
+@pytest.mark.parametrize(
+    "config",
+    [ESMConfig(2, 320, 20), ESMConfig(2, 1280, 20), ESMConfig(2, 320, 5, "ESM C"), ESMConfig(2, 960, 15, "ESM C")],
+)
+def test_activations_of_a_token(config: ESMConfig, dtype: torch.dtype, packed: bool) -> None:
     measured = peak_bytes(config, dtype, sdpa_attention, packed, range(500, 508))
     estimated = config.memory(dtype.itemsize).activation_bytes
     assert measured <= estimated <= 1.05 * measured
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-def test_padding_within_the_attention_takes_no_more(dtype: torch.dtype) -> None:
-    config = ESM2Config(layers=2, embed_dim=320, heads=20)
+@pytest.mark.parametrize("config", [ESMConfig(2, 320, 20), ESMConfig(2, 320, 5, "ESM C")])
+def test_padding_within_the_attention_takes_no_more(config: ESMConfig, dtype: torch.dtype) -> None:
     measured = peak_bytes(config, dtype, padded_attention, False, range(480, 520))
     assert measured <= config.memory(dtype.itemsize).activation_bytes
 

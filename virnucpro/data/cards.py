@@ -8,7 +8,7 @@ from typing_extensions import TypedDict  # pydantic cannot use typing.TypedDict 
 
 from virnucpro.data.checked import Name, Precision, Sha256, read_json
 
-Architecture = Literal["ESM-2", "DNABERT-S"]
+Architecture = Literal["ESM-2", "ESM C", "DNABERT-S"]
 
 
 class ModelCard(TypedDict):

@@ -1,4 +1,4 @@
-"""The tokens of ESM-2: the alphabet of ESM-1b, in which a residue is one token."""
+"""The tokens of ESM-2 and ESM C: the alphabet of ESM-1b, in which a residue is one token."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from virnucpro.errors import UserError
 
 BOS, PAD, EOS, UNKNOWN = range(4)
 RESIDUES = "LAGVSERTIDPKQNFYMHWCXBUZO.-"  # the tokens from 4 on
-VOCABULARY = 4 + len(RESIDUES) + 2  # the last two are <null> and <mask>
+VOCABULARY = 4 + len(RESIDUES) + 2  # the last two are <null>, in ESM C |, and <mask>
 
 _REFUSED = 255
 _TOKEN = np.full(256, _REFUSED, np.int64)  # by the code of a letter
@@ -17,7 +17,7 @@ _TOKEN[list(RESIDUES.encode())] = np.arange(4, 4 + len(RESIDUES))
 
 
 class ESM2Tokenizer:
-    """Tokenizes proteins as fair-esm does: BOS, a token for every residue, EOS."""
+    """Tokenizes proteins as fair-esm and the package esm do: BOS, a token for every residue, EOS."""
 
     padding = PAD
     special_tokens = 2

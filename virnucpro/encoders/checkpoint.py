@@ -1,4 +1,4 @@
-"""Checkpoints of ESM-2 and DNABERT-S, read without running code from pickles."""
+"""Checkpoints of ESM-2, ESM C and DNABERT-S, read without running code from pickles."""
 
 import argparse
 import json
@@ -12,46 +12,47 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from virnucpro.data.cards import Architecture
 from virnucpro.encoders.attention import choose_attention
 from virnucpro.encoders.dnabert import DNABERT, DNABERTConfig
 from virnucpro.encoders.dnabert_tokenizer import DNABERTTokenizer
-from virnucpro.encoders.esm2 import ESM2, ESM2Config
-from virnucpro.encoders.layouts import Parts, is_dnabert, read_dnabert, read_esm2
+from virnucpro.encoders.esm import ESM, ESMConfig
+from virnucpro.encoders.layouts import Parts, convert_parts, is_dnabert, is_esmc, read_dnabert, read_esm2, read_esmc
 from virnucpro.encoders.linear import Linear
 from virnucpro.encoders.memory import device_memory
 from virnucpro.encoders.names import TOKENIZER
 from virnucpro.errors import UserError
 
-Encoder = ESM2 | DNABERT  # on its device, ready to run over packed batches
+Encoder = ESM | DNABERT  # on its device, ready to run over packed batches
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESM2Config | DNABERTConfig, Parts]:
-    """Read a checkpoint of ESM-2 or DNABERT-S, and the config.json that Hugging Face puts beside it.
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[ESMConfig | DNABERTConfig, Parts]:
+    """Read a checkpoint of ESM-2, ESM C or DNABERT-S, and the config.json that Hugging Face puts beside it.
 
     Returns:
         The model's sizes, and the tensors of its parameters and buffers, mapped from the file.
 
     Raises:
-        UserError: The file is missing, damaged, holds more than tensors, or is not a complete ESM-2 or DNABERT-S.
+        UserError: The file is missing, damaged, holds more than tensors, or is not a complete model.
     """
     path = Path(path)
     loaded = _load(path)
     loaded = loaded if isinstance(loaded, Mapping) else {}
     state = loaded["model"] if isinstance(loaded.get("model"), Mapping) else loaded
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    of_dna = is_dnabert(tensors)
+    architecture: Architecture = "DNABERT-S" if is_dnabert(tensors) else "ESM C" if is_esmc(tensors) else "ESM-2"
     try:
         settings = _config_json(path)
-        read = read_dnabert(tensors, settings) if of_dna else read_esm2(loaded, tensors, settings)
+        if architecture == "DNABERT-S":
+            return read_dnabert(tensors, settings)
+        read = read_esmc(tensors, settings) if architecture == "ESM C" else read_esm2(loaded, tensors, settings)
     except ValueError as error:
-        kind = "DNABERT-S" if of_dna else "ESM-2"
+        article = "a" if architecture == "DNABERT-S" else "an"
         raise UserError(
-            f"{path}: not {'a' if of_dna else 'an'} {kind} that can be used: {error}; give another checkpoint"
+            f"{path}: not {article} {architecture} that can be used: {error}; give another checkpoint"
         ) from None
     if read is None:
-        raise UserError(
-            f"{path}: neither an ESM-2 nor a DNABERT-S: it has no token embeddings; give another checkpoint"
-        )
+        raise UserError(f"{path}: no ESM-2, ESM C or DNABERT-S: it has no token embeddings; give another checkpoint")
     return read
 
 
@@ -76,12 +77,11 @@ def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torc
             model = DNABERT(config)
             model.tokenizer = DNABERTTokenizer(Path(path).with_name(TOKENIZER))
         else:
-            model = ESM2(config, choose_attention(device, dtype))
+            model = ESM(config, choose_attention(device, dtype))
     weights = {}
     for name, pieces in parts.items():  # one by one, so that only one tensor is in memory twice
-        moved = [piece.to(device, dtypes[name]) for piece in pieces]
-        if isinstance(config, ESM2Config) and ".qkv." in name:
-            moved[:2] = [_pair(part, config.heads) for part in moved[:2]]
+        converted = convert_parts(name, pieces, config) if isinstance(config, ESMConfig) else pieces
+        moved = [piece.to(device, dtypes[name]) for piece in converted]
         weights[name] = torch.cat(moved) if len(moved) > 1 else moved[0]
     model.load_state_dict(weights, assign=True)
     if device.type == "cpu":
@@ -89,11 +89,6 @@ def load_encoder(path: str | os.PathLike[str], device: torch.device, dtype: torc
             if isinstance(module, Linear):
                 module.pack()
     return model.eval().requires_grad_(False)
-
-
-def _pair(part: Tensor, heads: int) -> Tensor:
-    """Put rows of queries or keys that are rotated together side by side; the file has them half a head apart."""
-    return part.reshape(heads, 2, -1, *part.shape[1:]).transpose(1, 2).reshape(part.shape)
 
 
 def _load(path: Path) -> Any:

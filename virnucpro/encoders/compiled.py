@@ -17,7 +17,7 @@ _Captured = tuple[torch.cuda.CUDAGraph, PackedBatch, dict[int, Tensor]]
 
 
 class StaticForward:
-    """`ESM2.representations` for batches of given shapes; other batches run through the model without compilation.
+    """`ESM.representations` for batches of given shapes; other batches run through the model without compilation.
 
     The layers of the model are compiled. On CUDA the model must be capturable.
     """

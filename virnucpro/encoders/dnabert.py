@@ -2,7 +2,7 @@
 
 DNABERT-S is a BERT with post-norm layers and gated feed-forward parts (Portes et al. 2023, arXiv 2312.17482). It has no
 position embeddings: attention falls with the distance between two tokens (ALiBi, Press et al. 2022, arXiv 2108.12409).
-Sequences lie end to end in one [tokens, embed_dim] array, as in `virnucpro.encoders.esm2`. Weights may be in half
+Sequences lie end to end in one [tokens, embed_dim] array, as in `virnucpro.encoders.esm`. Weights may be in half
 precision; the residual stream, the norms and the attention are always in FP32.
 """
 

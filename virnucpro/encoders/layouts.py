@@ -1,4 +1,4 @@
-"""Conversion of checkpoints in several layouts to the tensors and settings of `ESM2` and `DNABERT`."""
+"""Conversion of checkpoints in several layouts to the tensors and settings of `ESM` and `DNABERT`."""
 
 import argparse
 import re
@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from virnucpro.encoders.alphabet import VOCABULARY
 from virnucpro.encoders.attention import sdpa_attention
 from virnucpro.encoders.dnabert import DNABERT, EPSILON, DNABERTConfig
-from virnucpro.encoders.esm2 import ESM2, ESM2Config
+from virnucpro.encoders.esm import ESM, ESMConfig
 
 # Tensors of a file, keyed by the tensor of the model that they form when joined along their first dimension.
 Parts = dict[str, list[Tensor]]
@@ -29,10 +30,10 @@ _DNABERT = {
     "fc2": ["mlp.wo"],
     "ffn_norm": ["mlp.layernorm"],
 }
-# Settings that `DNABERT` and `ESM2` support. A setting that a file does not have is not checked.
+# Settings that `DNABERT` and `ESM` support. A setting that a file does not have is not checked.
 _DNABERT_SETTINGS = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": EPSILON}
 
-# Modules of `ESM2`, and their names in fair-esm's and in Hugging Face's layout.
+# Modules of an ESM-2, and their names in fair-esm's and in Hugging Face's layout.
 _ESM2 = {
     "embed_tokens": (["embed_tokens"], ["embeddings.word_embeddings"]),
     "final_norm": (["emb_layer_norm_after"], ["encoder.emb_layer_norm_after"]),
@@ -59,6 +60,29 @@ _ESM2_SETTINGS: tuple[dict[str, Any], dict[str, Any]] = (
         "layer_norm_eps": 1e-5,
     },
 )
+
+# Modules of an ESM C, and their names in the layout of the package esm and in Hugging Face's layout.
+_ESMC = {
+    "embed_tokens": (["embed"], ["embed_tokens"]),
+    "final_norm": (["transformer.norm"], ["norm"]),
+    "attention_norm": (["attn.layernorm_qkv.0"], ["input_layernorm"]),
+    "qkv": (["attn.layernorm_qkv.1"], [f"self_attn.{x}_proj" for x in "qkv"]),
+    "qk_norm": (["attn.q_ln", "attn.k_ln"], ["self_attn.q_norm", "self_attn.k_norm"]),
+    "out": (["attn.out_proj"], ["self_attn.o_proj"]),
+    "ffn_norm": (["ffn.0"], ["post_attention_layernorm"]),
+    "fc1": (["ffn.1"], ["mlp.gate_proj", "mlp.up_proj"]),
+    "fc2": (["ffn.3"], ["mlp.down_proj"]),
+}
+_ESMC_LAYER = ("transformer.blocks", "layers")
+_ESMC_HEAD = 64  # width of a head, where config.json does not give the number of heads
+_ESMC_SETTINGS = {
+    "model_type": "esmc",
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "rope_theta": 10000,
+    "rope_type": "default",
+}
 
 
 def is_dnabert(tensors: Mapping[str, Tensor]) -> bool:
@@ -97,7 +121,7 @@ def read_dnabert(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
 
 def read_esm2(
     loaded: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: dict[str, Any]
-) -> tuple[ESM2Config, Parts] | None:
+) -> tuple[ESMConfig, Parts] | None:
     """Return the sizes and the tensors of an ESM-2, or None without token embeddings.
 
     Args:
@@ -124,12 +148,62 @@ def read_esm2(
         # frequencies rounded to FP16, with which ESM-2 was trained.
         inv_freq = (1 / 10000 ** (torch.arange(0, config.head_dim, 2) / config.head_dim)).half()
     with torch.device("meta"):
-        model = ESM2(config, sdpa_attention)
+        model = ESM(config, sdpa_attention)
     modules = {module: names[layout] for module, names in _ESM2.items()}
     return config, _collect_parts(state, model, modules, _LAYER[layout], {"inv_freq": [inv_freq]})
 
 
-def _esm2_sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any], inv_freq: Tensor | None) -> ESM2Config:
+def is_esmc(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors belong to an ESM C, by their names."""
+    return any(key.endswith(("attn.q_ln.weight", "self_attn.q_norm.weight")) for key in tensors)
+
+
+def read_esmc(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> tuple[ESMConfig, Parts] | None:
+    """Return the sizes and the tensors of an ESM C, or None without token embeddings.
+
+    Args:
+        settings: config.json of a Hugging Face checkpoint.
+
+    Raises:
+        ValueError: It is not a complete ESM C; the text says why.
+    """
+    layout, state = 1, _without_prefix(tensors, "embed_tokens.weight")
+    if state is None:
+        layout, state, settings = 0, _without_prefix(tensors, "embed.weight"), {}
+    if state is None:
+        return None
+    modules = {module: names[layout] for module, names in _ESMC.items()}
+    embedding = f"{modules['embed_tokens'][0]}.weight"
+    state[embedding] = state[embedding][:VOCABULARY]  # the other rows have no token
+    layers, embed_dim = _count_layers(state, _ESMC_LAYER[layout]), state[embedding].shape[-1:].numel()
+    heads = settings.get("num_attention_heads", embed_dim // _ESMC_HEAD)
+    if not layers or not isinstance(heads, int) or heads < 1 or embed_dim % (2 * heads):
+        raise ValueError(f"no model has {layers} layers, {embed_dim} numbers a token and {heads} heads")
+    config = ESMConfig(layers, embed_dim, heads, "ESM C")
+    sizes = {"num_hidden_layers": layers, "hidden_size": embed_dim, "intermediate_size": config.feed_forward}
+    _check_settings({**settings, **(settings.get("rope_parameters") or {})}, _ESMC_SETTINGS | sizes)
+    inv_freq = 1 / 10000 ** (torch.arange(0, config.head_dim, 2) / config.head_dim)
+    with torch.device("meta"):
+        model = ESM(config, sdpa_attention)
+    return config, _collect_parts(state, model, modules, _ESMC_LAYER[layout], {"inv_freq": [inv_freq]})
+
+
+def convert_parts(name: str, parts: list[Tensor], config: ESMConfig) -> list[Tensor]:
+    """Return the tensors that form tensor `name` of an `ESM`, changed from how a file has them to how it uses them."""
+    if ".qkv." in name or ".qk_norm." in name:
+        queries, keys, *values = parts[0].chunk(3) if len(parts) == 1 else parts
+        return [_pair(queries, config.heads), _pair(keys, config.heads), *values]
+    if name.endswith(("out.weight", "fc2.weight")) and config.residual_scale != 1:
+        return [part.float() / config.residual_scale for part in parts]
+    return parts
+
+
+def _pair(part: Tensor, heads: int) -> Tensor:
+    """Put rows of queries or keys that are rotated together side by side; the file has them half a head apart."""
+    return part.reshape(heads, 2, -1, *part.shape[1:]).transpose(1, 2).reshape(part.shape)
+
+
+def _esm2_sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any], inv_freq: Tensor | None) -> ESMConfig:
     layers = _count_layers(state, _LAYER[layout])
     embed_dim = state[f"{_ESM2['embed_tokens'][layout][0]}.weight"].shape[-1:].numel()
     # There is a rotary frequency for every two numbers of a head.
@@ -140,7 +214,7 @@ def _esm2_sizes(state: dict[str, Tensor], layout: int, settings: dict[str, Any],
         raise ValueError(f"no model has {layers} layers, {embed_dim} numbers a token and {heads} heads")
     found = dict(zip(_SIZES[layout], (layers, embed_dim, heads), strict=True))
     _check_settings(settings, _ESM2_SETTINGS[layout] | found)
-    return ESM2Config(layers, embed_dim, heads)
+    return ESMConfig(layers, embed_dim, heads)
 
 
 def _collect_parts(

@@ -55,12 +55,25 @@ def estimate_gated_memory(layers: int, embed_dim: int, feed_forward: int, bytes_
     return ModelMemory(weights, activation_bytes)
 
 
+def estimate_esmc_memory(layers: int, embed_dim: int, feed_forward: int, bytes_per_number: int) -> ModelMemory:
+    """Return the memory of a packed ESM C forward pass, estimated from its sizes.
+
+    Weights are as in DNABERT-S. Activations are largest in the feed-forward part: its input, both halves, their
+    product, the residual stream in FP32, and the rotation of a head's 64 numbers. They were counted in
+    tests/encoders/test_memory.py and rounded up.
+    """
+    gated = estimate_gated_memory(layers, embed_dim, feed_forward, bytes_per_number)
+    activation_bytes = (3 * feed_forward + embed_dim) * bytes_per_number + 4 * embed_dim + 512
+    return gated._replace(activation_bytes=activation_bytes)
+
+
 def memory_of_model(card: "ModelCard", bytes_per_number: int) -> ModelMemory:
     """Return the memory of a model's weights and activations, estimated from its sizes."""
     layers, embed_dim = card["layers"], card["embed_dim"]
-    if card["architecture"] == "DNABERT-S":
-        return estimate_gated_memory(layers, embed_dim, card["feed_forward"], bytes_per_number)
-    return estimate_memory(layers, embed_dim, bytes_per_number)
+    if card["architecture"] == "ESM-2":
+        return estimate_memory(layers, embed_dim, bytes_per_number)
+    estimate = estimate_esmc_memory if card["architecture"] == "ESM C" else estimate_gated_memory
+    return estimate(layers, embed_dim, card["feed_forward"], bytes_per_number)
 
 
 ESM2_3B_HALF = estimate_memory(layers=36, embed_dim=2560, bytes_per_number=2)

