@@ -162,6 +162,8 @@ def test_shared_kmers_with_a_known_virus_count_up_to_a_cap() -> None:
     class Same:
         """Equal embeddings of all proteins."""
 
+        by_screen, embedded = np.full(len(proteins), np.nan), np.ones(len(proteins), bool)
+
         def rows(self, numbers: np.ndarray) -> np.ndarray:
             return np.ones((len(numbers), len(model.mean) - 1), np.float32)
 

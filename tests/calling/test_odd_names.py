@@ -19,11 +19,11 @@ from Bio import SeqIO
 
 from tests.conftest import ROOT
 from tests.pipeline.test_call import EMBEDDING, random_classifier
+from tests.records import record_embeddings
 from virnucpro.calling.classifier import load_classifier, save_classifier
 from virnucpro.calling.pooled import pool_regions
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.provenance import write_provenance
 from virnucpro.pipeline.call import call
 from virnucpro.pipeline.prepare import prepare_genes
 from virnucpro.proteins.table import read_proteins
@@ -82,7 +82,7 @@ def call_sample(run: Path, sample: str, names: list[str], viral: bool) -> None:
     with new_embedding_file(folder / "embeddings.h5", proteins["protein"].tolist(), embedding) as file:
         is_viral = proteins["start"].between(2_500, 9_300) | viral
         file["embedding"][...] = np.where(is_viral, 4, 0)[:, None] * np.eye(embedding.embed_dim)[0]
-    write_provenance(folder / "merge.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    record_embeddings(folder)
     model = load_classifier(random_classifier(run / "c.safetensors", embedding))
     arrays: dict[str, Any] = {
         name: np.zeros_like(getattr(model, name)) for name in ("mean", "hidden_bias", "contig_weight", "hidden_weight")

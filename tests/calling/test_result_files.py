@@ -48,12 +48,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fasta += b">%b\n%b\n" % (contig.encode(), b"ACGT" * 1500)
         for number, function in enumerate(FUNCTIONS):
             faa += f">{contig}_{number}\n".encode()
-            place = (f"{contig}_{number}", contig, 1000 * number, 1000 * number + 900, "+", "gene", 11, "no")
+            place = (f"{contig}_{number}", contig, 1000 * number, 1000 * number + 900, "+", "gene", 11, "no", "encoder")
             genes.append((*place, function, "0.9731" if function else "", 299, len(faa)))
             faa += b"M" * 299 + b"\n"
     (folder / "fasta").write_bytes(fasta)
     (folder / "faa").write_bytes(faa)
-    proteins = pd.DataFrame(genes, columns=[*GENE_COLUMNS[:8], "function", "function_score", "residues", "offset"])
+    columns = [*GENE_COLUMNS[:8], *GENE_COLUMNS[10:], "residues", "offset"]
+    proteins = pd.DataFrame(genes, columns=columns)
     names = pd.DataFrame.from_dict(NAMES, orient="index", columns=NAME_COLUMNS).fillna("")
     names = names.assign(topology=["DTR", "provirus", ""], fdr=["0.0012", "", "0.0500"])
     places = zip(contigs, (6000, 5000, 6000), NAMES, strict=True)
@@ -158,7 +159,7 @@ def write_genbank(folder: Path, letters: bytes, genes: list[SimpleNamespace], **
 def gene(start: int, end: int, strand: str = "+", partial: str = "no", protein: str = "c_1") -> SimpleNamespace:
     place = {"start": start, "end": end, "strand": strand, "partial": partial, "protein": protein}
     of_table = {"kind": "gene", "genetic_code": 11, "residues": 20, "offset": 0}
-    return SimpleNamespace(**place, **of_table, score=0.75, log_odds=1.099, function="")
+    return SimpleNamespace(**place, **of_table, score=0.75, log_odds=1.099, scored_by="encoder", function="")
 
 
 def test_the_record_has_the_day_of_the_call(tmp_path: Path) -> None:

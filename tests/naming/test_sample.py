@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.data.test_embeddings import DESCRIPTION
 from tests.naming.test_heads import DESCRIBED, random_heads
+from tests.records import record_embeddings
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.regions import Region
@@ -21,7 +22,6 @@ from virnucpro.data.arrays import Rows
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.provenance import write_provenance
 from virnucpro.embedding.proteins import embed_proteins
 from virnucpro.errors import UserError
 from virnucpro.naming import heads, references, sample
@@ -67,7 +67,7 @@ class Sample:
         ids = self.proteins["protein"].tolist()
         with new_embedding_file(self.folder / "embeddings.h5", ids, embedding) as file:
             file["embedding"][...] = rows
-        write_provenance(self.folder / "merge.json", "merge", {}, {}, [self.folder / "embeddings.h5"])
+        record_embeddings(self.folder)
         return Features(self.folder, self.folder, ids, False)
 
     def name(self, features: Features | None = None, of: Path | None = None) -> NamedSample:

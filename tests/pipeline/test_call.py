@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 
 from tests.conftest import ROOT
 from tests.data.test_embeddings import DESCRIPTION
+from tests.records import record_embeddings
 from virnucpro.calling import CALL_FILES, calls
 from virnucpro.calling.classifier import Classifier, load_classifier, protein_inputs, save_classifier
 from virnucpro.calling.evidence import describe_groups
@@ -20,7 +21,7 @@ from virnucpro.calling.requirements import Requirements
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.provenance import read_provenance, write_provenance
+from virnucpro.data.provenance import read_provenance
 from virnucpro.errors import UserError
 from virnucpro.pipeline.call import call
 from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
@@ -67,7 +68,7 @@ def embed_at_random(folder: Path, embedding: EmbeddingDescription) -> None:
     proteins = read_proteins(folder / "prepared")["protein"].tolist()
     with new_embedding_file(folder / "embeddings.h5", proteins, embedding) as file:
         file["embedding"][...] = np.random.default_rng(1).normal(size=(len(proteins), embedding.embed_dim))
-    write_provenance(folder / "merge.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    record_embeddings(folder)
 
 
 def results(sample: Path) -> dict[str, bytes]:
@@ -182,7 +183,7 @@ def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[
     proteins, genes = read_proteins(folder / "prepared"), pd.read_csv(folder / "genes.tsv", sep="\t")
     assert {"gene", "orf"} == set(genes["kind"])
     same = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial"]
-    assert genes.columns.tolist() == [*same, "score", "log_odds", "function", "function_score"]
+    assert genes.columns.tolist() == [*same, "score", "log_odds", "scored_by", "function", "function_score"]
     pd.testing.assert_frame_equal(genes[same].assign(start=genes["start"] - 1), proteins[same])
 
     of_contigs = pd.read_csv(folder / "contigs.tsv", sep="\t", index_col="contig", keep_default_na=False)
@@ -214,7 +215,7 @@ def test_genes_come_out_with_their_scores(tmp_path: Path, write_fasta: Callable[
         values = dict(pair.split("=") for pair in attributes.split(";"))
         assert unquote(values.pop("ID")) == row.protein
         found = {"partial": row.partial, "transl_table": f"{row.genetic_code}", "log_odds": f"{row.log_odds:.3f}"}
-        assert values == found
+        assert values == found | {"scored_by": "encoder"}
     spanning = genes["end"] > genes["contig"].map({name.split()[0]: len(s) for name, s in contigs.items()})
     assert genes.loc[spanning, "contig"].tolist() == ["circle"]
 

@@ -10,11 +10,11 @@ import pytest
 
 from tests.calling.original import random_classifier, save_as_original
 from tests.data.test_embeddings import DESCRIPTION
+from tests.records import record_embeddings
 from virnucpro.calling.requirements import read_requirements
 from virnucpro.cli import main
 from virnucpro.data.description import NUCLEOTIDES, PROTEINS
 from virnucpro.data.embeddings import new_embedding_file
-from virnucpro.data.provenance import write_provenance
 from virnucpro.pipeline.check_virnucpro import REFERENCE, WIDTHS, check_virnucpro
 
 
@@ -35,7 +35,7 @@ def sample(folder: Path, off: dict[str, float]) -> Path:
         rows[:, 0] += off.get(part, 0)
         with new_embedding_file(embeddings, names, description(part)) as file:
             file["embedding"][...] = rows
-        write_provenance(folder / f"merge{encoder}.json", "merge", {}, {}, [embeddings])
+        record_embeddings(folder, encoder)
     scores = reference[["score1", "score2"]] + off.get("score", 0)
     table = scores.assign(Sequence_ID=names, Prediction="virus")
     table.to_csv(folder / "prediction_results.txt", sep="\t", index=False)

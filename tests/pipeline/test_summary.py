@@ -23,7 +23,7 @@ def make(folder: Path, samples: dict[str, int], shares: dict[str, Any]) -> None:
         columns = ["record", "length", "chunks", "proteins", "ambiguous"]
         write_table(pd.DataFrame([("a", 900, 1, 1, 0)], columns=columns), work / "prepared" / "records.tsv")
         write_provenance(work / "prepare.json", "prepare", {}, {}, [work / "prepared" / "records.tsv"])
-        packed = {"shards": [], "duplicates": 0, "truncated": 0, "token_budget": 4096}
+        packed = {"shards": [], "duplicates": 0, "truncated": 0, "screened": 0, "token_budget": 4096}
         write_provenance(work / "pack.json", "pack", {}, {}, [], packed)
         write_provenance(work / "merge.json", "merge", {}, {}, [folder / sample / "embeddings.h5"], {"seconds": 1.0})
         if sample in shares:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.data.test_embeddings import DESCRIPTION
+from tests.records import record_embeddings
 from virnucpro.calling.classifier import load_classifier
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
@@ -48,7 +49,7 @@ def write_training(folder: Path, groups: dict[str, list[str]], embedding: Embedd
         signal = np.where(viral, 1, -1)[:, None] + np.random.default_rng(0).normal(size=(len(frames), 2))
         if embedding.row_shape == (2,):
             file["embedding"][...] = signal
-    write_provenance(folder / "merge.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    record_embeddings(folder)
     return folder
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.data.test_embeddings import DESCRIPTION
+from tests.records import record_embeddings
 from tests.training.test_heads import quick  # noqa: F401
 from virnucpro.data.arrays import Integers
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file
 from virnucpro.data.fasta import read_fasta
-from virnucpro.data.provenance import write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.naming import RANKS
@@ -67,7 +67,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     of = proteins["contig"].str.removeprefix("fragment_").astype(int).to_numpy()
     which = np.where(of >= 24, 2, of % 2)
     embed(folder / "embeddings.h5", proteins["protein"].tolist(), which)
-    write_provenance(folder / "merge.json", "merge", {}, {}, [folder / "embeddings.h5"])
+    record_embeddings(folder)
     (folder / "classifier").mkdir()
     calls = table[["fragment", "label", "group"]].assign(split="train", call=table["label"])
     calls["log_odds"] = np.where(table["label"] == "viral", 2.0, -2.0)

@@ -172,6 +172,7 @@ def _make_sample(
                     "no",
                     round(1 / (1 + math.exp(-log_odds)), 4),
                     log_odds,
+                    "screen" if log_odds < -3 else "encoder",
                     function := FUNCTIONS[gene % len(FUNCTIONS)],
                     "0.9731" if function else "",
                 )
@@ -257,6 +258,7 @@ def _write_records(folder: Path, work: Path, fasta: Path, details: dict[str, Any
         "devices": ["cpu"],
         "attention": ["sdpa"],
         "versions": {"virnucpro": "0.1.0", "torch": "2.13.0"},
+        "screened": 0,
         "command": "virnucpro run --no-call",
         "finished": "2026-11-26T10:00:00+00:00",
     }

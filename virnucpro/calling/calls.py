@@ -15,7 +15,7 @@ from virnucpro.calling.published import CHUNK_COLUMNS, TIERS, VirNucPro, chunk_s
 from virnucpro.calling.requirements import VIRAL_FROM, Requirements
 from virnucpro.calling.share import Share, false_discovery_rates, share_of_viruses
 from virnucpro.data.arrays import Floats, Rows
-from virnucpro.proteins.table import first_rows
+from virnucpro.proteins.table import blocks_of_contigs
 
 BLOCK = 10_000  # approximate number of proteins that are scored at once
 
@@ -68,17 +68,16 @@ def score_sample(
         known: Proportion of a contig's k-mers that a known virus shares, by contig; contigs without one may be missing.
             The original's classifiers ignore it.
     """
-    starts = first_rows(proteins["contig"])
-    cuts = starts[1:][np.diff(starts // BLOCK) > 0]
-    blocks = np.split(np.arange(len(proteins)), cuts)  # of whole contigs
+    blocks = blocks_of_contigs(proteins["contig"], BLOCK)
     if isinstance(model, VirNucPro):
         scores = np.concatenate([model.scores(features.rows(rows)) for rows in blocks])
         log_odds = log_odds_of(scores)
         chunks = chunk_scores(proteins, scores)
         counted = evidence_of_contigs(proteins, log_odds, lengths, 1)[["genes", "residues", "genetic_code"]]
         return SampleScores(log_odds, counted.join(score_contigs(chunks)), scores, chunks)
-    inputs = (protein_inputs(features.rows(rows), proteins.iloc[rows]) for rows in blocks)
-    log_odds = np.concatenate([model.protein_log_odds(block) for block in inputs])
+    log_odds = features.by_screen.copy()
+    for rows in (rows[features.embedded[rows]] for rows in blocks):
+        log_odds[rows] = model.protein_log_odds(protein_inputs(features.rows(rows), proteins.iloc[rows]))
     return SampleScores(log_odds, score_by_proteins(model, proteins, log_odds, lengths, known))
 
 

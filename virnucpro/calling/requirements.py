@@ -113,6 +113,11 @@ class Requirements:
             made.check_trained_for(self.nucleotides, "config")
 
 
+def screen_beside(classifier: Path) -> Path:
+    """Return the path of a classifier's screen (`virnucpro.calling.screen`); the file may be missing."""
+    return classifier.with_name(f"{classifier.stem}_screen.safetensors")
+
+
 def describe_published(path: Path, chunk_size: int = 0) -> Requirements:
     """Return the requirements of a .pth classifier of the original VirNucPro: ESM-2 3B and DNABERT-S over frames.
 

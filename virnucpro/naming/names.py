@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from virnucpro.calling.result_files import NAME_COLUMNS
-from virnucpro.data.arrays import Integers, Rows
+from virnucpro.data.arrays import Integers, Mask, Rows
 from virnucpro.naming import RANKS, class_of
 from virnucpro.naming.heads import Described, Heads
 from virnucpro.naming.kmers import Sketches, shared_kmers, sketch
 from virnucpro.naming.references import References
 from virnucpro.naming.taxonomy import closest_references, genome_of_class, kind_of, ranks_by_kmers, taxa_of_ictv
+from virnucpro.proteins.table import read_residues
 
 HALLMARKS = (
     "terminase large subunit",
@@ -142,6 +143,7 @@ def name_sample(
     proteins: pd.DataFrame,
     proteins_faa: Path,
     inputs: Callable[[Integers], Rows],
+    embedded: Mask,
     references: Sequence[References],
     heads: Heads | None,
 ) -> Names:
@@ -153,6 +155,7 @@ def name_sample(
         proteins: Table of `describe_groups`.
         proteins_faa: Residues of the proteins, file of prepare.
         inputs: Returns `protein_inputs` of proteins by their numbers.
+        embedded: Proteins with an embedding, bool [proteins]; the others get no function.
         references: Shipped references, with a model of ranks, then references of the user.
         heads: Heads of the encoder; with None, functions are empty and taxa are by k-mers alone.
     """
@@ -164,8 +167,9 @@ def name_sample(
         rows = [owners[number] for number in block]
         leaves = None
         if heads:
-            named, leaves = _by_heads(heads, inputs(np.concatenate(rows)), np.array(list(map(len, rows))))
-            named.index = pd.Index(np.concatenate(rows))
+            read = [of[embedded[of]] for of in rows]
+            named, leaves = _by_heads(heads, inputs(np.concatenate(read)), np.array(list(map(len, read))))
+            named.index = pd.Index(np.concatenate(read))
             named = named[~named.index.duplicated()]  # a provirus has genes of its contig
             genes.loc[named.index, named.columns] = named
         hits = _compare(rows, proteins, proteins_faa, references)
@@ -216,12 +220,7 @@ def _taxa(
 
 def sketch_proteins(proteins: pd.DataFrame, proteins_faa: Path, owners: Integers) -> Sketches:
     """Return the k-mers of proteins by their owners, int64 [proteins]; residues are read from proteins.faa."""
-    letters = []
-    with proteins_faa.open("rb") as file:
-        for offset, residues in zip(proteins["offset"].tolist(), proteins["residues"].tolist(), strict=True):
-            file.seek(offset)
-            letters.append(file.read(residues))
-    return sketch(letters, owners)
+    return sketch(read_residues(proteins_faa, proteins), owners)
 
 
 def _taxon_columns(

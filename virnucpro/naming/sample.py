@@ -121,14 +121,13 @@ def name_calls(
     owners = {number: genes[number] for number, call in enumerate(named_calls) if call != "cellular"}
     lengths = dict(enumerate([*rows["length"], *(region.end - region.start for region in proviruses)]))
     chosen = choose_heads(heads, features)
-    embedding = features.files[0]
 
     def inputs(numbers: Integers) -> Any:
         each, place = np.unique(numbers, return_inverse=True)  # a provirus has genes of its contig
-        flat = embedding.rows(each).reshape(len(each), embedding.width)
-        return protein_inputs(flat, proteins.iloc[each])[place]
+        return protein_inputs(features.embeddings(each), proteins.iloc[each])[place]
 
-    named = name_sample(owners, lengths, proteins, proteins_faa, inputs, references, chosen)
+    embedded = features.embedded
+    named = name_sample(owners, lengths, proteins, proteins_faa, inputs, embedded, references, chosen)
     functions = named.genes["function"].to_numpy()
     table = named.owners.reindex(range(len(genes)), fill_value="")
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy.special import expit
 
@@ -91,6 +92,7 @@ def call(
         inputs[name] = checked_input(prepared / name, prepare_record, "prepare")
     proteins = describe_groups(read_proteins(prepared))
     features = Features(folder, work, proteins["protein"].tolist(), requirements.nucleotides is not None)
+    proteins["scored_by"] = np.where(features.embedded, "encoder", "screen")
     inputs |= features.inputs
     _check_trained_on(model, features)
     records = read_table(prepared / "records.tsv", "record").set_index("record")
@@ -103,6 +105,8 @@ def call(
     if isinstance(model, Classifier):
         regions = _scored_as_contigs(model, regions, proteins, scores, records["length"], prepared, known[0])
     counts = [sum(region.is_provirus for region in regions.get(name, ())) for name in contigs["contig"]]
+    screened = proteins["contig"][~features.embedded].value_counts()
+    contigs.insert(len(contigs.columns) - 1, "screened", contigs["contig"].map(screened).fillna(0).astype(int))
     contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
     measured = _measured(classifier.with_name("metrics.json"))
     inputs |= {path.name: file_digest(path) for path in (references, heads) if path}
@@ -189,7 +193,7 @@ def _measured(path: Path) -> dict[str, Any]:
     """Return the evaluation of a classifier in its training; empty if the file is missing or of another program."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        sets = [one for name, one in found.items() if name not in _TABLES]
+        sets = [one for name, one in found.items() if name not in {*_TABLES, "screen"}]
         if found.keys() >= _TABLES and all(one.keys() >= _MEASURED for one in sets):
             return found
     return {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro import __version__
+from virnucpro.calling.screen import SCREENED, read_screened
 from virnucpro.data.description import PROTEINS, EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile, new_embedding_file, write_blocks
 from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
@@ -25,7 +26,7 @@ PACKAGES = ("torch", "numpy", "biopython", "h5py")
 
 
 def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> None:
-    """Write one file with an embedding for every protein of a sample, in input order.
+    """Write one file with an embedding for every packed protein of a sample, in input order.
 
     Args:
         work: Folder of the sample below `work`, with the files of prepare, pack and embed; gets the record.
@@ -61,6 +62,9 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
             )
 
     proteins = read_proteins(prepared, "protein", "residues")
+    if encoder == PROTEINS:
+        inputs[SCREENED] = checked_input(work / SCREENED, pack_record, "pack")
+        proteins = proteins[~proteins["protein"].isin(read_screened(work).index)]
     gathered = GatheredPieces(proteins["protein"].tolist(), proteins["residues"].to_numpy(), description, files)
     gathered.share(read_table(duplicates, "protein", "same_as"), work)
     gathered.check_complete(prepared)
@@ -71,6 +75,7 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
         if residues is not None:
             write_blocks(merged["residue_embedding"], gathered.residues())
     details = _details(read_provenance(prepare_record, "prepare"), description, runs)
+    details["screened"] = packed.details["screened"]
     write_provenance(record, "merge", {}, inputs, [output], details, key)
     kept = {file.path.stem for file in files}
     for path in files[0].path.parent.glob("[0-9]*"):  # surplus shards of an earlier packing

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from virnucpro.calling.screen import NOTHING, SCREENED, load_screen, screen_genes
 from virnucpro.data.arrays import Integers
 from virnucpro.data.cards import read_token_budget
 from virnucpro.data.description import (
@@ -20,10 +21,11 @@ from virnucpro.data.description import (
     describe_embeddings,
     describe_nucleotides,
 )
-from virnucpro.data.files import write_text
+from virnucpro.data.files import file_digest, write_text
 from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, write_manifest
 from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins
 from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
+from virnucpro.data.tables import write_table
 from virnucpro.embedding.pieces import cut_proteins, digest_pieces, pack_bins
 from virnucpro.encoders.names import TOKENIZER
 from virnucpro.errors import UserError
@@ -45,13 +47,14 @@ def pack(
     shards: int,
     shard_tokens: int,
     nucleotides: str | None = None,
+    screen: Path | None = None,
 ) -> None:
     """Pack the proteins of a sample into bins, and deal the bins to shards.
 
     Proteins whose embedded parts are identical are packed once, under the first id. Nucleotides of frames are packed
     whole, under the ids of their proteins. The stage writes manifests/SHARD.json, with shards 0001 and so on;
     duplicates.tsv, pairs of proteins with the same embedding; and pack.json, the record. Names for nucleotides end in
-    `_nucleotides`.
+    `_nucleotides`. For proteins it also writes screened.tsv, the genes that are not packed, with their log-odds.
 
     Args:
         work: Folder of the sample below `work`, with the files of prepare.
@@ -62,6 +65,7 @@ def pack(
         shards: Number of shards; surplus shards are empty.
         shard_tokens: Expected tokens of a shard; many more give a warning.
         nucleotides: Name or path of the model for nucleotides of frames; None packs proteins.
+        screen: Screen of the classifier; None packs all proteins.
 
     Raises:
         UserError: A file is not as an earlier stage wrote it, the model has no such layer, or a sequence exceeds the
@@ -73,9 +77,15 @@ def pack(
     settings = read_provenance(prepare_record, "prepare").settings
     read = ("proteins.tsv", "proteins.faa" if nucleotides is None else "nucleotides.fna")
     inputs = {name: checked_input(prepared / name, prepare_record, "prepare") for name in read}
+    screened = NOTHING
     if nucleotides is None:
         description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
         listed, tokens_of = read_proteins(prepared, "protein", "residues", "offset"), None
+        if screen:
+            inputs["records.tsv"] = checked_input(prepared / "records.tsv", prepare_record, "prepare")
+            inputs["screen"] = file_digest(screen)
+            screened = screen_genes(load_screen(screen), prepared)
+            listed = listed[~listed["protein"].isin(screened.index)]
     else:
         description = describe_nucleotides(device, settings, layers)
         listed, tokens_of = _read_nucleotides(prepared, nucleotides)
@@ -95,7 +105,8 @@ def pack(
     counts: list[dict[str, Any]] = []
     paths = [manifests / f"{number:04d}.json" for number in range(1, shards + 1)]
     table = work / f"duplicates{encoder}.tsv"
-    begin_writing(record, [*paths, table])
+    outputs = [*paths, table, *([work / SCREENED] if nucleotides is None else [])]
+    begin_writing(record, outputs)
     for number, path in enumerate(paths):
         bins = [
             Bin(tokens=int(bin_tokens[index]), sequences=[proteins.packed(i) for i in members[index].tolist()])
@@ -113,15 +124,18 @@ def pack(
         for i in duplicates.tolist()
     )
     write_text(table, "protein\tbegin\tsame_as\tsame_as_begin\ttruncated\n" + "".join(rows))
+    if nucleotides is None:
+        write_table(screened.reset_index(), work / SCREENED)
     cut = int(pieces.truncated.sum())
     details = {"token_budget": budget, "shards": counts, "duplicates": len(duplicates), "truncated": cut}
-    details["embedding"] = description.digest
+    details |= {"embedding": description.digest, "screened": len(screened)}
     settings = {"embedding": description.as_json(), "token_budget": budget, "shards": shards}
-    write_provenance(record, "pack", settings, inputs, [*paths, table], details)
+    write_provenance(record, "pack", settings, inputs, outputs, details)
     logger.info(
-        "pack: %s: %d proteins (%d duplicates, %d truncated) in %d bins of %d tokens, %.1f %% full, %d shards",
+        "pack: %s: %d proteins (%d duplicates, %d truncated) in %d bins of %d tokens, %.1f %% full, %d shards; "
+        "%d clearly cellular genes are not embedded",
         *(sample, len(proteins.ids), len(duplicates), cut, len(bin_tokens), budget),
-        *(100 * tokens.sum() / max(len(bin_tokens) * budget, 1), shards),
+        *(100 * tokens.sum() / max(len(bin_tokens) * budget, 1), shards, len(screened)),
     )
     most = max(count["tokens"] for count in counts)
     if most > FAR_OFF * shard_tokens:

@@ -31,7 +31,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
 
     - viral.tsv, viral.fasta.gz: Viral contigs and proviruses of all samples with calls.
     - summary.tsv: One row per sample.
-    - left_out.tsv: Records without an embedding, and the reasons.
+    - left_out.tsv: Records without an embedding, genes of the user's files that do not fit, and the reasons.
     - packing.svg: Figure of the bins.
     - summary.txt: Text for the terminal. It names samples with calls of earlier runs, whose files are not changed.
     - virnucpro_*_mqc.tsv: Tables for MultiQC.
@@ -64,6 +64,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
             without = records[records["proteins"] == 0]
             why = pd.cut(without["length"], [-1, 0, 2, np.inf], labels=REASONS)
             append_table(pd.DataFrame({"sample": sample, "record": without["record"], "reason": why}), path)
+            append_table(_left_out_genes(sample, folder / "prepare.json"), path)
             reasons.update(why)
             rows.append({"sample": sample} | _count(records, packed, merged))
             manifests += [folder / "manifests" / f"{shard['shard']}.json" for shard in packed.details["shards"]]
@@ -107,6 +108,16 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         write_provenance(record, "summary", settings, inputs, outputs)
 
 
+def _left_out_genes(sample: str, record: Path) -> pd.DataFrame:
+    """Return the genes of the user's file that prepare left out, as rows of left_out.tsv."""
+    genes = read_provenance(record, "prepare").details.get("left_out", [])
+    rows = [
+        (sample, f"{contig}:{start}-{end}({strand}) {name}".strip(), reason)
+        for name, contig, start, end, strand, reason in genes
+    ]
+    return pd.DataFrame(rows, columns=["sample", "record", "reason"])
+
+
 def _and_more(samples: Sequence[str]) -> str:
     """Return the number of samples that are not named, in words."""
     return f" and {len(samples) - SHOWN:,} more samples" if len(samples) > SHOWN else ""
@@ -125,6 +136,7 @@ def _count(records: pd.DataFrame, packed: Provenance, merged: Provenance) -> dic
         "ambiguous": int(records["ambiguous"].sum()),
         "duplicates": packed.details["duplicates"],
         "truncated": packed.details["truncated"],
+        "screened": packed.details["screened"],
         "shards": len(shards),
         "bins": bins,
         "tokens": sum(shard["tokens"] for shard in shards),
@@ -144,7 +156,8 @@ def _describe(table: pd.DataFrame, shares: Sequence[Mapping[str, Any]], reasons:
         files.append(f"... {len(table) - SHOWN} more samples")
     lines = {
         "samples": f"{len(table):,} ({total['records']:,.0f} records, {total['letters']:,.0f} letters)",
-        "proteins": "{proteins:,.0f} ({duplicates:,.0f} duplicates, {truncated:,.0f} truncated)".format_map(total),
+        "proteins": "{proteins:,.0f} ({screened:,.0f} clearly cellular and not embedded, {duplicates:,.0f} duplicates, "
+        "{truncated:,.0f} truncated)".format_map(total),
         "ambiguous": "{ambiguous:,.0f} codons or residues".format_map(total),
         "left out": "; ".join(f"{count:,} with {reason}" for reason, count in reasons.most_common()) or "nothing",
         "packed": packed,

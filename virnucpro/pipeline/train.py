@@ -2,7 +2,9 @@
 
 import json
 import logging
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from virnucpro.data.files import file_digest, write_text
 from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
-from virnucpro.proteins.table import read_proteins
+from virnucpro.proteins.table import read_proteins, read_residues
 from virnucpro.training.evaluation import (
     CLASSES,
     class_of_length,
@@ -28,14 +30,16 @@ from virnucpro.training.evaluation import (
     sum_up_samples,
 )
 from virnucpro.training.model_card import describe, draw_evaluation, model_card
-from virnucpro.training.recipe import cellular_limits, fit, label_fragments, score_fragments
+from virnucpro.training.recipe import cellular_limits, fit, label_fragments, log_odds_of_fragments, score_fragments
 from virnucpro.training.relatives import masked_fragments, spoilt_fragments
+from virnucpro.training.screen import fit_screen, measure_screen
 
 logger = logging.getLogger(__name__)
 
 INPUTS = {"fragments.fna.gz": "fragment", "fragments.tsv": "fragment"}  # stages that wrote them
 INPUTS |= {"prepared/proteins.tsv": "prepare", "prepared/proteins.faa": "prepare"}
 OUTPUTS = ("classifier.safetensors", "metrics.json", "scores.tsv", "evaluation.svg", "model_card.md")
+SCREEN = "classifier_screen.safetensors"
 FEWEST_RESIDUES = 50
 FEW = 200  # viral fragments of a class of lengths; with fewer its threshold is uncertain
 
@@ -45,9 +49,10 @@ def train(
 ) -> None:
     """Train a classifier on labeled fragments, and evaluate it in cross-validation and on the test groups.
 
-    Writes into `output_dir`: classifier.safetensors; metrics.json; scores.tsv, log-odds and call of every fragment;
-    evaluation.svg; model_card.md. Training fragments are scored by networks and a regression that have not seen their
-    group. Training groups without a protein and the fragments of `spoilt_fragments` are left out, with a warning.
+    Writes into `output_dir`: classifier.safetensors; classifier_screen.safetensors for genes; metrics.json; scores.tsv,
+    log-odds and call of every fragment; evaluation.svg; model_card.md. Training fragments are scored by networks and a
+    regression that have not seen their group. Training groups without a protein and the fragments of
+    `spoilt_fragments` are left out, with a warning.
 
     Args:
         training: Folder below `work` with fragments.fna.gz, fragments.tsv and the files of prepare.
@@ -57,7 +62,6 @@ def train(
     Raises:
         UserError: The embeddings are of other fragments, or a label has fewer than two training groups.
     """
-    outputs = [output_dir / name for name in OUTPUTS]
     record = training / "train.json"
     inputs = {"sheet": file_digest(sheet)}
     for name, stage in INPUTS.items():
@@ -65,6 +69,8 @@ def train(
     proteins = describe_groups(read_proteins(training / "prepared"))
     features = Features(embeddings, training, proteins["protein"].tolist(), nucleotides)
     inputs |= features.inputs
+    is_screened = features.description.proteins == "gene"
+    outputs = [output_dir / name for name in (*OUTPUTS, *([SCREEN] if is_screened else []))]
     begin_writing(record, outputs)
     fragments = _read_fragments(training, proteins, read_training(sheet, lambda *_: None))
     taken = proteins["contig"].isin(fragments.index).to_numpy()
@@ -82,7 +88,7 @@ def train(
     )
     classifier = fitted.classifier(requirements)
 
-    scores = score_fragments(labelled, fitted, classifier)
+    scores = score_fragments(labelled, log_odds_of_fragments(labelled, fitted, classifier), requirements)
     tested = scores[reasons_against(requirements, scores) == ""]
     judged = {"cross-validation": tested[tested["fold"] >= 0], "test": tested[tested["fold"] < 0]}
     shown = "test" if judged["test"]["viral"].nunique() == 2 else "cross-validation"
@@ -95,12 +101,21 @@ def train(
     shares = sum_up_samples(samples)
 
     save_classifier(classifier, output_dir / "classifier.safetensors")
-    measured = metrics | {"kinds": count_by_kind(judged[shown]), "shares": shares}
+    screened: dict[str, list[dict[Hashable, Any]]] = {}
+    if is_screened:
+        residues = read_residues(training / "prepared" / "proteins.faa", labelled.proteins)
+        screen, fragments = fit_screen(labelled, residues, fitted, classifier, seed)
+        save_classifier(screen, output_dir / SCREEN)
+        with_screen = score_fragments(labelled, fragments["after"].to_numpy(), requirements).loc[judged[shown].index]
+        metrics[f"{shown}, with the screen"] = evaluate(with_screen, seed)
+        in_samples = sum_up_samples(simulate_samples(requirements, with_screen, seed))
+        screened = {"lengths": measure_screen(fragments), "shares": in_samples}
+    measured = metrics | {"kinds": count_by_kind(judged[shown]), "shares": shares, "screen": screened}
     write_text(output_dir / "metrics.json", json.dumps(measured, indent=1) + "\n")
     written = scores.drop(columns=["viral", "fold", "residues"]).round({"log_odds": 3, "score": 4})
     write_table(written, output_dir / "scores.tsv")
     draw_evaluation(judged[shown], samples, output_dir / "evaluation.svg")
-    card = model_card(classifier, tested, metrics, shares, inputs["sheet"], seed)
+    card = model_card(classifier, tested, metrics, shares, screened, inputs["sheet"], seed)
     write_text(output_dir / "model_card.md", card)
     write_provenance(record, "train", {"seed": seed}, inputs, outputs)
     logger.info("train: %s: %s", shown, describe(metrics[shown]))

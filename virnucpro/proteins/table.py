@@ -16,6 +16,7 @@
 - `offset`: Byte at which its residues begin in proteins.faa, beside the table. They take one line.
 """
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,9 +67,24 @@ def read_proteins(prepared: Path, *columns: str) -> pd.DataFrame:
     return read_table(prepared / "proteins.tsv", *text, columns=columns)
 
 
+def read_residues(proteins_faa: Path, proteins: pd.DataFrame) -> list[bytes]:
+    """Return the residues of proteins, whose `offset` and `residues` are columns of their table."""
+    with proteins_faa.open("rb") as file:
+        return [
+            os.pread(file.fileno(), residues, offset)
+            for offset, residues in proteins[["offset", "residues"]].itertuples(index=False)
+        ]
+
+
 def first_rows(contigs: "pd.Series[str]") -> Integers:
     """Return the first row of each contig, int64 [contigs], in a table sorted by contigs."""
     return np.flatnonzero(contigs != contigs.shift())
+
+
+def blocks_of_contigs(contigs: "pd.Series[str]", size: int) -> list[Integers]:
+    """Return the rows of whole contigs in blocks of about `size` rows, from a table sorted by contigs."""
+    firsts = first_rows(contigs)
+    return np.split(np.arange(len(contigs)), firsts[1:][np.diff(firsts // size) > 0])
 
 
 def spans_of(contigs: "pd.Series[str]") -> dict[str, tuple[int, int]]:

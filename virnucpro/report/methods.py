@@ -38,6 +38,10 @@ _LONG = {
     "cut": "Proteins of more than {max_sequence_length} residues were cut to the first {max_sequence_length}.",
     "windows": "Proteins of more than {max_sequence_length} residues were embedded in overlapping windows.",
 }
+_SCREENED = (
+    "Genes that were clearly cellular by the composition of the proteins in their neighborhood ({:,} in the first "
+    "sample) were not embedded. They were scored by their composition."
+)
 _NUCLEOTIDES = (
     "The nucleotides of the frames were embedded with DNABERT-S (Zhou et al. 2024; {encoder}, SHA-256 "
     "{encoder_sha256:.12}, mean over all tokens, {precision})."
@@ -79,6 +83,7 @@ def describe_methods(
         "language model, is that of VirNucPro (Li et al. 2025).",
         _FOUND[made["proteins"]].format_map(versions | made),
         _EMBEDDED.format(of_layers=layers, **made) + _LONG[made["long_proteins"]].format_map(made),
+        _SCREENED.format(merged.details["screened"]) if merged.details["screened"] else "",
         _NUCLEOTIDES.format_map(nucleotides) if nucleotides else "",
         f"Contigs were scored by {_describe_classifier(called)}.",
         _PUBLISHED_RULE if is_published else _describe_rule(called, shares),

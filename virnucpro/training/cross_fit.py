@@ -97,12 +97,12 @@ def group_weights(groups: npt.NDArray[np.str_], labels: Integers) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
-def fit_proteins(inputs: Rows, labels: Integers, weights: Floats, folds: Integers, seed: int) -> Fitted:
+def fit_proteins(inputs: Rows, labels: Integers | Floats, weights: Floats, folds: Integers, seed: int) -> Fitted:
     """Fit a network for each fold; log-odds of a protein are from the network that has not seen its fold.
 
     Args:
         inputs: Result of `protein_inputs`.
-        labels: int64 [proteins], 1 for viral.
+        labels: 1 for viral and 0 for cellular, or a probability between, [proteins].
         weights: float64 [proteins].
         folds: Result of `deal_groups`, int64 [proteins].
     """

@@ -172,9 +172,14 @@ def count_by_kind(contigs: pd.DataFrame) -> list[dict[Hashable, Any]]:
 
 
 def found_at(rate: float, log_odds: Floats, viral: Integers) -> float:
-    """Return the proportion of viral contigs above a threshold that at most this rate of cellular contigs exceed."""
-    false, found, _ = roc_curve(viral, log_odds, drop_intermediate=False)
-    return float(found[false <= rate][-1])
+    """Return the proportion of viral contigs from the threshold of `threshold_at` on."""
+    return float((log_odds[viral == 1] >= threshold_at(rate, log_odds, viral)).mean())
+
+
+def threshold_at(rate: float, log_odds: Floats, viral: Integers) -> float:
+    """Return the lowest log-odds of a contig that at most this rate of cellular contigs reach."""
+    false, _, thresholds = roc_curve(viral, log_odds, drop_intermediate=False)
+    return float(thresholds[false <= rate][-1])
 
 
 def reliability(score: Floats, viral: Integers, bins: int = 10) -> pd.DataFrame:

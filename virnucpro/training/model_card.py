@@ -17,6 +17,7 @@ from virnucpro import __version__
 from virnucpro.calling import CALLS
 from virnucpro.calling.calls import DEFAULT_FDR
 from virnucpro.calling.classifier import Classifier
+from virnucpro.calling.screen import CELLULAR_TO, WINDOW
 from virnucpro.data.files import atomic_path
 from virnucpro.training.evaluation import DRAWS, SHARE, SHORTEST, SIZES, reliability
 from virnucpro.training.recipe import LOST
@@ -106,6 +107,7 @@ def model_card(
     contigs: pd.DataFrame,
     metrics: Mapping[str, Any],
     shares: Sequence[Mapping[Hashable, float]],
+    screened: Mapping[str, Sequence[Mapping[Hashable, Any]]],
     sheet_digest: str,
     seed: int,
 ) -> str:
@@ -115,6 +117,8 @@ def model_card(
         contigs: Evaluated fragments; columns `group`, `kind`, `viral`, `split`, `call`, `score` and `log_odds`.
         metrics: Results of `evaluate`, by the names of rows.
         shares: Result of `sum_up_samples`.
+        screened: `lengths`, the result of `measure_screen`, and `shares`, as above but with the screen; empty without
+            a screen.
         sheet_digest: SHA-256 of the table of labeled files.
     """
     requirements = classifier.requirements
@@ -125,11 +129,6 @@ def model_card(
         for name, m in metrics.items()
     )
     limits = ", ".join(f"{limit:g} from {start:,} bases" for start, limit in requirements.cellular_to)
-    in_samples = "".join(
-        f"| {row['share']:.0%} | {row['estimated']:.1%} | {row['stated']:.1%} | {row['true']:.1%} "
-        f"| {row['found']:.0%} |\n"
-        for row in shares
-    )
     networks, hidden, inputs = classifier.hidden_weight.shape
     embedding = requirements.embedding
     read_in = "genes, by pyrodigal-gv"
@@ -179,10 +178,9 @@ def model_card(
         In {DRAWS} simulated samples for each share of viral contigs, of {SIZES[0]} to {SIZES[1]:,} contigs drawn from
         the same fragments. The share is estimated from each sample. Stated and true fdr refer to all viral calls.
 
-        | viral contigs | estimated | stated fdr | true fdr | found |
-        |---:|---:|---:|---:|---:|
         """)
-        + in_samples
+        + _in_samples(shares)
+        + _screen(screened)
         + "\n## By kind\n\n"
         + _calls_by(contigs, "kind")
         + "\n## By group\n\n"
@@ -190,6 +188,34 @@ def model_card(
         + "\n## Calibration\n\nThe proportion of contigs with a score that are viral. Both labels weigh the same.\n\n"
         + _calibration(contigs)
     )
+
+
+def _in_samples(shares: Sequence[Mapping[Hashable, float]]) -> str:
+    return "| viral contigs | estimated | stated fdr | true fdr | found |\n|---:|---:|---:|---:|---:|\n" + "".join(
+        "| {share:.0%} | {estimated:.1%} | {stated:.1%} | {true:.1%} | {found:.0%} |\n".format_map(row)
+        for row in shares
+    )
+
+
+def _screen(screened: Mapping[str, Sequence[Mapping[Hashable, Any]]]) -> str:
+    if not screened:
+        return ""
+    text = textwrap.dedent(f"""
+        ## The screen
+
+        Genes whose windows of {WINDOW} genes all have log-odds of at most {CELLULAR_TO:g} by the screen are not
+        embedded. AUROC is given without the screen and with it. Lost: viral contigs that are found at 1.7 % false
+        calls without the screen, and no longer with it. Spared: residues that are not embedded.
+
+        | groups | length | viral | AUROC | with the screen | lost | spared of cellular | spared of viral |
+        |---|---|---:|---:|---:|---:|---:|---:|
+        """)
+    text += "".join(
+        "| {split} | {lengths} | {viral} | {auroc:.4f} | {auroc_screened:.4f} | {lost:.2%} | {spared_cellular:.0%} "
+        "| {spared_viral:.1%} |\n".format_map(row)
+        for row in screened["lengths"]
+    )
+    return text + "\nIn the simulated samples, with the screen:\n\n" + _in_samples(screened["shares"])
 
 
 def _calls_by(contigs: pd.DataFrame, column: str) -> str:

@@ -44,6 +44,11 @@ class Labelled(NamedTuple):
         """Mask of the training fragments, bool [fragments]."""
         return (self.fragments["fold"] >= 0).to_numpy()
 
+    @property
+    def known(self) -> Mask:
+        """Mask of the proteins of training fragments, bool [proteins]."""
+        return np.asarray(self.fragments.loc[self.proteins["contig"], "fold"] >= 0)
+
     def evidence(self, log_odds: Floats) -> Floats:
         """Return the evidence of all fragments, float64 [fragments, numbers], from the log-odds of all proteins.
 
@@ -89,11 +94,17 @@ class Fit(NamedTuple):
         return Classifier(**self.proteins.arrays, **self.contigs.arrays, requirements=requirements)
 
 
-def fit(labelled: Labelled, seed: int) -> Fit:
-    """Fit networks to the training proteins, and a regression to their fragments."""
+def fit(labelled: Labelled, seed: int, teacher: Floats | None = None) -> Fit:
+    """Fit networks to the training proteins, and a regression to their fragments.
+
+    With log-odds of a teacher, float64 [training proteins], the networks learn the mean of label and probability
+    (distillation; Hinton et al. 2015, arXiv 1503.02531).
+    """
     of_proteins = labelled.fragments.loc[labelled.proteins["contig"]]
-    known = (of_proteins["fold"] >= 0).to_numpy()
-    proteins = fit_proteins(labelled.inputs[known], *_targets(of_proteins[known]), seed)
+    known = labelled.known
+    viral, weights, folds = _targets(of_proteins[known])
+    target = viral if teacher is None else (viral + expit(teacher)) / 2
+    proteins = fit_proteins(labelled.inputs[known], target, weights, folds, seed)
     log_odds = np.zeros(len(known))
     log_odds[known] = proteins.log_odds
     evidence = labelled.evidence(log_odds)[labelled.trained]
@@ -125,18 +136,29 @@ def cellular_limits(contigs: pd.DataFrame) -> CellularTo:
     return tuple(limits)
 
 
-def score_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> pd.DataFrame:
-    """Return the fragments with `log_odds`, `score`, `residues` (of their proteins) and `call`.
+def log_odds_of_proteins(labelled: Labelled, fitted: Fit, classifier: Classifier) -> Floats:
+    """Return log-odds of all proteins, float64 [proteins]; those of training fragments are cross-fitted."""
+    log_odds = classifier.protein_log_odds(labelled.inputs)
+    log_odds[labelled.known] = fitted.proteins.log_odds
+    return log_odds
 
-    Log-odds of training fragments are cross-fitted, and so are their thresholds for cellular calls. Training and test
-    fragments are called as two samples with 10 % viral contigs each.
-    """
+
+def log_odds_of_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> Floats:
+    """Return log-odds of all fragments, float64 [fragments]; those of training fragments are cross-fitted."""
     log_odds = classifier.contig_log_odds(labelled.evidence(classifier.protein_log_odds(labelled.inputs)))
     log_odds[labelled.trained] = fitted.contigs.log_odds
+    return log_odds
+
+
+def score_fragments(labelled: Labelled, log_odds: Floats, requirements: Requirements) -> pd.DataFrame:
+    """Return the fragments with `log_odds`, `score`, `residues` (of their proteins) and `call`.
+
+    Thresholds for cellular calls of training fragments are cross-fitted. Training and test fragments are called as two
+    samples with 10 % viral contigs each. `log_odds` is the result of `log_odds_of_fragments`.
+    """
     residues = labelled.proteins.groupby("contig")["residues"].sum()
     residues = residues.reindex(labelled.fragments.index, fill_value=0)
     scores = labelled.fragments.assign(log_odds=log_odds, score=expit(log_odds), residues=residues, call="unresolved")
-    requirements = classifier.requirements
     tested = scores[reasons_against(requirements, scores) == ""]
     for fold, rows in tested.groupby("fold"):
         limits = requirements.cellular_to if fold < 0 else cellular_limits(tested[~tested["fold"].isin([fold, -1])])

@@ -8,6 +8,8 @@ rule call:
             "proteins.tsv",
             "records.tsv",
         ),
+        screened=f"{WORK}/{{sample}}/screened.tsv",
+        packed=f"{WORK}/{{sample}}/pack.json",
         embeddings=encoders(f"{OUT}/{{sample}}/embeddings{{encoder}}.h5"),
         merged=encoders(f"{WORK}/{{sample}}/merge{{encoder}}.json"),
         classifier=(

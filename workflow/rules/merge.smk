@@ -3,6 +3,7 @@ rule merge:
         table=f"{WORK}/{{sample}}/prepared/proteins.tsv",
         prepared=f"{WORK}/{{sample}}/prepare.json",
         duplicates=f"{WORK}/{{sample}}/duplicates{{encoder}}.tsv",
+        screened=f"{WORK}/{{sample}}/screened.tsv",
         packed=f"{WORK}/{{sample}}/pack{{encoder}}.json",
         shards=shards_of,
     output:

@@ -2,6 +2,8 @@ rule prepare:
     input:
         fasta=fasta_of,
         circles=circles_of,
+        genes=genes_of,
+        screen=lambda wildcards: outside(PLAN.screen(wildcards.sample)),
         budgets=encoders(f"{WORK}/token_budget{{encoder}}.json"),
     output:
         proteins=f"{WORK}/{{sample}}/prepared/proteins.faa",
@@ -18,6 +20,7 @@ rule prepare:
             for path in encoders(f"{WORK}/{{sample}}/manifests{{encoder}}")
         ],
         duplicates=encoders(f"{WORK}/{{sample}}/duplicates{{encoder}}.tsv"),
+        screened=f"{WORK}/{{sample}}/screened.tsv",
         packed=encoders(f"{WORK}/{{sample}}/pack{{encoder}}.json"),
     log:
         f"{LOGS}/{{sample}}/prepare.log",

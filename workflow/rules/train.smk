@@ -30,8 +30,14 @@ rule train:
         prepared=multiext(f"{WORK}/training/prepared/", "proteins.tsv", "proteins.faa"),
         embeddings=encoders(f"{OUT}/training/embeddings{{encoder}}.h5"),
         merged=encoders(f"{WORK}/training/merge{{encoder}}.json"),
+        screened=multiext(f"{WORK}/training/", "screened.tsv", "pack.json"),
     output:
         classifier=f"{OUT}/training/classifier/classifier.safetensors",
+        screen=(
+            f"{OUT}/training/classifier/classifier_screen.safetensors"
+            if config["proteins"] == "genes"
+            else []
+        ),
         card=report(
             f"{OUT}/training/classifier/model_card.md",
             caption="../report/model_card.rst",
