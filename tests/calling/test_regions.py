@@ -185,6 +185,7 @@ def test_genes_of_regions_are_cut_out_also_across_an_origin() -> None:
 
 
 HOSTILE = 'a;b=c%,&"x"|>é'
+EVIDENCE = "left: attL 45 bp (E 1e-18) at tRNA-Leu, integrase; right: chain only"
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def written(tmp_path: Path) -> Path:
     genes[1] = [gene(20, 100, "-"), gene(21, 1200, "+", "start"), gene(22, 8500, "+"), gene(23, 8600, "-")]
     names = [f"{HOSTILE}|provirus_5001_11900", f"{HOSTILE}|provirus_14001_19900", "circle"]
     found = [
-        [Region(HOSTILE, 5000, 11_900, 7, 0.8, names[0]), Region(HOSTILE, 14_000, 19_900, 6, 0.25, names[1])],
+        [Region(HOSTILE, 5000, 11_900, 7, 0.8, names[0]), Region(HOSTILE, 14_000, 19_900, 6, 0.25, names[1], EVIDENCE)],
         [Region("circle", 0, 9000, 4, 1.0, names[2])],
         [],
     ]
@@ -232,10 +233,16 @@ def test_the_table_counts_from_one(written: Path) -> None:
     table = pd.read_csv(written / "regions.tsv", sep="\t", quoting=3, keep_default_na=False, dtype=str)
     assert table.columns.tolist() == [*REGION_COLUMNS, *NAME_COLUMNS]
     assert table[REGION_COLUMNS].to_numpy().tolist() == [
-        [f"{HOSTILE}|provirus_5001_11900", HOSTILE, "5001", "11900", "6900", "provirus", "7", "0.8000", ""],
-        [f"{HOSTILE}|provirus_14001_19900", HOSTILE, "14001", "19900", "5900", "provirus", "6", "0.2500", ""],
-        ["circle", "circle", "1", "9000", "9000", "circular", "4", "1.0000", "0.0012"],
+        [f"{HOSTILE}|provirus_5001_11900", HOSTILE, "5001", "11900", "6900", "provirus", "7", "0.8000", "", ""],
+        [f"{HOSTILE}|provirus_14001_19900", HOSTILE, "14001", "19900", "5900", "provirus", "6", "0.2500", "", EVIDENCE],
+        ["circle", "circle", "1", "9000", "9000", "circular", "4", "1.0000", "0.0012", ""],
     ]
+
+
+def test_the_gff3_states_the_evidence_for_borders(written: Path) -> None:
+    lines = [line for line in (written / "regions.gff3").read_text().splitlines() if not line.startswith("#")]
+    stated = [line.partition("border_evidence=")[2] for line in lines if "provir" in line or "viral_sequence" in line]
+    assert [unquote(one) for one in stated] == ["", EVIDENCE, ""]
 
 
 @pytest.mark.skipif(not shutil.which("gt"), reason="needs gt: apt-get install genometools")

@@ -55,6 +55,7 @@ class Region(NamedTuple):
         genes: Number of genes, or of chunks with an open frame.
         score: Probability of being viral.
         name: Name of its sequence, unique in the sample: the contig's, or CONTIG|provirus_START_END, counted from 1.
+        borders: Evidence for the borders of a provirus; empty if these are the chain's, or those of a contig.
     """
 
     contig: str
@@ -63,6 +64,7 @@ class Region(NamedTuple):
     genes: int
     score: float
     name: str
+    borders: str = ""
 
     @property
     def is_provirus(self) -> bool:
@@ -154,21 +156,22 @@ def find_regions(
             found[name] = [Region(name, 0, length, count, float(score), name)]
         elif name in spans and length > LEAST_BASES:
             proviruses = _proviruses(name, length, genes.iloc[slice(*spans[name])], chain, name in circles)
-            found[name] = [_renamed(region, taken) for region in sorted(proviruses) if region.score >= least_score]
+            found[name] = [name_provirus(region, taken) for region in sorted(proviruses) if region.score >= least_score]
     return {contig: regions for contig, regions in found.items() if regions}
 
 
-def _renamed(region: Region, taken: Container[str]) -> Region:
-    """Return a provirus with a number after its name if a contig of the sample has the same name."""
-    name, number = region.name, 1
+def name_provirus(region: Region, taken: Container[str]) -> Region:
+    """Return a provirus with a name by its place, and a number after it if a contig of the sample has the same name."""
+    name = first = f"{region.contig}|provirus_{region.start + 1}_{region.end}"
+    number = 1
     while name in taken:
         number += 1
-        name = f"{region.name}_{number}"
+        name = f"{first}_{number}"
     return region._replace(name=name)
 
 
 def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain, circular: bool) -> Iterator[Region]:
-    """Yield the proviruses of a contig, except a region of all its genes: the contig's call covers it."""
+    """Yield the unnamed proviruses of a contig, except a region of all its genes: the contig's call covers it."""
     evidence = evidence_of_genes(genes["log_odds"].to_numpy(np.float64), chain)
     posterior = circular_posterior if circular else viral_posterior
     viral = posterior(evidence.tolist(), chain) > 0.5
@@ -185,8 +188,7 @@ def _proviruses(contig: str, length: int, genes: pd.DataFrame, chain: Chain, cir
             continue
         score = float(expit(SCORE_WEIGHT * evidence[first:last].sum() + SCORE_BIAS))
         start %= length
-        name = f"{contig}|provirus_{start + 1}_{start + bases}"
-        yield Region(contig, start, start + bases, last - first, score, name)
+        yield Region(contig, start, start + bases, last - first, score, "")
 
 
 def genes_of_contigs(proteins: pd.DataFrame, log_odds: Floats) -> pd.DataFrame:

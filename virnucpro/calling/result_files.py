@@ -36,7 +36,7 @@ GENE_COLUMNS = [
 ]
 CELLULAR = "cellular"  # function of genes of cells
 # A provirus has the topology `provirus`, and an empty fdr because it is not known.
-REGION_COLUMNS = ["name", "contig", "start", "end", "length", "topology", "genes", "score", "fdr"]
+REGION_COLUMNS = ["name", "contig", "start", "end", "length", "topology", "genes", "score", "fdr", "border_evidence"]
 # Name columns of regions and of contigs called viral, in the order of the tables.
 NAME_COLUMNS = [
     *("hallmarks", "taxonomy", "taxon_rank", "taxon_score", "taxon_note", "taxon_length", "genome", "virus"),
@@ -195,12 +195,13 @@ class RegionWriter:
             start, end, score = region.start, region.end, f"{region.score:.4f}"
             names = self._names[region.name]
             columns = [region.name, region.contig, start + 1, end, end - start]
-            evidence = [names["topology"], region.genes, score, names["fdr"]]
+            evidence = [names["topology"], region.genes, score, names["fdr"], region.borders]
             values = [*columns, *evidence, *(names[column] for column in NAME_COLUMNS)]
             self._tsv.write("\t".join(map(str, values)) + "\n")
             feature = "proviral_region" if region.is_provirus else "viral_sequence"  # Sequence Ontology
             place = f"{encode(region.contig)}\tvirnucpro\t{feature}\t{start + 1}\t{end}\t{score}\t.\t."
             known = "".join(_attribute(key, names[key]) for key in ("taxonomy", "virus", "closest"))
+            known += _attribute("border_evidence", region.borders)
             self._gff3.write(f"{place}\tID={encode(region.name)};genes={region.genes}{known}\n")
             parts = [(start, min(end, length)), (0, end - length)]  # BED has no circles
             for begin, stop in parts[: 1 + (end > length)]:

@@ -96,13 +96,17 @@ def _inverted(letters: bytes) -> int:
 
 def _checked(repeat: bytes) -> int:
     """Return the length of a repeat, or 0 if it has ambiguous letters or low complexity."""
-    return 0 if repeat.translate(None, b"ACGT") or _simplicity(repeat) >= LOW_COMPLEXITY else len(repeat)
+    return 0 if repeat.translate(None, b"ACGT") or is_simple(repeat) else len(repeat)
 
 
-def _simplicity(letters: bytes) -> float:
-    """Return the DUST score as a share of its maximum: the probability that two triplets of a sequence are equal."""
+def is_simple(letters: bytes) -> bool:
+    """Return whether a sequence has low complexity.
+
+    The DUST score as a share of its maximum is the probability that two triplets of the sequence are equal.
+    """
     counts = Counter(zip(letters, letters[1:], letters[2:], strict=False))
-    return sum(count * (count - 1) for count in counts.values()) / (counts.total() * (counts.total() - 1))
+    equal = sum(count * (count - 1) for count in counts.values())
+    return equal >= LOW_COMPLEXITY * counts.total() * (counts.total() - 1)
 
 
 def _length_is_k(table: pd.DataFrame) -> "pd.Series[bool]":

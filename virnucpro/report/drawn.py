@@ -26,7 +26,9 @@ def draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> di
         lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
         folder = output_dir / str(sample)
         features = read_features([folder / "genes.gff3", folder / "regions.gff3"], lengths)
-        regions = read_table(folder / "regions.tsv", "contig", "topology", "virus", "why")
+        regions = read_table(folder / "regions.tsv", "contig", "topology", "virus", "why", "border_evidence")
+        borders = " Borders: " + regions["border_evidence"] + "."
+        regions["why"] += borders.where(regions["border_evidence"] != "", "")
         proviruses = regions[regions["topology"] == "provirus"].groupby("contig")[["start", "end", "virus", "why"]]
         named = {name: found.to_numpy().tolist() for name, found in proviruses}
         composed = read_composition(fastas[str(sample)], lengths)
