@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -97,14 +98,25 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel; its dependencies come from the environment of the tests."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    subprocess.run([*pip, "install", "--quiet", "--target", folder / "build", *needed], check=True)
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    tools = os.environ | {"PYTHONPATH": str(folder / "build")}
+    subprocess.run([sys.executable, "-c", build, folder], cwd=ROOT, env=tools, stdout=subprocess.DEVNULL, check=True)
+    (source,) = folder.glob("*.tar.gz")
+    # As on PyPI: from the source archive, so that it is complete, and no build of the repository is mixed in.
+    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source], check=True)
     (wheel,) = folder.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
-    for name in ("workflow", "profiles", "envs"):
-        paths = [path for path in (ROOT / name).rglob("*") if path.is_file()]
-        assert {f"virnucpro/{path.relative_to(ROOT)}" for path in paths} <= held
-    assert {name.partition("/")[0] for name in held} == {"virnucpro", PLUGIN, f"virnucpro-{__version__}.dist-info"}
-    assert f"{PLUGIN}/__init__.py" in held
+    for name in ("virnucpro", PLUGIN, *(f"virnucpro/{link}" for link in ("workflow", "profiles", "envs"))):
+        files = [path.relative_to(ROOT) for path in (ROOT / name).rglob("*") if path.is_file()]
+        assert {str(path) for path in files if "__pycache__" not in path.parts} <= held
+    info = f"virnucpro-{__version__}.dist-info"
+    assert {name.partition("/")[0] for name in held} == {"virnucpro", PLUGIN, info}
+    assert f"{info}/licenses/LICENSE" in held
+    with tarfile.open(source) as archive:
+        folders = {name.split("/")[1] for name in archive.getnames() if name.count("/") > 1}
+    assert folders == {"virnucpro", PLUGIN, "virnucpro.egg-info"}
     python = folder / "environment" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
     install = [*pip, "--python", python, "install", "--quiet", "--no-deps", wheel]
