@@ -32,7 +32,7 @@ WIDTH = 80  # width of GenBank's lines
 CODON = 3
 GENE_COLUMNS = [
     *("protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"),
-    *("function", "function_score"),
+    *("scored_by", "function", "function_score"),
 ]
 CELLULAR = "cellular"  # function of genes of cells
 # A provirus has the topology `provirus`, and an empty fdr because it is not known.
@@ -67,7 +67,7 @@ def write_result_files(
 
     Args:
         proteins_faa: Residues of the proteins, file of prepare.
-        proteins: Table of proteins, with `function` and `function_score`.
+        proteins: Table of proteins, with `scored_by`, `function` and `function_score`.
         contigs: Table of calls, one row per contig in the order of `fasta`.
         regions: Regions, by the names of contigs.
         names: `NAME_COLUMNS`, `topology` and `fdr` of each region, by its name; text, empty if not known.
@@ -160,7 +160,8 @@ class GeneWriter:
             attributes = f"ID={encode(row.protein)};partial={row.partial};transl_table={row.genetic_code}"
             product = _attribute("product", _product(row))
             product += product and _attribute("function_score", row.function_score)
-            self._gff3.write(f"{place}\t{attributes};log_odds={row.log_odds:.3f}{product}\n".encode())
+            by = f";log_odds={row.log_odds:.3f};scored_by={row.scored_by}"
+            self._gff3.write(f"{place}\t{attributes}{by}{product}\n".encode())
 
 
 class RegionWriter:
