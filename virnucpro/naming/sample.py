@@ -61,7 +61,6 @@ def choose_heads(path: Path | None, features: Features) -> Heads | None:
                 f"{path}: heads trained on other embeddings than {features.files[0].path}; remove heads, or fit them "
                 "to this encoder: virnucpro train-names --help"
             ) from None
-        logger.info("call: no functions and no taxa by embeddings: no heads for this encoder; see docs/names")
         return None
     return heads
 
@@ -121,6 +120,8 @@ def name_calls(
     owners = {number: genes[number] for number, call in enumerate(named_calls) if call != "cellular"}
     lengths = dict(enumerate([*rows["length"], *(region.end - region.start for region in proviruses)]))
     chosen = choose_heads(heads, features)
+    if not chosen:
+        logger.info("call: no functions and no taxa by embeddings: no heads for this encoder; see docs/names")
 
     def inputs(numbers: Integers) -> Any:
         each, place = np.unique(numbers, return_inverse=True)  # a provirus has genes of its contig

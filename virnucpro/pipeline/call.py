@@ -28,10 +28,11 @@ from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
+from virnucpro.naming.borders import find_integrases, refine_borders
 from virnucpro.naming.miuvig import miuvig_table
 from virnucpro.naming.references import DEFAULT as DEFAULT_REFERENCES
 from virnucpro.naming.references import References, load_references
-from virnucpro.naming.sample import name_calls, shares_of_known
+from virnucpro.naming.sample import choose_heads, name_calls, shares_of_known
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ def call(
     contigs, share = decide_contigs(requirements, records["length"], scores.contigs, prior, max_fdr, min_length)
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
+    integrases = find_integrases(proteins, features, choose_heads(heads, features))
+    regions = refine_borders(regions, fasta, proteins, scores.log_odds, integrases, set(records.index))
     if isinstance(model, Classifier):
         regions = _scored_as_contigs(model, regions, proteins, scores, records["length"], prepared, known[0])
     counts = [sum(region.is_provirus for region in regions.get(name, ())) for name in contigs["contig"]]
