@@ -158,14 +158,15 @@ def samples(folder: Path, text: str) -> Any:
 
 def test_reads_samples(folder: Path) -> None:
     table = samples(folder, "fasta\tsample\ttype\na.fa\tNA\t\na.fa\t1.2\tproteins\n")
-    assert table.loc["NA"].to_dict() == {"sample": "NA", "fasta": "a.fa", "type": "contigs"}
+    assert table.loc["NA"].to_dict() == {"sample": "NA", "fasta": "a.fa", "type": "contigs", "genes": ""}
     assert table.loc["1.2", "type"] == "proteins"
 
 
 def test_what_spreadsheets_write_around_a_table_is_passed_over(folder: Path) -> None:
     text = '\ufeff\nsample \tfasta\t\t\r\nx\ta.fa\r\n\t \t\t\r\n\r\n"y"\t"a.fa"\t\t\r\n\t\t\t\t\t\r\n'
     table = samples(folder, text)
-    assert table.to_dict("list") == {"sample": ["x", "y"], "fasta": ["a.fa"] * 2, "type": ["contigs"] * 2}
+    columns = {"sample": ["x", "y"], "fasta": ["a.fa"] * 2, "type": ["contigs"] * 2, "genes": [""] * 2}
+    assert table.to_dict("list") == columns
     with pytest.raises(UserError, match=r"^samples.tsv: line 6: sample is 'y!', but must"):
         samples(folder, text.replace('"y"', "y!"))
 
@@ -219,6 +220,9 @@ def test_a_mask_is_spans_of_one_record(folder: Path) -> None:
         ("sample\tfasta\nx\ta.fa\nx\ta.fa\n", "line 3: sample x is there twice"),
         ("sample\tfasta\nx\ta.fa\n\ta.fa\n", "line 3: sample is missing"),
         ("sample\tfasta\nx\t\n", "line 2: fasta is missing"),
+        ("sample\tfasta\tgenes\nx\ta.fa\ta.fa\n", "line 2: sample x: a.fa: FASTA, not GFF3 or GenBank"),
+        ("sample\tfasta\tgenes\nx\ta.fa\tb.gff\n", "line 2: sample x: b.gff: no such file"),
+        ("sample\tfasta\tgenes\ttype\nx\ta.fa\tb.gff\tproteins\n", "line 2: sample x: genes go with contigs"),
         ("sample\tfasta\ttype\nx\ta.fa\treads\n", "line 2: type is 'reads', but must be one of contigs, proteins"),
         ("sample\tfasta\nx\tb.fa\n", "line 2: sample x: b.fa: no such file"),
         ("sample\tfasta\nx\t.\n", "line 2: sample x: .: a folder"),

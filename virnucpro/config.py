@@ -142,10 +142,12 @@ def literal_path(path: str) -> str:
     return str(Path(path).absolute()) if path.startswith("-") else path
 
 
-def check_beginning(fasta: Path, kind: str) -> None:
-    """Read the beginning of a sample's file; raise a UserError if prepare would refuse it."""
+def check_beginning(path: Path, kind: str) -> None:
+    """Read the beginning of a sample's file of contigs, proteins or genes; raise a UserError if prepare would."""
     with suppress(ModuleNotFoundError):  # Biopython or zstd may be only in the environment of the jobs
-        for _ in READERS[kind](fasta, beginning=True):
+        if kind == "genes":
+            from virnucpro.data.annotation import read_cds  # loaded here: it loads Biopython
+        for _ in (read_cds if kind == "genes" else READERS[kind])(path, beginning=True):
             pass
 
 
@@ -153,7 +155,8 @@ def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:
     """Read and check a tab-separated table of samples; `check` is called with every file in it.
 
     Returns:
-        One row per sample, text columns `sample`, `fasta` and `type`, with the samples' names as index.
+        One row per sample, text columns `sample`, `fasta`, `type` and `genes` (empty: none), with the samples' names as
+        index.
 
     Raises:
         UserError: The table cannot be read, a column or a value is wrong, a sample occurs twice, or a file is missing
@@ -168,6 +171,11 @@ def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:
         try:
             row["fasta"] = literal_path(row["fasta"])
             check(Path(row["fasta"]), row["type"])
+            if row["genes"]:
+                if row["type"] != "contigs":
+                    raise UserError(f"genes go with contigs, and its type is {row['type']}; empty one of the two cells")
+                row["genes"] = literal_path(row["genes"])
+                check(Path(row["genes"]), "genes")
         except UserError as error:
             raise UserError(f"{path}: line {line}: sample {row['sample']}: {error}") from None
         rows[row["sample"]] = row

@@ -42,6 +42,7 @@ failed_option = click.option("--failed", type=FILE, help="table of unfinished sa
 @click.option(
     "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="content of the FASTA file"
 )
+@click.option("--genes", type=FILE, help="GFF3 or GenBank file with the genes of the contigs")
 @setting("proteins", "use genes of contigs, or open frames of chunks; the options below are for frames")
 @click.option("--threads", type=POSITIVE, default=1, help="number of threads that find genes")
 @setting("chunk_size", "bases of a chunk", metavar="BP")
@@ -68,15 +69,24 @@ failed_option = click.option("--failed", type=FILE, help="table of unfinished sa
 )
 @sample_option
 def prepare(
-    fasta: Path, output_dir: Path, kind: str, proteins: str, threads: int, sample: str | None, **chunking: Any
+    fasta: Path,
+    output_dir: Path,
+    kind: str,
+    genes: Path | None,
+    proteins: str,
+    threads: int,
+    sample: str | None,
+    **chunking: Any,
 ) -> None:
     """Write the genes of contigs, the open frames of their chunks, or proteins in the letters of ESM-2."""
     from virnucpro.pipeline.prepare import prepare_frames, prepare_genes, prepare_proteins
 
+    if genes and (kind, proteins) != ("contigs", "genes"):
+        raise UserError("--genes goes with --type contigs and --proteins genes")
     if kind == "proteins":
         prepare_proteins(fasta, output_dir / "prepared", proteins == "frames")
     elif proteins == "genes":
-        prepare_genes(fasta, output_dir / "prepared", threads)
+        prepare_genes(fasta, output_dir / "prepared", threads, genes)
     else:
         prepare_frames(fasta, output_dir / "prepared", **chunking)
 
@@ -123,6 +133,7 @@ def token_budget(**options: Any) -> None:
 @click.option("--shards", type=POSITIVE, default=1, help="number of manifests to write, one per job")
 @setting("shard_tokens", "warn if a shard has many more tokens", metavar="TOKENS")
 @click.option("--nucleotides", metavar="MODEL", help="pack the nucleotides of frames for this DNABERT-S, name or path")
+@click.option("--screen", type=FILE, help="screen of a classifier: do not pack clearly cellular genes")
 def pack(**options: Any) -> None:
     """Pack proteins into bins by first-fit decreasing: manifests/*.json and duplicates.tsv."""
     from virnucpro.pipeline.pack import pack

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from virnucpro.data.files import file_digest
 from virnucpro.data.records import read_contigs
 from virnucpro.data.tables import read_table
+from virnucpro.errors import UserError
 from virnucpro.pipeline import prepare as stage
 from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
 from virnucpro.proteins.genes import find_genes
@@ -145,3 +147,61 @@ def test_ambiguous_codons_are_counted(tmp_path: Path, write_fasta: Callable[...,
     found = int((tmp_path / "out" / "records.tsv").read_text().split()[-1])
     assert found == sum(line.count("X") for line in proteins.splitlines()[1::2])
     assert 2 <= found <= 3
+
+
+def annotate(folder: Path, *genes: str) -> tuple[Path, Path]:
+    """Write a contig with two genes, and a file with genes of it."""
+    fasta, gff = folder / "a.fna", folder / "a.gff"
+    fasta.write_text(f">c1\n{'CCTAACC' + GENE + 'TTAACC' + GENE}\n>c2\n{'GCC' * 40}\n")
+    gff.write_text(
+        "".join(f"c1\tx\tCDS\t{8 + 39 * k}\t{40 + 39 * k}\t.\t+\t0\tID=g{k};{gene}\n" for k, gene in enumerate(genes))
+    )
+    return fasta, gff
+
+
+GENE = "ATGGCTGAAAAACATTGCCTGCGTGATACCTAA"
+
+
+def test_genes_that_do_not_fit_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fasta, gff = annotate(tmp_path, "", "pseudo=true", "", "", "", "")
+    prepare_genes(fasta, tmp_path / "out" / "prepared", genes=gff)
+    table = read_proteins(tmp_path / "out" / "prepared")
+    of_c1 = table[table["contig"] == "c1"]
+    assert of_c1[["protein", "start", "end", "kind"]].to_numpy().tolist() == [["c1_1", 7, 40, "gene"]]
+    assert set(table.loc[table["contig"] == "c2", "kind"]) == {"orf"}
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    beyond = "it leaves the contig of 79 bases, and no mark says that it is circular"
+    named = f"g1 (c1:47-79): a pseudogene; g2 (c1:86-118): {beyond}; g3 (c1:125-157): {beyond}"
+    assert warning == f"{gff}: 5 of 6 genes are left out: {named}; and 2 more, all in left_out.tsv"
+    record = json.loads((tmp_path / "out" / "prepare.json").read_text())
+    assert record["inputs"] == {"fasta": file_digest(fasta), "genes": file_digest(gff)}
+    assert record["settings"] == {"type": "contigs", "proteins": "genes"}
+    assert [gene[0] for gene in record["details"]["left_out"]] == ["g1", "g2", "g3", "g4", "g5"]
+    assert record["details"]["left_out"][0] == ["g1", "c1", 47, 79, "+", "a pseudogene"]
+
+
+def test_a_file_of_which_no_gene_fits_is_refused(tmp_path: Path) -> None:
+    fasta, gff = annotate(tmp_path, "")
+    gff.write_text(gff.read_text().replace("c1", "contig_1"))
+    with pytest.raises(UserError) as caught:
+        prepare_genes(fasta, tmp_path / "prepared", genes=gff)
+    assert str(caught.value) == (
+        f"{gff}: all 1 genes are left out: g0 (contig_1:8-40): no contig is named contig_1; "
+        "give the contigs in which the genes were found, with the same ids"
+    )
+    gff.write_text("##gff-version 3\n")
+    with pytest.raises(UserError, match=r"a.gff: no CDS in it; give a file with genes, or run without --genes$"):
+        prepare_genes(fasta, tmp_path / "prepared", genes=gff)
+    assert not list((tmp_path / "prepared").glob("*"))
+
+
+def test_contigs_of_gff3_without_genes_are_searched_for_genes(tmp_path: Path) -> None:
+    (name, letters), *_ = ((contig.name.decode(), contig.letters.decode()) for contig in read_contigs(DEMO))
+    texts = {"fasta": f">{name}\n{letters[:5000]}\n"}
+    texts["gff3"] = "##gff-version 3\n##FASTA\n" + texts["fasta"]
+    for kind, text in texts.items():
+        (tmp_path / kind).write_text(text)
+        prepare_genes(tmp_path / kind, tmp_path / f"{kind}_out" / "prepared")
+    one, other = ((tmp_path / f"{kind}_out" / "prepared" / "proteins.tsv").read_text() for kind in texts)
+    assert one == other
+    assert "\tgene\t" in one

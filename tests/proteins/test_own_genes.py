@@ -273,6 +273,13 @@ def test_a_gene_that_does_not_fit_is_left_out(read: Read, reason: str) -> None:
     assert read(line(*AT[2:], "-", "ID=y") + WRONG[reason], sequence) == (BOTH[1:], [reason.strip()])
 
 
+def test_names_fit_into_a_table(tmp_path: Path) -> None:
+    (tmp_path / "genes").write_text(line(0, 9, "+", "ID=a%09b%0Ac", contig="c%091"))
+    own = OwnGenes(tmp_path / "genes")
+    own.leave_out_the_rest()
+    assert own.left_out == [("a?b?c", "c?1", 1, 9, "+", "no contig is named c?1")]
+
+
 def test_a_contig_without_genes_has_its_open_reading_frames(
     read: Read,
 ) -> None:

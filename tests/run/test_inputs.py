@@ -1,6 +1,7 @@
 """Input of a run: names of samples, settings, absolute paths."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def write(*names: str) -> None:
         ("soil.v2.fa.gz", "soil.v2"),
         ("soil.gz", "soil"),
         ("soil.faa.zst", "soil"),
+        ("soil.gbff.gz", "soil"),
+        ("soil.gff3", "soil"),
         ("soil", "soil"),
         ("soil.contigs", "soil.contigs"),
         (f"soil..2_{19 * '0'}.fna", f"soil..2_{19 * '0'}"),
@@ -38,6 +41,23 @@ def write(*names: str) -> None:
 def test_a_sample_is_named_like_its_file(name: str, sample: str, here: Path) -> None:
     write(name)
     assert find_samples([name], "contigs") == [Sample(sample, str(here / name), "contigs")]
+
+
+def test_genes_go_with_one_file_of_contigs(here: Path) -> None:
+    write("a.fna", "b.fna")
+    Path("a.gff").write_text("##gff-version 3\n")
+    row = Sample("a", str(here / "a.fna"), "contigs", str(here / "a.gff"))
+    assert find_samples(["a.fna"], "contigs", "a.gff") == [row]
+    Path("table.tsv").write_text("sample\tfasta\tgenes\na\ta.fna\ta.gff\nb\tb.fna\t\n")
+    assert read_table(Path("table.tsv")) == [row, Sample("b", str(here / "b.fna"), "contigs")]
+    for names, kind in ((["a.fna", "b.fna"], "contigs"), (["a.fna"], "proteins")):
+        with pytest.raises(UserError, match=r"^--genes goes with one file of contigs; a table of samples has a column"):
+            find_samples(names, kind, "a.gff")
+    with pytest.raises(UserError, match=r"b.gff: no such file$"):
+        find_samples(["a.fna"], "contigs", "b.gff")
+    os.mkfifo("pipe")
+    with pytest.raises(UserError, match="pipe: a pipe or a device, and input is read more than once"):
+        find_samples(["a.fna"], "contigs", "pipe")
 
 
 def test_patterns_and_paths() -> None:
@@ -158,7 +178,9 @@ def test_paths_hold_in_another_folder(here: Path, monkeypatch: pytest.MonkeyPatc
     assert config["outdir"] == str(here / "out")
     assert config["model"] == str(here / "tiny.pt")
     assert config["classifier"] == str(here / "my.safetensors")
-    assert read_samples(Path(config["samples"])).values.tolist() == [["two", str(here / "in" / "soil.fna"), "contigs"]]
+    assert read_samples(Path(config["samples"])).values.tolist() == [
+        ["two", str(here / "in" / "soil.fna"), "contigs", ""]
+    ]
     monkeypatch.chdir(here)
     write_inputs(complete({"outdir": "out", "model": "tiny.pt"}), samples, here / "out", here / "out")
     assert (here / "out" / "samples.tsv").stat().st_mtime_ns == before  # or jobs that read it would run again

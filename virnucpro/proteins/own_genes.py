@@ -80,7 +80,8 @@ class OwnGenes:
 
     def _leave_out(self, cds: Cds, reason: str) -> None:
         start, end = (cds.parts[0][0] + 1, cds.parts[-1][1]) if cds.parts else (0, 0)
-        self.left_out.append(LeftOut(cds.name, cds.contigs[0], start, end, cds.strand, reason))
+        contig = cds.contigs[0]
+        self.left_out.append(LeftOut(_plain(cds.name), _plain(contig), start, end, cds.strand, _plain(reason)))
 
 
 def _fit(cds: Cds, contig: Record) -> Gene:
@@ -128,6 +129,11 @@ def _fit(cds: Cds, contig: Record) -> Gene:
         raise _Unfit("no codon before its stop")
     partial = PARTIAL[bool(open_start), not has_stop]
     return Gene(start, end, cds.strand.encode(), b"gene", cds.genetic_code, partial, protein)
+
+
+def _plain(text: str) -> str:
+    """Return text that fits into a cell of a table."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _translate(bases: bytes, genetic_code: int) -> bytes:

@@ -28,15 +28,18 @@ from virnucpro.data.files import write_text
 from virnucpro.encoders.names import local_checkpoint
 from virnucpro.errors import UserError
 
-_ENDINGS = re.compile(r"([.](fasta|fna|fa|faa|ffn|fas|fsa|txt))?([.](gz|bgz|bz2|xz|zst))?$", re.IGNORECASE)
+_ENDINGS = re.compile(
+    r"([.](fasta|fna|fa|faa|ffn|fas|fsa|txt|gb|gbk|gbff|genbank|gff3?))?([.](gz|bgz|bz2|xz|zst))?$", re.IGNORECASE
+)
 
 
 class Sample(NamedTuple):
-    """A row of the table of samples; the path is absolute."""
+    """A row of the table of samples; the paths are absolute, and `genes` may be empty."""
 
     sample: str
     fasta: str
     type: str
+    genes: str = ""
 
 
 def read_config(configfile: Path | None, pairs: Iterable[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,13 +70,14 @@ def read_config(configfile: Path | None, pairs: Iterable[str], options: Mapping[
     return config
 
 
-def find_samples(patterns: Sequence[str], kind: str) -> list[Sample]:
+def find_samples(patterns: Sequence[str], kind: str, genes: str | None = None) -> list[Sample]:
     """Return a sample for each FASTA file, named like the file without its endings.
 
     Files with one name, such as `A/contigs.fasta` and `B/contigs.fasta` of an assembler, are named like their folders.
 
     Args:
         patterns: Paths of files, or patterns such as `*.fna`.
+        genes: GFF3 or GenBank file with the genes of the one file of contigs.
 
     Raises:
         UserError: A file is missing, prepare would refuse its beginning, its name is not valid for a sample, or two
@@ -92,13 +96,20 @@ def find_samples(patterns: Sequence[str], kind: str) -> list[Sample]:
             raise UserError(f"{found[name][0]} and {path} would both be sample {name}; {cure}")
         check_beginning(Path(path), kind)
         found[name] = path, Sample(name, _absolute(path), kind)
-    return [sample for _, sample in found.values()]
+    samples = [sample for _, sample in found.values()]
+    if not genes:
+        return samples
+    if len(samples) > 1 or kind != "contigs":
+        raise UserError("--genes goes with one file of contigs; a table of samples has a column genes for each sample")
+    genes = _absolute(expand_path(genes))
+    check_beginning(Path(genes), "genes")
+    return [samples[0]._replace(genes=genes)]
 
 
 def read_table(path: Path) -> list[Sample]:
     """Return the samples of a table; errors in it are a UserError."""
-    rows = read_samples(path)[["sample", "fasta", "type"]].itertuples(index=False)
-    return [Sample(str(name), _absolute(fasta), str(kind)) for name, fasta, kind in rows]
+    rows = read_samples(path)[list(Sample._fields)].to_numpy(str).tolist()
+    return [Sample(name, _absolute(fasta), kind, genes and _absolute(genes)) for name, fasta, kind, genes in rows]
 
 
 def earlier_samples(path: Path, samples: Sequence[Sample]) -> list[Sample]:

