@@ -30,7 +30,7 @@ _NO_GFF3 = (
     "not GFF3, which has nine columns separated by tabs, and whole numbers for start, end, phase and transl_table"
 )
 
-_CODE = re.compile(r"transl_table=([0-9]+)")
+GENETIC_CODE_OF = re.compile(r"transl_table=([0-9]+)")
 _PRODIGAL_PARTIAL = re.compile("[01]{2}")  # left and right end of the gene
 
 
@@ -124,7 +124,7 @@ def _lines(path: Path, beginning: bool) -> Iterator[tuple[str, _Line]]:
                 if text.startswith(("##FASTA", ">")):
                     return
                 if text.startswith("#"):
-                    found = _CODE.search(text)
+                    found = GENETIC_CODE_OF.search(text)
                     genetic_code = found[1] if found else genetic_code
                 elif text.strip():
                     columns = text.rstrip("\n").split("\t")

@@ -14,6 +14,7 @@ from virnucpro.errors import UserError
 from virnucpro.proteins.frames import chunk_contigs, link_frames
 from virnucpro.proteins.genes import find_genes
 from virnucpro.proteins.own_genes import OwnGenes
+from virnucpro.proteins.prodigal import read_places
 from virnucpro.proteins.table import ProteinWriter
 from virnucpro.proteins.translation import reverse_complement
 
@@ -160,22 +161,27 @@ def prepare_frames(
 def prepare_proteins(fasta: Path, output_dir: Path, as_frames: bool = False) -> None:
     """Write proteins in the letters of ESM-2: proteins.faa, proteins.tsv and records.tsv.
 
-    Letters other than the 20 amino acids are counted and replaced as in `read_proteins`. With `as_frames` the stage
-    writes empty files of chunks and nucleotides, which a run over frames expects.
+    Letters other than the 20 amino acids are counted and replaced as in `read_proteins`. If all headers are Prodigal's,
+    the table has the contigs of the proteins and their positions. With `as_frames` the stage writes empty files of
+    chunks and nucleotides, which a run over frames expects.
 
     Raises:
         UserError: The input cannot be read as FASTA of proteins with unique ids.
     """
     proteins = others = 0
     with _written(fasta, output_dir, {"type": "proteins"}, as_frames) as (writer, write_record, _):
+        places = read_places(fasta)
         for protein in read_proteins(fasta):
+            place = next(places)._asdict() if places else {}
             there = bool(protein.letters)
             write_record(protein, there, there, protein.odd)
             others += protein.odd
             if there:
-                writer.write(protein.name, protein.letters, group=proteins)
+                writer.write(protein.name, protein.letters, group=proteins, **place)
                 proteins += 1
     logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
+    if places:
+        logger.info("prepare: %s: the headers are Prodigal's: a contig is known up to the end of its last gene", fasta)
 
 
 def _own_genes(fasta: Path, genes: Path | None) -> OwnGenes | None:

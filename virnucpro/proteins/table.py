@@ -1,7 +1,7 @@
 """The table of a sample's proteins. Stage prepare writes it; later stages read it, and never parse an id.
 
 - `protein`: Id, unique in the sample.
-- `contig`: Contig of the protein; empty for a protein of a FASTA file.
+- `contig`: Contig of the protein; empty for a protein of a FASTA file. A protein with a header of Prodigal is a gene.
 - `start`, `end`: Position on the contig, from 0, half-open, on either strand. The stop codon of a gene or orf is
   included. A gene that spans the origin of a circular contig ends beyond the contig's length.
 - `strand`: One of + and -, or . for a protein of a FASTA file.
