@@ -130,10 +130,11 @@ FEATURES = (
 )
 
 
-@pytest.mark.parametrize("name", ["c1", "c1.1"])
+@pytest.mark.parametrize("name", ["c1", "c1.1", "k9"])
 @pytest.mark.parametrize("origin", ["", *WITHOUT_SEQUENCE])
 def test_genbank_with_and_without_its_sequence(read: Read, name: str, origin: str) -> None:
-    assert read(genbank("c1", CONTIG, FEATURES, origin=origin), name=name) == (BOTH, [])
+    text = genbank("c1", CONTIG, FEATURES, origin=origin).replace("LOCUS       c1 ", "LOCUS       k9 ")
+    assert read(text, name=name) == (BOTH, [])
 
 
 def test_contigs_of_genbank(tmp_path: Path) -> None:
@@ -222,6 +223,23 @@ def test_partial_genes(read: Read, form: str, strand: str) -> None:
     (gene,), left_out = read(texts[form], sequence)
     assert left_out == []
     assert gene == (2, size - 2, strand.encode(), b"gene", 11, b"both", str(Seq(cut[2:-2]).translate()).encode())
+
+
+@pytest.mark.parametrize("form", ["prodigal", "ncbi", "genbank"])
+@pytest.mark.parametrize("strand", "+-")
+def test_a_gene_that_is_marked_as_open_at_its_start(read: Read, form: str, strand: str) -> None:
+    """Its first codon is a start codon, which alone would say that it is whole."""
+    sequence = SECOND if strand == "+" else turned(SECOND)
+    size, forward = len(SECOND), strand == "+"
+    place = f"<1..{size}" if forward else f"complement(1..>{size})"
+    ranges = "start_range=.,1" if forward else f"end_range={size},."
+    text = {
+        "prodigal": line(0, size, strand, f"ID=1_1;partial={'10' if forward else '01'}"),
+        "ncbi": line(0, size, strand, f"ID=a;partial=true;{ranges}"),
+        "genbank": genbank("c1", sequence, f"     CDS             {place}\n"),
+    }[form]
+    residues = b"V" + protein(SECOND)[1:]
+    assert read(text, sequence) == ([(0, size, strand.encode(), b"gene", 11, b"start", residues)], [])
 
 
 def test_a_stop_codon_that_is_left_out_is_added(

@@ -76,7 +76,6 @@ class OwnGenes:
         for rest in self._genes.values():
             for cds in rest:
                 self._leave_out(cds, f"no contig is named {cds.contigs[0]}")
-        self._genes.clear()
 
     def _leave_out(self, cds: Cds, reason: str) -> None:
         start, end = (cds.parts[0][0] + 1, cds.parts[-1][1]) if cds.parts else (0, 0)
