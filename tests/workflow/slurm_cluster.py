@@ -146,7 +146,7 @@ def _unpack(cache: Path, root: Path) -> Path:
     if subprocess.run(download, stdout=sys.stderr).returncode:
         subprocess.run(["apt-get", "update", "-qq"], stdout=sys.stderr, check=True)
         subprocess.run(download, stdout=sys.stderr, check=True)
-    for package in cache.glob("*.deb"):
+    for package in sorted(cache.glob("*.deb"), key=os.path.getmtime):  # an update after the version it replaces
         subprocess.run(["dpkg", "--extract", package, root], check=True)
     for daemon in root.glob("usr/sbin/*-wlm"):
         # Under another name they do not know that they are daemons, and overlook the node's GPUs.
