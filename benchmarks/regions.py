@@ -4,7 +4,8 @@ Usage: PYTHONPATH=. python benchmarks/regions.py PROPHAGES WORK [--plasmids FAST
 
 PROPHAGES holds host_*.fa.gz and prophages.tsv (file, start, end; from linsalrob/ProphagePredictionComparisons and
 PhiSpy); WORK keeps what is made, and what is there is taken. Each genome is segmented by a chain that was fitted to the
-others. Two cores need about 40 minutes for 36 Mbp by virnucpro, and an hour by Jaeger.
+others, and its borders are refined with weights that were fitted to the others. Two cores need about 40 minutes for 36
+Mbp by virnucpro, and an hour by Jaeger.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,22 +26,17 @@ from Bio.SeqRecord import SeqRecord
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.borders import Genome, Span, candidates, describe_borders, fit_borders, refine, shared
 from benchmarks.common import write_result
+from virnucpro.calling.evidence import describe_groups
+from virnucpro.calling.features import Features
 from virnucpro.calling.regions import CHAIN, LEAST_SCORE, Chain, Region, evidence_of_genes, find_regions
 from virnucpro.data.fasta import read_fasta
+from virnucpro.naming.borders import find_integrases
+from virnucpro.naming.sample import choose_heads
+from virnucpro.proteins.table import read_proteins
 
-Span = tuple[int, int]
 LONG = 10_000  # bases of the prophages that the bar is about
-
-
-class Genome(NamedTuple):
-    """A genome, its genes with their log-odds, and its curated prophages, from 0 and half-open."""
-
-    name: str
-    fasta: Path
-    length: int
-    genes: pd.DataFrame
-    prophages: list[Span]
 
 
 def run_virnucpro(fastas: Sequence[Path], outdir: Path) -> None:
@@ -56,8 +51,13 @@ def read_genomes(folder: Path, results: Path) -> list[Genome]:
     curated = pd.read_csv(folder / "prophages.tsv", sep="\t")
     genomes = []
     for fasta in sorted(folder.glob("host_*.fa.gz")):
-        sample = results / fasta.name.removesuffix(".fa.gz")
-        genes = pd.read_csv(sample / "genes.tsv", sep="\t")
+        name = fasta.name.removesuffix(".fa.gz")
+        sample, work = results / name, results / "work" / name
+        proteins = describe_groups(read_proteins(work / "prepared"))
+        features = Features(sample, work, proteins["protein"].tolist(), False)
+        probable = find_integrases(proteins, features, choose_heads(None, features))(np.arange(len(proteins)))
+        log_odds = pd.read_csv(sample / "genes.tsv", sep="\t")["log_odds"]
+        genes = proteins.assign(log_odds=log_odds, integrase=probable)
         (contig,) = pd.read_csv(sample / "contigs.tsv", sep="\t").itertuples()
         rows = curated[curated["file"] == fasta.name]
         spans = [(start - 1, end) for start, end in zip(rows["start"], rows["end"], strict=True)]
@@ -146,11 +146,6 @@ def run_jaeger(genome: Genome, jaeger: Path, folder: Path) -> list[Span]:
     return [(int(row.sstart), int(row.eend)) for table in found for row in table.itertuples()]
 
 
-def shared(one: Span, other: Span) -> int:
-    """Return the bases that two spans share."""
-    return max(0, min(one[1], other[1]) - max(one[0], other[0]))
-
-
 def evaluate(genomes: Sequence[Genome], regions_of: dict[str, list[Span]]) -> dict[str, float]:
     """Return how many of the prophages of 10 kb and more are found, half of each covered, and what else is called."""
     long = found = bases = inside = unlisted = regions = touching = 0
@@ -225,9 +220,16 @@ def main() -> None:
     run_virnucpro(sorted(given.prophages.glob("host_*.fa.gz")), given.work / "virnucpro")
     genomes = read_genomes(given.prophages, given.work / "virnucpro")
     chains = {one.name: fit_chain([other for other in genomes if other is not one]) for one in genomes}
-    regions = {one.name: segment(one, chains[one.name]) for one in genomes}
+    unrefined = {one.name: segment(one, chains[one.name]) for one in genomes}
+    cases = {one.name: candidates(one, unrefined[one.name]) for one in genomes}
+    weights = {
+        one.name: fit_borders([case for other in genomes if other is not one for case in cases[other.name]])
+        for one in genomes
+    }
+    regions = {one.name: refine(one, unrefined[one.name], weights[one.name]) for one in genomes}
     spans = {name: [(region.start, region.end) for region in found] for name, found in regions.items()}
-    tools = {"virnucpro": spans}
+    of_chain = {name: [(region.start, region.end) for region in found] for name, found in unrefined.items()}
+    tools = {"virnucpro": spans, "its chain alone": of_chain}
     if given.phispy:
         started = time.monotonic()
         tools["PhiSpy"] = {one.name: run_phispy(one, given.phispy, given.work / "phispy" / one.name) for one in genomes}
@@ -252,10 +254,13 @@ def main() -> None:
     weight, bias = fit_score(genomes, candidates, chains)
     whole = fit_chain(genomes)
     fitted = ", ".join(f"{name} {value:.4f}" for name, value in whole._asdict().items())
+    all_borders = fit_borders([case for found in cases.values() for case in found])
+    borders = ", ".join(f"{name} {value:.2f}" for name, value in all_borders._asdict().items())
     notes = [
         "virnucpro: each genome by a chain fitted to the others. "
-        f"Fitted to all: {fitted}; of the score {weight:.3f}, {bias:.2f}.",
+        f"Fitted to all: {fitted}; of the score {weight:.3f}, {bias:.2f}; of borders {borders}.",
         describe_unlisted(genomes, regions),
+        describe_borders(genomes, regions),
     ]
     if given.plasmids:
         run_virnucpro([given.plasmids], given.work / "plasmids")

@@ -133,6 +133,8 @@ def test_a_circle_has_the_same_proviruses_wherever_it_is_opened(tmp_path: Path, 
 def test_a_provirus_at_the_end_of_a_contig_ends_there(tmp_path: Path) -> None:
     (left,) = Made([(VIRUS, 12), (HOST, 40)]).refined(tmp_path)
     assert (left.start, left.end, left.borders) == (0, 11 * STEP + GENE, "left: contig end; right: chain only")
+    repeated = dict.fromkeys((0, 12 * STEP - 50), SITE)  # the contig's end is no attachment site
+    assert Made([(VIRUS, 12), (HOST, 40)], repeated).refined(tmp_path) == [left]
     (right,) = Made([(HOST, 40), (VIRUS, 12)], integrases=[45]).refined(tmp_path)
     assert (right.start, right.end, right.borders) == (40 * STEP, 52 * STEP, "left: chain only; right: contig end")
 
@@ -164,7 +166,7 @@ def test_a_trna_gene_at_a_border_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     (found,) = made.refined(tmp_path)
     assert found.start == at + len(PHE) - 40
     assert found.borders.startswith("left: attL 40 bp (E ") and ") at tRNA-Phe, integrase; right" in found.borders
-    assert rna_genes(made.letters.encode(), at + 2000) == []
+    assert rna_genes(made.letters.encode(), at + 300) == []
     monkeypatch.setitem(sys.modules, "pyaragorn", None)
     (without,) = made.refined(tmp_path)
     assert without == found._replace(borders=found.borders.replace(" at tRNA-Phe", ""))

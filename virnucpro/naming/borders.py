@@ -78,7 +78,7 @@ class Genes(NamedTuple):
 
     def turned(self) -> "Genes":
         """Return the genes read from the other end, so that position x is -x."""
-        return Genes(-self.ends, -self.starts, -self.strands, self.evidence, self.integrases).ordered()
+        return Genes(-self.ends, -self.starts, self.strands, self.evidence, self.integrases).ordered()
 
 
 class Side(NamedTuple):
@@ -109,11 +109,10 @@ class Ends(NamedTuple):
     repeats: Repeats
     sites: Integers
 
-    def best(self, weights: Weights) -> tuple[int, int]:
-        """Return the numbers of the best candidates for the left and for the right border."""
+    def scores(self, weights: Weights) -> Floats:
+        """Return the score of each pair of candidates, float64 [left, right]."""
         left, right = (side.values @ np.array(weights[:-1]) for side in (self.left, self.right))
-        scores = left[:, None] + right + weights.site * (self.sites >= 0)
-        return divmod(int(scores.argmax()), len(right))
+        return np.asarray(left[:, None] + right + weights.site * (self.sites >= 0))
 
     def span(self, left: int, right: int) -> tuple[int, int]:
         """Return start and end of the region between two candidates: the site's outer ends, or those of the genes."""
@@ -277,7 +276,8 @@ def _refined(
 
 def _decide(letters: bytes, ends: Ends, circular: bool, weights: Weights) -> tuple[int, int, str]:
     """Return start and end of a region between its best candidates, and their evidence."""
-    best = ends.best(weights)
+    scores = ends.scores(weights)
+    best = divmod(int(scores.argmax()), scores.shape[1])
     places, site, stated = list(ends.span(*best)), ends.sites[best], []
     for at, (side, name) in enumerate(((ends.left, "attL"), (ends.right, "attR"))):
         if side.firsts[best[at]] == 0 and not circular:
