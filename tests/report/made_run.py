@@ -258,6 +258,7 @@ def _write_records(folder: Path, work: Path, fasta: Path, details: dict[str, Any
         "devices": ["cpu"],
         "attention": ["sdpa"],
         "versions": {"virnucpro": "0.1.0", "torch": "2.13.0"},
+        "architecture": "ESM-2",
         "screened": 0,
         "command": "virnucpro run --no-call",
         "finished": "2026-11-26T10:00:00+00:00",

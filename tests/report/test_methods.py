@@ -93,3 +93,12 @@ def test_settings_are_those_that_were_used(prior: float | None, shown: str, tmp_
     made = dict(merged.details["embedding"], proteins="gene")
     of_genes = replace(merged, details={**merged.details, "embedding": made})
     assert "chunk_size" not in describe_settings(of_genes, called), "genes are not cut into chunks"
+
+
+def test_the_encoder_is_named_with_its_reference(tmp_path: Path) -> None:
+    merged, called = records(tmp_path)
+    assert "with ESM-2 (Lin et al. 2023; " in describe_methods(merged, called, [], TOTAL)
+    of_esmc = replace(merged, details={**merged.details, "architecture": "ESM C"})
+    text = describe_methods(of_esmc, called, [called.details["share"]], TOTAL)
+    assert "with ESM C (ESM Team 2024; " in text
+    assert "Lin et al. 2023" not in text

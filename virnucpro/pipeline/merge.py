@@ -75,7 +75,7 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
         if residues is not None:
             write_blocks(merged["residue_embedding"], gathered.residues())
     details = _details(read_provenance(prepare_record, "prepare"), description, runs)
-    details["screened"] = packed.details["screened"]
+    details |= {name: packed.details[name] for name in ("architecture", "screened")}
     write_provenance(record, "merge", {}, inputs, [output], details, key)
     kept = {file.path.stem for file in files}
     for path in files[0].path.parent.glob("[0-9]*"):  # surplus shards of an earlier packing

@@ -129,6 +129,7 @@ def pack(
     cut = int(pieces.truncated.sum())
     details = {"token_budget": budget, "shards": counts, "duplicates": len(duplicates), "truncated": cut}
     details |= {"embedding": description.digest, "screened": len(screened)}
+    details["architecture"] = device["model"]["architecture"]
     settings = {"embedding": description.as_json(), "token_budget": budget, "shards": shards}
     write_provenance(record, "pack", settings, inputs, outputs, details)
     logger.info(

@@ -14,6 +14,7 @@ OF_FRAMES = ("chunk_size", "short_chunks", "genetic_codes")  # settings that gen
 
 _REFERENCES = {
     "Camargo et al. 2023": "Nature Biotechnology, doi:10.1038/s41587-023-01953-y",
+    "ESM Team 2024": "ESM Cambrian, https://evolutionaryscale.ai/blog/esm-cambrian",
     "Hyatt et al. 2010": "BMC Bioinformatics, doi:10.1186/1471-2105-11-119",
     "Larralde 2022": "Journal of Open Source Software, doi:10.21105/joss.04296",
     "Lefkowitz et al. 2018": "Nucleic Acids Research, doi:10.1093/nar/gkx932",
@@ -30,10 +31,8 @@ _FOUND = {
     "contigs without a gene, open reading frames were used.",
     "frame": "Contigs were cut into chunks of {chunk_size} bases. The open frames of the chunks were translated.",
 }
-_EMBEDDED = (
-    "Proteins were embedded with ESM-2 (Lin et al. 2023; {encoder}, SHA-256 {encoder_sha256:.12}, mean over residues "
-    "of layers {of_layers}, {precision}). "
-)
+_ENCODERS = {"ESM-2": "ESM-2 (Lin et al. 2023; ", "ESM C": "ESM C (ESM Team 2024; "}
+_EMBEDDED = "{encoder}, SHA-256 {encoder_sha256:.12}, mean over residues of layers {of_layers}, {precision}). "
 _LONG = {
     "cut": "Proteins of more than {max_sequence_length} residues were cut to the first {max_sequence_length}.",
     "windows": "Proteins of more than {max_sequence_length} residues were embedded in overlapping windows.",
@@ -82,7 +81,9 @@ def describe_methods(
         f"Viruses were identified with virnucpro {versions['virnucpro']}. Its idea, to classify contigs by a protein "
         "language model, is that of VirNucPro (Li et al. 2025).",
         _FOUND[made["proteins"]].format_map(versions | made),
-        _EMBEDDED.format(of_layers=layers, **made) + _LONG[made["long_proteins"]].format_map(made),
+        f"Proteins were embedded with {_ENCODERS[merged.details['architecture']]}"
+        + _EMBEDDED.format(of_layers=layers, **made)
+        + _LONG[made["long_proteins"]].format_map(made),
         _SCREENED.format(merged.details["screened"]) if merged.details["screened"] else "",
         _NUCLEOTIDES.format_map(nucleotides) if nucleotides else "",
         f"Contigs were scored by {_describe_classifier(called)}.",
