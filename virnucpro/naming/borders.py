@@ -1,4 +1,4 @@
-"""Borders of proviruses: where each one begins and ends, and by what evidence.
+"""Borders of proviruses, by integrases, attachment sites and the arrangement of genes.
 
 The chain of `virnucpro.calling.regions` ends a region at the last gene that looks viral. A prophage ends where it was
 integrated: beside its integrase, and at one of two copies of the attachment site (attL and attR), often in a tRNA gene.
@@ -115,7 +115,7 @@ class Ends(NamedTuple):
         return np.asarray(left[:, None] + right + weights.site * (self.sites >= 0))
 
     def span(self, left: int, right: int) -> tuple[int, int]:
-        """Return start and end of the region between two candidates: the site's outer ends, or those of the genes."""
+        """Return start and end of the region between two candidates: the site's outer ends, or the genes' ends."""
         site = self.sites[left, right]
         if site >= 0:
             return int(self.repeats.left[site]), int(self.repeats.right[site] + self.repeats.lengths[site])
@@ -132,7 +132,7 @@ def find_ends(
 
     Args:
         letters: Sequence of the contig.
-        genes: Its genes. Those of a circle are on three turns, as its letters are.
+        genes: Its genes. For a circle, letters and genes are given for three turns.
         span: Start and end of the region by the chain.
         limits: Lowest start and highest end.
         circular: Whether the contig is circular.
