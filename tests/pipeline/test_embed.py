@@ -16,6 +16,7 @@ from tests.conftest import AMINO_ACIDS
 from tests.pipeline.conftest import Sample
 from tests.pipeline.test_merge import all_rows
 from virnucpro.data.embeddings import EmbeddingFile
+from virnucpro.encoders.runner import AsyncInferenceRunner
 from virnucpro.errors import UserError
 
 
@@ -54,6 +55,25 @@ def test_a_shard_without_bins_needs_no_model(sample: Sample) -> None:
     finally:
         sample.model.with_suffix(".away").rename(sample.model)
     assert (file.ids, file.row_shape) == ([], (32,))
+
+
+@pytest.mark.parametrize("per_residue", [False, True])
+def test_a_job_that_ended_before_its_record_was_written_embeds_nothing_again(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, per_residue: bool
+) -> None:
+    sample.pack(shards=1)
+    expected = sample.embed("0001", per_residue=per_residue).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("virnucpro.pipeline.embed.write_provenance", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sample.embed("0001", per_residue=per_residue)
+    output = sample.folder / "shards" / "0001.h5"
+    output.unlink()  # as Snakemake does
+    assert output.with_name("0001.h5.unfinished").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncInferenceRunner, "_launch", lambda *_: 1 / 0)
+        assert sample.embed("0001", per_residue=per_residue).read_bytes() == expected
+    assert not output.with_name("0001.h5.unfinished").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA; tests/gpu compiles there")
