@@ -214,3 +214,25 @@ def test_shards_by_size(made: Made) -> None:
     made.config["shard_tokens"] = 1_000
     assert len(made.plan().shards("soil")) == 15
     assert made.plan().shards("gut") == ["0001"]
+
+
+def test_genes_do_not_go_with_frames(tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(">a\nACGT\n")
+    (tmp_path / "a.gff").write_text("##gff-version 3\n")
+    (tmp_path / "table.tsv").write_text(f"sample\tfasta\tgenes\nx\t{tmp_path / 'a.fa'}\t{tmp_path / 'a.gff'}\n")
+    config = {"samples": str(tmp_path / "table.tsv"), "outdir": str(tmp_path / "out"), "proteins": "frames"}
+    with pytest.raises(UserError, match=r"^config: proteins is frames, but sample x has genes; remove one$"):
+        plan_run(config, tmp_path / "memory")
+
+
+def test_a_changed_file_of_genes_concerns_its_sample(made: Made) -> None:
+    genes = made.folder / "genes.gff"
+    before = made.keys()
+    sample = next(iter(SAMPLES))
+    for text in ("one", "two"):
+        genes.write_text(text)
+        plan = made.plan()
+        plan.genes = {sample: genes}
+        after_change = {job: plan.key(*job) for job in ALL}
+        assert {job for job in ALL if after_change[job] != before[job]} == after("prepare", sample)
+        before = after_change
