@@ -3,16 +3,24 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from virnucpro.embedding.proteins import Embeddings, embed_proteins
+    from virnucpro.api import Calls, Embeddings, call_contigs, embed_proteins, find_regions, name_contigs
 
-__all__ = ["Embeddings", "__version__", "embed_proteins"]
+__all__ = [
+    "Calls",
+    "Embeddings",
+    "__version__",
+    "call_contigs",
+    "embed_proteins",
+    "find_regions",
+    "name_contigs",
+]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use: it loads torch, which most of the package does not need.
-    if name in ("Embeddings", "embed_proteins"):
-        from virnucpro.embedding import proteins
+    if name in __all__:
+        from virnucpro import api
 
-        return getattr(proteins, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,9 @@
 """Contigs and proteins of a FASTA file, checked and in upper case."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from virnucpro.data.fasta import check_fasta, locate, read_fasta, read_records
 from virnucpro.errors import UserError
@@ -83,6 +83,33 @@ def clean_protein(name: str, sequence: str) -> bytes:
     if odd := residues.translate(None, RESIDUES):
         raise UserError(f"{name}: {chr(odd[0])!r} is no amino acid code")
     return residues
+
+
+def clean_contig(name: str, sequence: str) -> str:
+    """Return the letters of a contig in memory without spaces and line ends; a wrong letter is a UserError."""
+    letters = "".join(sequence.split())
+    if odd := letters.encode("ascii", "replace").upper().translate(None, NUCLEOTIDES):
+        raise UserError(f"{name}: {chr(odd[0])!r} is no IUPAC nucleotide code")
+    return letters
+
+
+def records_in_memory(given: Mapping[Any, Any] | Iterable[Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (id, description, sequence) as `read_records` does, for the forms that `virnucpro.embed_proteins` takes.
+
+    Only records of Biopython have a description. It says whether a record of GenBank is circular.
+    """
+    for number, one in enumerate(given.items() if isinstance(given, Mapping) else given):
+        if isinstance(one, (tuple, list)) and len(one) == 2:
+            yield _text(one[0]), "", _text(one[1])
+        elif hasattr(one, "seq"):  # a record of Biopython
+            circular = " topology=circular" * (one.annotations.get("topology") == "circular")
+            yield _text(one.id), one.description + circular, _text(one.seq)
+        else:
+            yield str(number), "", _text(one)
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii", "replace") if isinstance(value, (bytes, bytearray)) else str(value)
 
 
 def _residues(sequence: str) -> tuple[bytes, bytes]:

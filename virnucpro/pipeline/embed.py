@@ -37,6 +37,7 @@ def embed(
     device: str = "auto",
     threads: int | None = None,
     compiled: bool = False,
+    progress: bool | Callable[[int, int], None] = False,
 ) -> None:
     """Embed every sequence of a manifest: mean over the residues of proteins, or over all tokens of nucleotides.
 
@@ -49,6 +50,7 @@ def embed(
         per_residue: Whether to write embeddings of residues, too.
         threads: CPU threads; None lets torch choose.
         compiled: Whether to compile the model and capture its forward pass as a CUDA graph, if possible.
+        progress: Whether to show a bar on a terminal; or a callback that gets the embedded tokens and all tokens.
 
     Raises:
         UserError: The manifest, the proteins and the weights do not belong together.
@@ -84,7 +86,7 @@ def embed(
                     pooled = np.array(residues, np.int64)[place] if per_residue else None
                     work = f"{__version__} {source} {leased.type} {runner.compiled}"
                     store = Store(bins, description.row_shape, pooled, kept, work)
-                    _embed_missing(store, runner, manifest, lambda row: sequences[place[row]])
+                    _embed_missing(store, runner, manifest, lambda row: sequences[place[row]], progress)
                     file["embedding"][...] = store.means[order]
                     if per_residue:
                         write_blocks(file["residue_embedding"], map(store.residues_of, order))
@@ -109,7 +111,11 @@ def _find_checkpoint(model: str, manifest_path: Path, description: EmbeddingDesc
 
 
 def _embed_missing(
-    store: Store, runner: AsyncInferenceRunner, manifest: Manifest, sequence: Callable[[int], dict[str, Any]]
+    store: Store,
+    runner: AsyncInferenceRunner,
+    manifest: Manifest,
+    sequence: Callable[[int], dict[str, Any]],
+    show: bool | Callable[[int, int], None],
 ) -> None:
     """Embed the bins that are missing in a store, and log the progress."""
     tokens = np.array([a_bin["tokens"] for a_bin in manifest["bins"]])
@@ -118,9 +124,12 @@ def _embed_missing(
     name = f"{manifest['sample']} {manifest['shard']}"
     if kept:
         logger.info("embed: %s: %d of %d tokens are kept from an interrupted job", name, kept, tokens.sum())
-    progress = Progress(name, int(tokens.sum()), kept)
-    for number in store.fill(runner, missing, sequence):
-        progress.advance(int(tokens[number]))
+    progress = Progress(name, int(tokens.sum()), kept, for_person=show is True)
+    with progress.bar:
+        for number in store.fill(runner, missing, sequence):
+            progress.advance(int(tokens[number]))
+            if callable(show):
+                show(progress.done, progress.tokens)
 
 
 def _shapes_of_bins(manifest: Manifest, model: Encoder) -> list[BatchShape]:
