@@ -18,7 +18,7 @@ from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.regions import Region
 from virnucpro.calling.result_files import NAME_COLUMNS
-from virnucpro.data.arrays import Rows
+from virnucpro.data.arrays import Mask, Rows
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.fasta import read_fasta
@@ -63,14 +63,20 @@ class Sample:
         lines = self.faa.read_text().splitlines()[1::2]
         return [line for line, of in zip(lines, self.proteins["contig"], strict=True) if of == contig]
 
-    def features(self, rows: Rows, embedding: EmbeddingDescription) -> Features:
-        ids = self.proteins["protein"].tolist()
-        with new_embedding_file(self.folder / "embeddings.h5", ids, embedding) as file:
-            file["embedding"][...] = rows
-        record_embeddings(self.folder)
-        return Features(self.folder, self.folder, ids, False)
+    def features(self, rows: Rows, embedding: EmbeddingDescription, embedded: Mask | None = None) -> Features:
+        ids = self.proteins["protein"]
+        kept = np.ones(len(ids), bool) if embedded is None else embedded
+        with new_embedding_file(self.folder / "embeddings.h5", ids[kept].tolist(), embedding) as file:
+            file["embedding"][...] = rows[kept]
+        record_embeddings(self.folder, screened=pd.Series(-3.0, ids[~kept], name="log_odds"))
+        return Features(self.folder, self.folder, ids.tolist(), False)
 
-    def name(self, features: Features | None = None, of: Path | None = None) -> NamedSample:
+    def name(
+        self,
+        features: Features | None = None,
+        of: Path | None = None,
+        regions: dict[str, list[Region]] = REGIONS,
+    ) -> NamedSample:
         random_rows = np.random.default_rng(0).normal(size=(len(self.proteins), 4)).astype(np.float32)
         lengths = [len(sequence) for sequence in CONTIGS.values()]
         calls = pd.DataFrame({"contig": list(CALLS), "length": lengths, "call": list(CALLS.values())})
@@ -79,7 +85,7 @@ class Sample:
         log_odds = np.where(self.proteins["contig"] == "host", -3.0, 3.0)
         chosen = features or self.features(random_rows, EMBEDDING)
         fasta = self.folder / "input.fa"
-        return name_calls(fasta, self.faa, self.proteins, log_odds, chosen, calls, REGIONS, {}, self.known, of)
+        return name_calls(fasta, self.faa, self.proteins, log_odds, chosen, calls, regions, {}, self.known, of)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +136,30 @@ def test_embeddings_of_another_encoder_leave_names_by_kmers(prepared: Sample, ca
     assert {one[column] for one in (none, host, circle) for column in NAME_COLUMNS[:-1]} == {""}
     assert none["why"] == "No gene; not called: no gene."
     assert host["why"] == "{0} of {0} genes speak for a cell.".format(len(prepared.residues("host")))
+
+
+@pytest.mark.parametrize("contigs", [["circle"], ["phage", "circle"], ["phage", "circle", "host", NONE]])
+def test_genes_without_embeddings_have_no_function(
+    prepared: Sample, own_heads: Callable[..., Path], contigs: list[str]
+) -> None:
+    embedded = ~prepared.proteins["contig"].isin(contigs).to_numpy()
+    rows = np.random.default_rng(0).normal(size=(len(embedded), 4)).astype(np.float32)
+    features = prepared.features(rows, EMBEDDING, embedded)
+    assert features.embedded.tolist() == embedded.tolist()
+    np.testing.assert_array_equal(features.embeddings(np.flatnonzero(embedded)), rows[embedded])
+    named = prepared.name(features, own_heads())
+    phage = (prepared.proteins["contig"] == "phage").to_numpy()
+    assert (named.proteins["function"] != "").tolist() == (embedded & phage).tolist()
+    assert named.contigs["closest"].iloc[0] == "NC_001604.1"
+
+
+def test_a_viral_contig_is_named_by_its_genes_between_ends_of_the_host(prepared: Sample) -> None:
+    part = Region("phage", 10_000, 20_000, 9, 0.99, "phage|virus_10001_20000", "left: 9 host genes; right: contig end")
+    named = prepared.name(regions=REGIONS | {"phage": [part]})
+    assert named.regions.index.tolist() == [part.name, ACROSS.name]
+    assert named.regions[["topology", "fdr"]].to_numpy().tolist() == [["", "0.0100"], ["provirus", ""]]
+    inside = prepared.proteins.query("contig == 'phage' and start >= 10_000")
+    assert named.regions["why"].iloc[0].startswith(f"{len(inside)} of {len(inside)} genes speak for a virus")
 
 
 def test_a_provirus_is_named_by_its_own_genes(prepared: Sample) -> None:

@@ -6,6 +6,8 @@ the states, and each change of state has a cost. The forward-backward algorithm 
 viral. A provirus is a run of genes with a probability over 0.5. In a circular contig the last gene is followed by the
 first. The four parameters of the chain, and the two that turn a region's evidence into a score, were fitted to curated
 prophages (docs/proviruses.md).
+
+A contig that is called viral may have ends of the host. Another chain finds them, and the region is the part between.
 """
 
 import math
@@ -20,6 +22,7 @@ from scipy.special import expit
 from virnucpro.data.arrays import Floats, Integers
 from virnucpro.proteins.table import spans_of
 
+PROVIRUS, VIRUS = "provirus", "virus"  # kinds of regions in names; VIRUS is a viral contig without its host ends
 BOUND = 4.0  # log-odds of a gene are clipped to +-4, so that one gene is not a region
 # Smallest provirus.
 LEAST_GENES = 5
@@ -42,11 +45,13 @@ class Chain(NamedTuple):
 
 
 CHAIN = Chain(0.281, 0.105, math.exp(-5.203), math.exp(-5.1))
+HOST_ENDS = Chain(0.5, 0.0, math.exp(-4), math.exp(-4))  # for viral contigs
+LEAST_MEAN = 1.5  # mean log-odds, clipped, of the genes of a viral contig between ends of the host
 SCORE_WEIGHT, SCORE_BIAS = 0.519, -3.81  # log-odds of a region are weight x evidence + bias
 
 
 class Region(NamedTuple):
-    """Part of a contig that is viral, or a whole viral contig.
+    """A provirus, or a viral contig without its host ends.
 
     Attributes:
         contig: Name of the contig.
@@ -54,8 +59,9 @@ class Region(NamedTuple):
             beyond the contig's length.
         genes: Number of genes, or of chunks with an open frame.
         score: Probability of being viral.
-        name: Name of its sequence, unique in the sample: the contig's, or CONTIG|provirus_START_END, counted from 1.
-        borders: Evidence for the borders of a provirus; empty if these are the chain's, or those of a contig.
+        name: Name of its sequence, unique in the sample: the contig's, CONTIG|provirus_START_END, or for a viral contig
+            with host ends CONTIG|virus_START_END; counted from 1.
+        borders: Evidence for the borders; empty if these are the chain's, or those of a contig.
     """
 
     contig: str
@@ -69,7 +75,17 @@ class Region(NamedTuple):
     @property
     def is_provirus(self) -> bool:
         """Whether the region lies within a contig that is not called viral."""
-        return self.name != self.contig
+        return self.name.removeprefix(self.contig).startswith(f"|{PROVIRUS}_")
+
+    @property
+    def is_between_ends(self) -> bool:
+        """Whether the region is a viral contig without ends of the host."""
+        return not (self.is_whole or self.is_provirus)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the region is a whole contig."""
+        return self.name == self.contig
 
 
 def evidence_of_genes(log_odds: Floats, chain: Chain = CHAIN) -> Floats:
@@ -133,7 +149,7 @@ def find_regions(
     least_score: float = LEAST_SCORE,
     circles: Container[str] = (),
 ) -> dict[str, list[Region]]:
-    """Return the regions of contigs that have any: the whole contig if it is called viral, else its proviruses.
+    """Return the regions of contigs that have any: a viral contig without its host ends, else proviruses.
 
     Args:
         genes: Table of `genes_of_contigs`.
@@ -153,16 +169,48 @@ def find_regions(
     rows = zip(*(contigs[name].tolist() for name in ("contig", "length", "call", "genes", "score")), strict=True)
     for name, length, call, count, score in rows:
         if call == "viral":
-            found[name] = [Region(name, 0, length, count, float(score), name)]
+            whole = Region(name, 0, length, count, float(score), name)
+            has_ends = name in spans and name not in circles
+            found[name] = [without_host_ends(whole, genes.iloc[slice(*spans[name])], taken) if has_ends else whole]
         elif name in spans and length > LEAST_BASES:
             proviruses = _proviruses(name, length, genes.iloc[slice(*spans[name])], chain, name in circles)
-            found[name] = [name_provirus(region, taken) for region in sorted(proviruses) if region.score >= least_score]
+            named = (name_region(region, PROVIRUS, taken) for region in sorted(proviruses))
+            found[name] = [region for region in named if region.score >= least_score]
     return {contig: regions for contig, regions in found.items() if regions}
 
 
-def name_provirus(region: Region, taken: Container[str]) -> Region:
-    """Return a provirus with a name by its place, and a number after it if a contig of the sample has the same name."""
-    name = first = f"{region.contig}|provirus_{region.start + 1}_{region.end}"
+def without_host_ends(whole: Region, genes: pd.DataFrame, taken: Container[str]) -> Region:
+    """Return the part of a viral contig from its first to its last viral gene; the whole if no end is of the host.
+
+    Args:
+        whole: The whole contig.
+        genes: Its rows of the table of `genes_of_contigs`.
+        taken: Names of all contigs of the sample.
+    """
+    log_odds = genes["log_odds"].to_numpy(np.float64)
+    evidence = evidence_of_genes(log_odds, HOST_ENDS)
+    viral = np.flatnonzero(viral_posterior(evidence.tolist(), HOST_ENDS) > 0.5)
+    if not len(viral) or len(viral) == len(genes):
+        return whole
+    first, last = int(viral[0]), int(viral[-1]) + 1
+    outside = first, len(genes) - last
+    if not any(outside) or np.clip(log_odds[first:last], -BOUND, BOUND).mean() < LEAST_MEAN:
+        return whole
+    start = int(genes["start"].iloc[first]) if first else 0
+    end = int(genes["end"].iloc[first:last].max()) if last < len(genes) else whole.end
+    stated = [f"{count} host genes" if count else "contig end" for count in outside]
+    borders = f"left: {stated[0]}; right: {stated[1]}"
+    return name_region(whole._replace(start=start, end=end, genes=last - first, borders=borders), VIRUS, taken)
+
+
+def name_region(region: Region, kind: str, taken: Container[str]) -> Region:
+    """Return a region with a name by its kind and place, and a number after it if a contig has the same name.
+
+    Args:
+        kind: `PROVIRUS` or `VIRUS`.
+        taken: Names of all contigs of the sample.
+    """
+    name = first = f"{region.contig}|{kind}_{region.start + 1}_{region.end}"
     number = 1
     while name in taken:
         number += 1

@@ -220,7 +220,7 @@ class RegionWriter:
         from Bio.SeqIO.InsdcIO import GenBankWriter
         from Bio.SeqRecord import SeqRecord
 
-        topology = "circular" if contig.circular and not region.is_provirus else "linear"
+        topology = "circular" if contig.circular and region.is_whole else "linear"
         # Without `accession` the writer would turn a name such as cov_9.05 into cov_9.5.
         fields: dict[str, Any] = {"molecule_type": "DNA", "topology": topology, "date": date.today()}
         record = SeqRecord(
@@ -233,7 +233,7 @@ class RegionWriter:
         for gene in sorted(genes, key=lambda gene: gene.start < region.start):  # genes after the origin last
             start = (gene.start - region.start) % len(contig.letters)
             end = start + gene.end - gene.start
-            if end <= len(letters) or not region.is_provirus:
+            if end <= len(letters) or region.is_whole:
                 record.features.append(self._feature(gene, start, end, len(letters)))
         writer = GenBankWriter(self._genbank)
         # A reader would add a space to a name that continues on the next line.

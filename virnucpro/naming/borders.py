@@ -15,7 +15,7 @@ import pandas as pd
 
 from virnucpro.calling.classifier import protein_inputs
 from virnucpro.calling.features import Features
-from virnucpro.calling.regions import Region, evidence_of_genes, genes_within, name_provirus
+from virnucpro.calling.regions import PROVIRUS, Region, evidence_of_genes, genes_within, name_region
 from virnucpro.data.arrays import Floats, Integers
 from virnucpro.data.records import Record, read_contigs
 from virnucpro.naming.heads import Heads
@@ -271,7 +271,7 @@ def _refined(
         count = int(((genes.starts >= start) & (genes.ends <= end)).sum())
         begin = (start - shift) % length
         refined = region._replace(start=begin, end=begin + end - start, genes=count, borders=borders)
-        yield name_provirus(refined, names)
+        yield name_region(refined, PROVIRUS, names)
 
 
 def _decide(letters: bytes, ends: Ends, circular: bool, weights: Weights) -> tuple[int, int, str]:

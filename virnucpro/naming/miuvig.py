@@ -64,7 +64,7 @@ def _place(region: Any) -> dict[str, object]:
     MIUViG counts a genome that is at least 90 % complete as a high-quality draft, and one of unknown size as a
     fragment. The ends of a complete genome count only if it is as long as complete genomes of its taxon.
     """
-    provirus = region.topology == "provirus"
+    provirus = region.name != region.contig  # also a viral contig between host ends
     ends = "" if provirus else region.topology
     shortest = int(str(region.taxon_length).split("-")[0] or 0)
     complete = ends and shortest and region.length >= NEAR * shortest

@@ -165,7 +165,7 @@ def name_sample(
     for first in range(0, len(numbers), BLOCK):
         block = numbers[first : first + BLOCK]
         rows = [owners[number] for number in block]
-        leaves = None
+        leaves: dict[int, Rows] = {}
         if heads:
             read = [of[embedded[of]] for of in rows]
             named, leaves = _by_heads(heads, inputs(np.concatenate(read)), np.array(list(map(len, read))))
@@ -183,15 +183,16 @@ def name_sample(
     return Names(genes, together.astype(object).fillna(""))
 
 
-def _by_heads(heads: Heads, inputs: Rows, sizes: Integers) -> tuple[pd.DataFrame, Rows]:
-    """Return `function` and `function_score` of genes, as text, and probabilities of taxa, float32 [owners, classes].
+def _by_heads(heads: Heads, inputs: Rows, sizes: Integers) -> tuple[pd.DataFrame, dict[int, Rows]]:
+    """Return `function` and `function_score` of genes, as text, and probabilities of taxa by owners with a gene.
 
     The inputs are of the genes of one owner after another; `sizes` are their numbers.
     """
     each = heads.function.probabilities(inputs, np.ones(len(inputs), np.int64))
     named = functions_of(each, heads.described)
     named["function_score"] = [f"{score:.4f}" if score == score else "" for score in named["function_score"]]
-    return named, heads.taxon.probabilities(inputs, sizes)
+    some = np.flatnonzero(sizes)
+    return named, dict(zip(some.tolist(), heads.taxon.probabilities(inputs, sizes[some]), strict=True))
 
 
 def _compare(
@@ -206,14 +207,14 @@ def _compare(
 
 
 def _taxa(
-    hits: pd.DataFrame, references: References, lengths: Sequence[int], leaves: Rows | None, heads: Heads | None
+    hits: pd.DataFrame, references: References, lengths: Sequence[int], leaves: Mapping[int, Rows], heads: Heads | None
 ) -> pd.DataFrame:
     """Return the taxon columns of owners, one row each, from k-mers and the taxon head's probabilities."""
     by_kmers = ranks_by_kmers(hits, references).to_dict("index")
     rows = []
     for owner, length in enumerate(lengths):
         proven = state_by_kmers(by_kmers[owner], references, length) if owner in by_kmers else (None, "")
-        probabilities = None if leaves is None else leaves[owner]
+        probabilities = leaves.get(owner)
         rows.append(_taxon_columns(*proven, length, probabilities, heads.described if heads else None))
     return pd.DataFrame(rows)
 

@@ -119,6 +119,11 @@ def name_calls(
     named_calls = [*rows["call"], *(["viral"] * len(proviruses))]
     owners = {number: genes[number] for number, call in enumerate(named_calls) if call != "cellular"}
     lengths = dict(enumerate([*rows["length"], *(region.end - region.start for region in proviruses)]))
+    between_ends = {one.contig: one for found in regions.values() for one in found if one.is_between_ends}
+    for number, name in enumerate(rows.index):  # a viral contig is named by its genes between ends of the host
+        if region := between_ends.get(name):
+            owners[number] = genes[number] = genes_within(region, genes[number], places, of_length[name])
+            lengths[number] = region.end - region.start
     chosen = choose_heads(heads, features)
     if not chosen:
         logger.info("call: no functions and no taxa by embeddings: no heads for this encoder; see docs/names")
@@ -143,8 +148,9 @@ def name_calls(
     ends["terminal_repeat"] = ends["terminal_repeat"].astype(object).fillna("")
     table = table[NAME_COLUMNS].set_axis([*rows.index, *(region.name for region in proviruses)])
     joined = rows.join(ends).join(table.head(len(rows)))
-    named_regions = {region.name for found in regions.values() for region in found}
-    of_regions = table[table.index.isin(named_regions)].join(joined[["topology", "fdr"]])
+    owner_of = {one.name: one.name if one.is_provirus else one.contig for found in regions.values() for one in found}
+    of_regions = table.loc[list(owner_of.values())].join(joined[["topology", "fdr"]]).set_axis(list(owner_of))
     of_regions = of_regions.fillna({"topology": "provirus", "fdr": ""})
+    of_regions.loc[[one.name for one in between_ends.values()], "topology"] = ""  # without the ends of their contigs
     order = [*contigs.columns[:-1], *ends.columns, *NAME_COLUMNS, contigs.columns[-1]]
     return NamedSample(proteins.join(named.genes), joined[order].reset_index(drop=True), of_regions)

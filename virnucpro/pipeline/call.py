@@ -107,6 +107,13 @@ def call(
     regions = refine_borders(regions, fasta, proteins, scores.log_odds, integrases, set(records.index))
     if isinstance(model, Classifier):
         regions = _scored_as_contigs(model, regions, proteins, scores, records["length"], prepared, known[0])
+    viral = [found[0] for found in regions.values() if not found[0].is_provirus]
+    places = {
+        "virus_start": {one.contig: one.start + 1 for one in viral},
+        "virus_end": {one.contig: one.end for one in viral},
+    }
+    for column, of_contigs in places.items():
+        contigs.insert(len(contigs.columns) - 1, column, contigs["contig"].map(of_contigs).astype("Int64"))
     counts = [sum(region.is_provirus for region in regions.get(name, ())) for name in contigs["contig"]]
     screened = proteins["contig"][~features.embedded].value_counts()
     contigs.insert(len(contigs.columns) - 1, "screened", contigs["contig"].map(screened).fillna(0).astype(int))
