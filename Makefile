@@ -9,6 +9,7 @@
 # is there: it needs torch, this package's dependencies, fair-esm, transformers and pytest, and no network.
 PYTHON ?= python3
 MINUTES ?= 60
+TRAINING ?= results/training
 nf-core := 4.2.1
 planemo := 0.75.47
 miniwdl := 1.16.0
@@ -17,7 +18,7 @@ FAST := $(addprefix tests/,data proteins calling naming encoders embedding pipel
 	test_cli.py test_config.py test_examples.py test_packing.py)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test test-fast lint docs integrations benchmark benchmark-gpu fuzz clean
+.PHONY: demo test test-fast lint docs integrations benchmark benchmark-finders benchmark-gpu fuzz clean
 
 demo: $(VENV)/.installed
 	virnucpro run config/demo.fna.gz
@@ -46,6 +47,9 @@ integrations: .venv-miniwdl/.installed .venv-planemo/.installed .venv-nf-core/.i
 
 benchmark: .venv-benchmark/.installed .venv-esm-cpp/.installed
 	.venv-benchmark/bin/python benchmarks/embedding.py
+
+benchmark-finders: $(VENV)/.installed-test
+	PYTHONPATH=benchmarks python benchmarks/finders.py $(TRAINING)
 
 benchmark-gpu:
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py

@@ -34,26 +34,47 @@ def program(peer: str) -> Path:
     return environment / "bin" / peer.lower()
 
 
-def genomad(fasta: Path, folder: Path) -> pd.DataFrame:
+def read_genomad(folder: Path) -> pd.DataFrame:
     """Return the log-odds and calls of geNomad's network: viral where that is its highest score."""
-    subprocess.run(
-        [program("geNomad"), "nn-classification", fasta, folder, "--threads", "2"], check=True, capture_output=True
-    )
     table = pd.read_csv(next(folder.glob("*/*_nn_classification.tsv")), sep="\t", index_col="seq_name")
     virus = table["virus_score"].clip(1e-6, 1 - 1e-6)
     call = np.where(table.idxmax(axis=1) == "virus_score", "viral", "cellular")
     return pd.DataFrame({"log_odds": np.log(virus / (1 - virus)), "call": call}, index=table.index)
 
 
-def jaeger(fasta: Path, folder: Path) -> pd.DataFrame:
+def read_jaeger(folder: Path) -> pd.DataFrame:
     """Return the scores and calls of Jaeger, which knows phages: its phage score over the highest of the others."""
-    command = [program("Jaeger"), "predict", "-i", fasta, "-o", folder, "--cpu", "--workers", "2", "--min-len", "500"]
-    subprocess.run(command, check=True, capture_output=True)
     (path,) = (path for path in folder.rglob("*_jaeger.tsv") if "phages_jaeger" not in path.name)
     table = pd.read_csv(path, sep="\t", index_col="contig_id")
     others = table[[f"{name}_score" for name in ("bacteria", "eukarya", "archaea")]].max(axis=1)
     call = np.where(table["prediction"] == "phage", "viral", "cellular")
     return pd.DataFrame({"log_odds": table["phage_score"] - others, "call": call}, index=table.index)
+
+
+def genomad(fasta: Path, folder: Path) -> pd.DataFrame:
+    """Run geNomad's network, and return its log-odds and calls."""
+    command: list[str | Path] = [program("geNomad"), "nn-classification", fasta, folder, "--threads", "2"]
+    subprocess.run(command, check=True, capture_output=True)
+    return read_genomad(folder)
+
+
+def jaeger(fasta: Path, folder: Path) -> pd.DataFrame:
+    """Run Jaeger, and return its scores and calls."""
+    command: list[str | Path] = [
+        program("Jaeger"),
+        "predict",
+        "-i",
+        fasta,
+        "-o",
+        folder,
+        "--cpu",
+        "--workers",
+        "2",
+        "--min-len",
+        "500",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return read_jaeger(folder)
 
 
 PROKARYOTIC = ("phage", "archaeal virus", "bacteria", "archaea", "plasmid")
