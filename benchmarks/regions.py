@@ -250,8 +250,8 @@ def main() -> None:
                 f"{result['error']:,.0f}",
             )
         )
-    candidates = {one.name: segment(one, chains[one.name], least_score=0) for one in genomes}
-    weight, bias = fit_score(genomes, candidates, chains)
+    unscored = {one.name: segment(one, chains[one.name], least_score=0) for one in genomes}
+    weight, bias = fit_score(genomes, unscored, chains)
     whole = fit_chain(genomes)
     fitted = ", ".join(f"{name} {value:.4f}" for name, value in whole._asdict().items())
     all_borders = fit_borders([case for found in cases.values() for case in found])

@@ -139,11 +139,13 @@ def test_a_provirus_at_the_end_of_a_contig_ends_there(tmp_path: Path) -> None:
     assert (right.start, right.end, right.borders) == (40 * STEP, 52 * STEP, "left: chain only; right: contig end")
 
 
-def test_two_proviruses_side_by_side_do_not_overlap(tmp_path: Path) -> None:
-    runs = [(HOST, 30), (VIRUS, 20), (HOST, 5), (UNCLEAR, 6), (HOST, 5), (VIRUS, 20), (HOST, 30)]
-    first, second = Made(runs, integrases=[57]).refined(tmp_path)  # either could end with the integrase
-    assert (first.end, second.start) == (57 * STEP + GENE, 66 * STEP)
-    assert (first.start, second.end) == (30 * STEP, 85 * STEP + GENE)
+@pytest.mark.parametrize(("integrase", "last"), [(58, 58), (59, 49)])
+def test_two_proviruses_side_by_side_share_the_bases_between_them(tmp_path: Path, integrase: int, last: int) -> None:
+    """The middle between them lies in gene 59."""
+    runs = [(HOST, 30), (VIRUS, 20), (HOST, 4), (UNCLEAR, 8), (HOST, 7), (VIRUS, 20), (HOST, 30)]
+    first, second = Made(runs, integrases=[integrase]).refined(tmp_path)
+    assert (first.start, first.end) == (30 * STEP, last * STEP + GENE)
+    assert (second.start, second.end) == (69 * STEP, 88 * STEP + GENE)
 
 
 def test_a_refined_provirus_gets_the_name_of_no_contig(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Weights(NamedTuple):
     site: float
 
 
-WEIGHTS = Weights(0.68, 3.66, 0.74, 0.67, 2.26)
+WEIGHTS = Weights(0.69, 3.64, 0.72, 0.66, 2.50)
 
 
 class Genes(NamedTuple):
