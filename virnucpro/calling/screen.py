@@ -96,16 +96,16 @@ def cellular_genes(
 
 
 def windows_of(contigs: "pd.Series[str]", circles: Collection[str] = ()) -> tuple[Integers, Integers]:
-    """Return the rows of the genes of all windows of 15 genes, and the window of each row, two int64 arrays.
+    """Return the rows of the genes of all windows of 20 genes, and the window of each row, two int64 arrays.
 
     Windows begin at each gene. A contig of fewer genes is one window.
 
     Examples:
-        16 genes of a contig are in two windows, and its neighbor's only gene is in a third.
+        21 genes of a contig are in two windows, and its neighbor's only gene is in a third.
 
-        >>> rows, window = windows_of(pd.Series(["a"] * 16 + ["b"]))
+        >>> rows, window = windows_of(pd.Series(["a"] * 21 + ["b"]))
         >>> [rows[window == number][[0, -1]].tolist() for number in range(3)]
-        [[0, 14], [1, 15], [16, 16]]
+        [[0, 19], [1, 20], [21, 21]]
     """
     first = first_rows(contigs)
     genes = np.diff(first, append=len(contigs))
