@@ -267,6 +267,7 @@ def _write_records(folder: Path, work: Path, fasta: Path, details: dict[str, Any
     merged = folder / "embeddings.h5"
     write_provenance(work / "merge.json", "merge", {}, {}, [merged], made)
     outputs = [folder / name for name in CALL_FILES if (folder / name).exists()]
+    details |= {"genes": "pyrodigal-gv"}
     details |= {"nucleotides": None, "measured": MEASURED, "command": "virnucpro run soil.fa", "versions": VERSIONS}
     inputs = {"classifier": digest, "fasta": digest, "embeddings.h5": file_digest(merged)}
     settings = {"prior": prior, "max_fdr": MAX_FDR, "min_length": 0}

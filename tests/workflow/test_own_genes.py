@@ -34,9 +34,18 @@ def test_genes_from_a_file_give_the_calls_of_genes_that_are_found(tmp_path: Path
     (tmp_path / "table.tsv").write_text("\n".join(rows) + "\n")
     done = project.run()
     assert done.returncode == 0, done.stderr
+    of_samples = [project.results / sample for sample in ("found", "given", "alone")]
     for name in ("contigs.tsv", "genes.tsv", "regions.tsv"):
-        found, given, alone = ((project.results / sample / name).read_text() for sample in ("found", "given", "alone"))
+        found, given, alone = ((folder / name).read_text() for folder in of_samples)
         assert found == given == alone
+    found, given, alone = ((folder / "genes.gff3").read_text() for folder in of_samples)
+    assert given == alone == found.replace("\tpyrodigal-gv\t", "\tuser\t") != found
+    finders = [set(pd.read_csv(folder / "miuvig.tsv", sep="\t")["feat_pred"]) for folder in of_samples]
+    assert finders[1] == finders[2] == {"genes of the user"}
+    assert {finder.split(";")[0] for finder in finders[0]} == {"pyrodigal-gv"}
+    page = (project.results / "report.html").read_text()
+    assert "In 1 of 3 samples, genes were found by pyrodigal-gv" in page
+    assert "In 2 of 3 samples, genes were read from" in page
     assert set(pd.read_csv(project.results / "given" / "genes.tsv", sep="\t")["kind"]) == {"gene", "orf"}
     assert project.planned() == {}
 

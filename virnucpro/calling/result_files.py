@@ -43,12 +43,9 @@ NAME_COLUMNS = [
     *("closest", "closest_name", "closest_share", "closest_identity", "why"),
 ]
 
-# Source, Sequence Ontology type and phase (which a CDS must have), by the kind of a protein.
-_FEATURES = {
-    "gene": ("pyrodigal-gv\tCDS", "0"),
-    "orf": ("virnucpro\tORF", "."),
-    "frame": ("virnucpro\treading_frame", "."),
-}
+GENE_FINDER = "pyrodigal-gv"
+# Sequence Ontology type and phase (which a CDS must have), by the kind of a protein.
+_FEATURES = {"gene": ("CDS", "0"), "orf": ("ORF", "."), "frame": ("reading_frame", ".")}
 # Names that bedtools takes for a header or for the first bytes of a CRAM file.
 _RESERVED = re.compile("track|browser|visibility|chrom$|cram", re.IGNORECASE)
 
@@ -62,6 +59,7 @@ def write_result_files(
     contigs: pd.DataFrame,
     regions: Mapping[str, Sequence[Region]],
     names: pd.DataFrame,
+    gene_finder: str = GENE_FINDER,
 ) -> None:
     """Write `CALL_FILES` of a sample, and `PREDICTION_FILES` after a classifier of the original VirNucPro.
 
@@ -71,6 +69,7 @@ def write_result_files(
         contigs: Table of calls, one row per contig in the order of `fasta`.
         regions: Regions, by the names of contigs.
         names: `NAME_COLUMNS`, `topology` and `fdr` of each region, by its name; text, empty if not known.
+        gene_finder: Source of genes in genes.gff3.
     """
     scored = proteins.assign(score=expit(scores.log_odds).round(4), log_odds=scores.log_odds.round(3))
     write_table(scored.assign(start=scored["start"] + 1)[GENE_COLUMNS], paths["genes.tsv"])
@@ -85,7 +84,7 @@ def write_result_files(
         faa, gff3 = (stack.enter_context(paths[name].open("wb")) for name in ("genes.faa", "genes.gff3"))
         lengths = contigs[["contig", "length"]]
         of_regions = lengths[lengths["contig"].isin(regions)]
-        gene_writer = GeneWriter(in_order, faa, gff3, lengths.itertuples(index=False))
+        gene_writer = GeneWriter(in_order, faa, gff3, lengths.itertuples(index=False), gene_finder)
         files = [paths[name] for name in REGION_FILES]
         region_writer = RegionWriter(stack, files, for_regions, names, of_regions.itertuples(index=False))
         for contig, count in zip(read_contigs(fasta), contigs["genes"].tolist(), strict=True):
@@ -139,12 +138,19 @@ def _organism(names: Mapping[str, str]) -> dict[str, Any]:
 class GeneWriter:
     """Writes genes.faa and genes.gff3, contig by contig, with residues from prepare's proteins.faa.
 
-    `lengths` has the names and lengths of all contigs.
+    `lengths` has the names and lengths of all contigs. `gene_finder` is the source of genes.
     """
 
-    def __init__(self, proteins_faa: BinaryIO, genes_faa: BinaryIO, genes_gff3: BinaryIO, lengths: Lengths) -> None:
+    def __init__(
+        self,
+        proteins_faa: BinaryIO,
+        genes_faa: BinaryIO,
+        genes_gff3: BinaryIO,
+        lengths: Lengths,
+        gene_finder: str = GENE_FINDER,
+    ) -> None:
         self._residues: Iterator[bytes] = (next(proteins_faa) for _ in proteins_faa)  # every second line
-        self._faa, self._gff3 = genes_faa, genes_gff3
+        self._faa, self._gff3, self._gene_finder = genes_faa, genes_gff3, gene_finder
         genes_gff3.writelines(map(str.encode, _header(lengths)))
 
     def write(self, contig: Record, rows: Iterable[Any]) -> None:
@@ -155,8 +161,9 @@ class GeneWriter:
             place = f"{row.contig}:{row.start + 1}-{row.end}({row.strand})"
             header = f">{row.protein} {place} score={row.score:.4f}\n"
             self._faa.write(header.encode() + next(self._residues))
-            source, phase = _FEATURES[row.kind]
-            place = f"{sequence}\t{source}\t{row.start + 1}\t{row.end}\t{row.score:.4f}\t{row.strand}\t{phase}"
+            kind, phase = _FEATURES[row.kind]
+            source = self._gene_finder if row.kind == "gene" else "virnucpro"
+            place = f"{sequence}\t{source}\t{kind}\t{row.start + 1}\t{row.end}\t{row.score:.4f}\t{row.strand}\t{phase}"
             attributes = f"ID={encode(row.protein)};partial={row.partial};transl_table={row.genetic_code}"
             product = _attribute("product", _product(row))
             product += product and _attribute("function_score", row.function_score)

@@ -23,9 +23,9 @@ from virnucpro.calling.features import Features
 from virnucpro.calling.published import VirNucPro, load_published
 from virnucpro.calling.regions import Region, cut_out, find_regions, genes_of_contigs
 from virnucpro.calling.requirements import read_requirements
-from virnucpro.calling.result_files import NAME_COLUMNS, write_result_files
+from virnucpro.calling.result_files import GENE_FINDER, NAME_COLUMNS, write_result_files
 from virnucpro.data.files import atomic_path, file_digest
-from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
+from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
 from virnucpro.naming.borders import find_integrases, refine_borders
@@ -87,7 +87,8 @@ def call(
     outputs = [folder / name for name in (*CALL_FILES, *(PREDICTION_FILES if published else ()))]
     record, prepare_record, prepared = work / "call.json", work / "prepare.json", work / "prepared"
     inputs = {"fasta": file_digest(fasta), "classifier": file_digest(classifier)}
-    if inputs["fasta"] != read_provenance(prepare_record, "prepare").inputs["fasta"]:
+    prepare = read_provenance(prepare_record, "prepare")
+    if inputs["fasta"] != prepare.inputs["fasta"]:
         raise UserError(f"{fasta}: not the file that {prepared} was made from; run the prepare stage again")
     for name in ("records.tsv", "proteins.tsv", "proteins.faa"):
         inputs[name] = checked_input(prepared / name, prepare_record, "prepare")
@@ -124,23 +125,28 @@ def call(
         *(fasta, prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, regions, measured),
         *(known, heads),
     )
-    of_genes = (proteins["kind"] != "frame").all()
+    genes_of = _source_of_genes(prepare)
+    gene_finder = GENE_FINDER if genes_of == GENE_FINDER else "user"
+    predicted = {GENE_FINDER: f"{GENE_FINDER};{version(GENE_FINDER)};metagenomic mode", "frames": ""}
     begin_writing(record, outputs)
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
-        write_result_files(paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions, names)
+        write_result_files(
+            paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions, names, gene_finder
+        )
         table = read_table(paths["regions.tsv"], "name", "contig", "topology", *NAME_COLUMNS)
         fields = miuvig_table(
             *(table, contigs),
             version=__version__,
             parameters=f"max_fdr {max_fdr:g}, min_length {min_length}",
-            gene_finder=f"pyrodigal-gv;{version('pyrodigal-gv')};metagenomic mode" if of_genes else "",
+            gene_finder=predicted.get(genes_of, "genes of the user"),
             references="ICTV MSL41",
         )
         write_table(fields, paths["miuvig.tsv"])
     details = {name: getattr(requirements, name) for name in _LIMITS} | {
         "share": share._asdict(),
         "nucleotides": features.nucleotides.as_json() if features.nucleotides else None,
+        "genes": genes_of,
         "measured": measured,
         "versions": _versions(),
         "command": os.environ.get("VIRNUCPRO_COMMAND"),
@@ -153,6 +159,13 @@ def call(
         *(folder.name, calls["viral"], calls["cellular"], calls["unresolved"], contigs["proviruses"].sum()),
         *(share.value, share.source),
     )
+
+
+def _source_of_genes(prepare: Provenance) -> str:
+    """Return where the genes of a sample come from: pyrodigal-gv, or a file of the user; or `frames` without genes."""
+    if prepare.settings["proteins"] == "frames":
+        return "frames"
+    return "file" if "genes" in prepare.inputs else GENE_FINDER
 
 
 def _scored_as_contigs(

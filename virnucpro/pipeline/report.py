@@ -131,7 +131,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
         packing=base64.b64encode((output_dir / "packing.svg").read_bytes()).decode(),
         earlier=list(earlier),
         failed=read_table(failed, "sample", "stage", "reason").to_dict("records") if failed else [],
-        methods=describe_methods(next(iter(merged.values())), first, shares, total),
+        methods=describe_methods(next(iter(merged.values())), list(called.values()), shares, total),
         facts=describe_versions(merged, first),
         settings=describe_settings(next(iter(merged.values())), first),
     )

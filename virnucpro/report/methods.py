@@ -1,7 +1,8 @@
 """Describe how a run called its contigs: a paragraph and references for a paper, versions, digests and settings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from virnucpro.calling.requirements import DEFAULT
@@ -25,11 +26,14 @@ _REFERENCES = {
     "Saerens et al. 2002": "Neural Computation, doi:10.1162/089976602753284446",
     "Zhou et al. 2024": "arXiv:2402.08777",
 }
-_FOUND = {
-    "gene": "Genes were found by pyrodigal-gv {pyrodigal-gv}, which runs Prodigal (Hyatt et al. 2010) through "
+# By where genes come from.
+_GENES = {
+    "pyrodigal-gv": "genes were found by pyrodigal-gv {pyrodigal-gv}, which runs Prodigal (Hyatt et al. 2010) through "
     "Pyrodigal {pyrodigal} (Larralde 2022) with models for viruses and other genetic codes (Camargo et al. 2023). In "
     "contigs without a gene, open reading frames were used.",
-    "frame": "Contigs were cut into chunks of {chunk_size} bases. The open frames of the chunks were translated.",
+    "file": "genes were read from GFF3 or GenBank files of the user. In contigs without a gene, open reading frames "
+    "were used.",
+    "frames": "contigs were cut into chunks of {chunk_size} bases. The open frames of the chunks were translated.",
 }
 _ENCODERS = {"ESM-2": "ESM-2 (Lin et al. 2023; ", "ESM C": "ESM C (ESM Team 2024; "}
 _EMBEDDED = "{encoder}, SHA-256 {encoder_sha256:.12}, mean over residues of layers {of_layers}, {precision}). "
@@ -64,15 +68,17 @@ _NAMES = (
 
 
 def describe_methods(
-    merged: Provenance, called: Provenance, shares: Sequence[Mapping[str, Any]], total: Mapping[str, Any]
+    merged: Provenance, calls: Sequence[Provenance], shares: Sequence[Mapping[str, Any]], total: Mapping[str, Any]
 ) -> str:
     """Return a paragraph on what was done, and a line for each work that it cites.
 
     Args:
-        merged, called: records of the embeddings and of the calls of a sample.
+        merged: record of the embeddings of the first sample.
+        calls: records of the calls of all samples.
         shares: of viral contigs, of all samples.
         total: counts of all contigs.
     """
+    called = calls[0]
     made, versions = merged.details["embedding"], called.details["versions"]
     layers = ", ".join(map(str, made["layers"]))
     workflow = "The steps were run by Snakemake {snakemake} (Mölder et al. 2021)." if "snakemake" in versions else ""
@@ -80,7 +86,7 @@ def describe_methods(
     sentences = [
         f"Viruses were identified with virnucpro {versions['virnucpro']}. Its idea, to classify contigs by a protein "
         "language model, is that of VirNucPro (Li et al. 2025).",
-        _FOUND[made["proteins"]].format_map(versions | made),
+        *_describe_genes(calls, versions | made),
         f"Proteins were embedded with {_ENCODERS[merged.details['architecture']]}"
         + _EMBEDDED.format(of_layers=layers, **made)
         + _LONG[made["long_proteins"]].format_map(made),
@@ -96,6 +102,14 @@ def describe_methods(
     text = " ".join(filter(None, sentences))
     cited = [f"{work}. {where}" for work, where in _REFERENCES.items() if work in text]
     return "\n".join([text, "", "References", *cited])
+
+
+def _describe_genes(calls: Sequence[Provenance], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sentences that say where genes come from, with the number of samples if these differ."""
+    counts = Counter(called.details["genes"] for called in calls)
+    for source, count in counts.items():
+        text = _GENES[source].format_map(values)
+        yield f"In {count} of {len(calls)} samples, {text}" if len(counts) > 1 else text[0].upper() + text[1:]
 
 
 def _describe_classifier(called: Provenance) -> str:

@@ -28,9 +28,9 @@ VERSIONS = {
     "embed": 1,
     "merge": 2,
     "references": 1,
-    "call": 5,
+    "call": 6,
     "summary": 4,
-    "report": 5,
+    "report": 6,
     "fragment": 2,
     "train": 3,
 }
