@@ -30,8 +30,8 @@ def with_itr(length: int, seed: int = 0, total: int = 2000) -> bytes:
     return end + b"A" + random_bases(total - 2 * length - 2, seed + 1) + b"A" + reverse_complement(end)
 
 
-def topology_of(letters: bytes, circular: bool = False) -> tuple[str, int | None]:
-    [(topology, length)] = topologies([Record(b"contig", letters, circular=circular)]).itertuples(index=False)
+def topology_of(letters: bytes) -> tuple[str, int | None]:
+    [(topology, length)] = topologies([Record(b"contig", letters)]).itertuples(index=False)
     return topology, None if pd.isna(length) else int(length)
 
 
@@ -81,7 +81,7 @@ def test_low_complexity_is_no_repeat(end: bytes) -> None:
 
 
 def test_random_repeats_of_20_bp_are_seldom_refused() -> None:
-    table = topologies(Record(b"%d" % seed, random_bases(20, seed) * 2, circular=True) for seed in range(2000))
+    table = topologies(Record(b"%d" % seed, random_bases(20, seed) * 2) for seed in range(2000))
     assert table.terminal_repeat.isna().sum() <= 6
 
 
@@ -94,9 +94,10 @@ def test_the_longer_of_two_repeats_counts() -> None:
 
 
 def test_the_header_says_circular() -> None:
-    assert topology_of(random_bases(2000, 0), circular=True) == ("circular", None)
-    assert topology_of(with_dtr(55), circular=True) == ("circular", 55)
-    assert topology_of(with_itr(55), circular=True) == ("circular", None)
+    circles = {random_bases(2000, 0): 99, with_dtr(55): 0, with_itr(55): 0}
+    table = topologies(Record(b"c", letters, circular=True, repeat=cut) for letters, cut in circles.items())
+    assert table.topology.tolist() == ["circular"] * 3
+    assert table.terminal_repeat.tolist() == [99, pd.NA, pd.NA], "the repeat was cut when the contig was read"
 
 
 @pytest.mark.parametrize(("build", "kind"), [(with_dtr, "DTR"), (with_itr, "ITR")])
@@ -115,7 +116,8 @@ def test_a_length_that_contigs_share_is_an_assemblers_k(build: Callable[[int, in
 
 def test_k_is_counted_by_kind_and_with_circular_contigs() -> None:
     direct, inverted = [with_dtr(77, seed) for seed in (0, 2, 4)], [with_itr(77, seed) for seed in (6, 8)]
-    contigs = [Record(b"%d" % i, letters, circular=i == 0) for i, letters in enumerate(direct + inverted)]
+    contigs = [Record(b"%d" % i, letters) for i, letters in enumerate(direct + inverted)]
+    contigs[0] = Record(b"0", direct[0][:-77], circular=True, repeat=77)
     assert topologies(contigs).topology.tolist() == ["circular", "", "", "ITR", "ITR"]
     contigs += [Record(b"d%d" % length, with_dtr(length, length)) for length in range(100, 160)]
     assert topologies(contigs).topology.tolist()[1:5] == ["DTR", "DTR", "ITR", "ITR"], "3 of 63"

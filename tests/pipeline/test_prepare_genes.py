@@ -66,7 +66,7 @@ CIRCULAR = {
     "2 circular=True topology=circular": "Autocycler",
     "3 length=5386 coverage=12 circular=yes": "metaMDBG",
     "4 len=5386 cov=12.0 circular=Y origname=contig_1": "dragonflye",
-    "tig00000001 len=5386 class=contig suggestRepeat=no suggestBubble=no suggestCircular=yes trim=0-5386": "Canu",
+    "tig00000001 len=5386 class=contig suggestRepeat=no suggestBubble=no suggestCircular=yes trim=0-6000": "Canu",
     "Utg548 LN:i:5386 RC:i:12 XO:i:1": "Raven",
     "s1.ctg000001c": "hifiasm-meta",
     "ptg000002c": "hifiasm",
@@ -75,6 +75,7 @@ CIRCULAR = {
     "NODE_1_length_5386_cov_9.5_cutoff_5_type_circular": "metaviralSPAdes",
     "5 [topology=circular]": "NCBI",
     "6 Topology=Circular": "SKESA",
+    "k141_7 flag=3 multi=12.5000 len=5386": "MEGAHIT",
 }
 LINEAR = [
     *("line", "e circular=false", "f topology=linear circular", "circular=true", "7 not-circular=true", "8 circular=N"),
@@ -87,6 +88,7 @@ LINEAR = [
         "tg1c",
         "11 circular=yesterday",
     ),
+    *("k141_8 flag=1 multi=3.0000 len=5386", "k141_9 flag=0 multi=3.0000 len=5386", "13 flag=3"),
     *("u9ctg_len-5386_circular-no_depth-1", "u8ctg_circular-possibly_depth-1", "x_type_circularized"),
 ]
 
@@ -104,6 +106,35 @@ def test_headers_say_what_is_circular(tmp_path: Path, write_fasta: Callable[...,
     records = read_table(tmp_path / "out" / "records.tsv", "record")
     assert set(records.loc[records["circular"] == 1, "record"]) == circles
     assert set(table.loc[table["contig"].isin(circles), "partial"]) == {"no"}
+
+
+def test_a_repeat_left_on_a_circle_is_cut(tmp_path: Path, write_fasta: Callable[..., Path]) -> None:
+    """Assemblers write the beginning of a circle again at its end: k bases, or by long reads a part with errors."""
+    (_, t7, *_) = read_contigs(DEMO)
+    genome = t7.letters.decode()[30_000:35_000] + t7.letters.decode()[29_000:30_000]
+    with_errors = genome[:300].replace("ACG", "AG")
+    sequences = {
+        "whole circular=true": genome,
+        "mega flag=3 multi=9.0000 len=6141": genome + genome[:141],
+        "spades_type_circular": genome + genome[:20],
+        "short_type_circular": genome + genome[:19],
+        f"canu suggestCircular=yes trim=0-{len(genome)}": genome + with_errors,
+        f"begin suggestCircular=yes trim=300-{len(genome) + 300}": genome + genome[:300],
+        "false suggestCircular=yes trim=0-9999999": genome,
+        "linear trim=0-1000": genome + genome[:141],
+    }
+    fasta = write_fasta(sequences)
+    assert [(len(contig.letters) - len(genome), contig.repeat) for contig in read_contigs(fasta)] == [
+        *[(0, 0), (0, 141), (0, 20), (19, 0), (0, len(with_errors)), (0, 300), (0, 0), (141, 0)]
+    ]
+    prepare_genes(fasta, tmp_path / "out", threads=2)
+    columns = ["start", "end", "strand", "partial", "residues"]
+    genes = {
+        name: rows[columns].to_numpy().tolist() for name, rows in read_proteins(tmp_path / "out").groupby("contig")
+    }
+    for name in ("mega", "spades_type_circular", "canu", "begin", "false"):
+        assert genes[name] == genes["whole"], name
+    assert len(genes["linear"]) == len(genes["whole"]) + 1, "the gene across the origin is in two pieces"
 
 
 def test_flyes_table_says_what_is_circular(tmp_path: Path) -> None:

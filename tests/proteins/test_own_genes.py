@@ -207,6 +207,15 @@ def test_a_gene_across_the_origin(read: Read, strand: str, form: str) -> None:
         assert reason == f"it leaves the contig of {len(circle)} bases, and no mark says that it is circular"
 
 
+def test_a_gene_in_the_repeat_at_the_end_of_a_circle_is_left_out(tmp_path: Path) -> None:
+    path, end = tmp_path / "genes.gff", len(CONTIG)
+    path.write_text(line(*AT[:2], "+", "ID=x") + line(AT[0] + end, AT[1] + end, "+", "ID=y"))
+    own = OwnGenes(path)
+    (gene,) = own.of_contig(Record(b"c1", CONTIG.encode(), circular=True, repeat=AT[1]))
+    assert gene == BOTH[0]
+    assert [one.reason for one in own.left_out] == [f"in the last {AT[1]} bases of its circle, which repeat the first"]
+
+
 @pytest.mark.parametrize("form", ["prodigal", "ncbi", "genbank"])
 @pytest.mark.parametrize("strand", "+-")
 def test_partial_genes(read: Read, form: str, strand: str) -> None:

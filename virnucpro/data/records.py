@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from virnucpro.data.fasta import check_fasta, locate, read_fasta, read_records
+from virnucpro.data.repeats import direct_terminal_repeat
 from virnucpro.errors import UserError
 
 NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
@@ -13,12 +14,14 @@ AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
 RESIDUES = AMINO_ACIDS + b"XUOBZ"  # letters with a token in ESM-2
 _UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
 _GAPS = b"-."
-# Marks of a circular contig: by Unicycler, Autocycler, Plassembler, metaMDBG and dragonflye, Canu, NCBI, and Raven in
-# the description; by myloasm, metaviralSPAdes, and hifiasm and miniasm (ptg000001c, s1.ctg000001c) in the id.
+# Marks of a circular contig. In the description: Unicycler, Autocycler, Plassembler, metaMDBG and dragonflye, Canu,
+# NCBI, Raven, MEGAHIT. In the id: myloasm, metaviralSPAdes, hifiasm and miniasm (ptg000001c, s1.ctg000001c).
 _CIRCULAR = re.compile(
-    r"(?<![\w-])(circular=(true|yes|y)|suggestCircular=yes|topology=circular|XO:i:1)\b", re.IGNORECASE
+    r"(?<![\w-])(circular=(true|yes|y)|suggestCircular=yes|topology=circular|XO:i:1|flag=3 multi=[\d.]+)\b",
+    re.IGNORECASE,
 )
 _CIRCULAR_ID = re.compile(r"_circular-yes(_|$)|_type_circular$|(^|[.])[a-z]tg[0-9]{6,}c$")
+_TRIM = re.compile(r"(?<![\w-])trim=(\d+)-(\d+)\b")  # part of a circle without its repeat, by Canu: from 0, half-open
 
 
 class Record(NamedTuple):
@@ -28,6 +31,7 @@ class Record(NamedTuple):
     letters: bytes
     odd: int = 0  # letters of a protein other than the 20 amino acids
     circular: bool = False  # whether the header, or Flye's table, says that the contig is circular
+    repeat: int = 0  # bases at the end of a circular contig that repeat its beginning; `letters` is without them
 
 
 def flye_table(fasta: Path) -> Path | None:
@@ -45,6 +49,8 @@ def _circles_of_flye(table: Path) -> set[str]:
 def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
     """Yield the contigs of a file as upper-case DNA, in file order; U becomes T.
 
+    Assemblers may write the beginning of a circular contig again at its end. This repeat is cut off.
+
     Raises:
         UserError: The file cannot be read as FASTA of nucleotides with unique ids.
     """
@@ -56,7 +62,17 @@ def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
             hint = "; a table of samples says type proteins for proteins" if odd[:1] in RESIDUES else ""
             raise _no_letter_of(fasta, number, name, sequence, odd, "IUPAC nucleotide", hint)
         circular = bool(name in circles or _CIRCULAR.search(description) or _CIRCULAR_ID.search(name))
-        yield Record(name.encode(), letters.replace(b"U", b"T"), circular=circular)
+        letters = letters.replace(b"U", b"T")
+        repeat = _repeat_of_circle(letters, description) if circular else 0
+        yield Record(name.encode(), letters[: len(letters) - repeat], circular=circular, repeat=repeat)
+
+
+def _repeat_of_circle(letters: bytes, description: str) -> int:
+    """Return the bases at the end of a circle that repeat its beginning: by Canu's header, or a direct repeat."""
+    trim = _TRIM.search(description)
+    start, end = map(int, trim.groups()) if trim else (0, 0)
+    is_valid = start < end <= len(letters)
+    return len(letters) - (end - start) if is_valid else direct_terminal_repeat(letters)
 
 
 def read_proteins(fasta: Path, beginning: bool = False) -> Iterator[Record]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from virnucpro.data.arrays import Floats, Integers, Mask
-from virnucpro.naming.topology import is_simple
+from virnucpro.data.repeats import is_simple
 
 SHORTEST = 10  # bp
 # An attachment site is no longer: longer repeats are copies of genes or of insertion sequences.

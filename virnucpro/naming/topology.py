@@ -1,18 +1,13 @@
 """Topology of contigs: circular by the header, or with direct (DTR) or inverted (ITR) terminal repeats."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 import pandas as pd
 
 from virnucpro.data.records import Record
+from virnucpro.data.repeats import SHORTEST, direct_terminal_repeat, length_if_complex
 from virnucpro.proteins.translation import reverse_complement
 
-SHORTEST = 20  # bp of a terminal repeat, as in CheckV
-LONGEST = 50_000  # bp of a DTR, limits the search; cyprinid herpesvirus 3 has one of 22 kb
-# Lowest DUST score of a repeat of low complexity. 0.06 % of 5,000 random repeats of 20 bp reach it, and 2.5 % at 25 %
-# GC. Over 20 bp, tandem repeats of 1, 2 and 3 bp have 1, 0.47 and 0.29, and poly-A with three other bases 0.23 or more.
-LOW_COMPLEXITY = 0.1
 LONGEST_K = 255  # bp, longest k of MEGAHIT; SPAdes goes to 127
 FEWEST_WITH_K = 3  # contigs
 LEAST_WITH_K = 0.05  # share of a sample's DTRs, or of its ITRs
@@ -33,7 +28,7 @@ def topologies(contigs: Iterable[Record]) -> pd.DataFrame:
     Returns:
         One row per contig, in the order of the input, with its name as index. `topology` is `circular` if the header
         says so, else `DTR`, `ITR` or empty. `terminal_repeat` is the length in bp, or missing; for a circular contig,
-        of its DTR.
+        of the DTR that was cut from its end.
 
     Examples:
         >>> end, middle = b"TCTCACAGTGTACGGACCTAAAG", b"ATGGCTAACGTTAGTCGAC"
@@ -56,32 +51,11 @@ def topologies(contigs: Iterable[Record]) -> pd.DataFrame:
 
 def _terminal_repeat(contig: Record) -> tuple[str, int | None]:
     """Return the type (DTR, ITR or empty) and the length of a contig's terminal repeat."""
-    direct = _direct(contig.letters)
+    direct = contig.repeat if contig.circular else direct_terminal_repeat(contig.letters)
     inverted = 0 if contig.circular else _inverted(contig.letters)
     if not direct and not inverted:
         return "", None
     return ("DTR", direct) if direct >= inverted else ("ITR", inverted)
-
-
-def _direct(letters: bytes) -> int:
-    """Return the length of the direct terminal repeat, or 0.
-
-    The second copy begins with the contig's first 20 bases, so only their occurrences in the second half are tried.
-    """
-    longest = min(len(letters) // 2, LONGEST)
-    if longest < SHORTEST:
-        return 0
-    seed, view = letters[:SHORTEST], memoryview(letters)
-    start = letters.find(seed, len(letters) - longest)
-    while start >= 0 and not letters.startswith(view[start:]):
-        start = letters.find(seed, start + 1)
-    return 0 if start < 0 or _is_tandem(letters) else _checked(letters[start:])
-
-
-def _is_tandem(letters: bytes) -> bool:
-    """Return whether a contig is a tandem repeat: some prefix of more than half of its length is also a suffix."""
-    period = letters.find(letters[: len(letters) // 2 + 1], 1)  # if there is such a prefix, this is the shortest period
-    return period > 0 and letters.startswith(memoryview(letters)[period:])
 
 
 def _inverted(letters: bytes) -> int:
@@ -91,22 +65,7 @@ def _inverted(letters: bytes) -> int:
         return 0
     pairs = zip(letters[:half], reverse_complement(letters[-half:]), strict=True)
     length = next((i for i, (base, opposite) in enumerate(pairs) if base != opposite), half)
-    return _checked(letters[:length]) if 2 * length < len(letters) else 0  # a palindrome
-
-
-def _checked(repeat: bytes) -> int:
-    """Return the length of a repeat, or 0 if it has ambiguous letters or low complexity."""
-    return 0 if repeat.translate(None, b"ACGT") or is_simple(repeat) else len(repeat)
-
-
-def is_simple(letters: bytes) -> bool:
-    """Return whether a sequence has low complexity.
-
-    The DUST score as a share of its maximum is the probability that two triplets of the sequence are equal.
-    """
-    counts = Counter(zip(letters, letters[1:], letters[2:], strict=False))
-    equal = sum(count * (count - 1) for count in counts.values())
-    return equal >= LOW_COMPLEXITY * counts.total() * (counts.total() - 1)
+    return length_if_complex(letters[:length]) if 2 * length < len(letters) else 0  # a palindrome
 
 
 def _length_is_k(table: pd.DataFrame) -> "pd.Series[bool]":

@@ -94,6 +94,8 @@ def _fit(cds: Cds, contig: Record) -> Gene:
         raise _Unfit(f"genetic code {cds.genetic_code} is unknown")
     parts = _around_origin(cds.parts, length)
     (start, _, _), (_, end, _) = parts[0], parts[-1]
+    if length <= start and end <= length + contig.repeat:
+        raise _Unfit(f"in the last {contig.repeat:,} bases of its circle, which repeat the first")
     if start < 0 or start >= length or (end > length and not contig.circular) or end - start > length:
         hint = "" if contig.circular else ", and no mark says that it is circular"
         raise _Unfit(f"it leaves the contig of {length:,} bases{hint}")
