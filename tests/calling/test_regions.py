@@ -33,6 +33,7 @@ from virnucpro.calling.regions import (
     evidence_of_genes,
     find_regions,
     genes_of_contigs,
+    supported,
     viral_posterior,
 )
 from virnucpro.calling.result_files import NAME_COLUMNS, REGION_COLUMNS, RegionWriter, encode
@@ -330,3 +331,13 @@ def test_biopython_reads_the_genbank_file(written: Path) -> None:
     partial = circle.features[1].location
     assert type(partial.start).__name__ == "BeforePosition"
     assert type(partial.end).__name__ == "ExactPosition"
+
+
+@pytest.mark.parametrize(
+    ("hallmarks", "score", "is_listed"), [("2", 0.6, True), ("1", 0.89, False), ("0", 0.9, True), ("", 0.6, True)]
+)
+def test_a_provirus_needs_hallmark_genes_or_a_high_score(hallmarks: str, score: float, is_listed: bool) -> None:
+    provirus = Region("c", 10, 90, 9, score, "c|provirus_11_90")
+    phage = Region("p", 0, 90, 9, 0.7, "p")
+    found = supported({"c": [provirus], "p": [phage]}, {provirus.name: hallmarks, "p": "0"})
+    assert found == ({"c": [provirus]} if is_listed else {}) | {"p": [phage]}

@@ -11,7 +11,7 @@ A contig that is called viral may have ends of the host. Another chain finds the
 """
 
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ BOUND = 4.0  # log-odds of a gene are clipped to +-4, so that one gene is not a 
 LEAST_GENES = 5
 LEAST_BASES = 5_000
 LEAST_SCORE = 0.5
+# A provirus is listed if it has so many hallmark genes, or this score as a contig.
+LEAST_HALLMARKS, LEAST_SCORE_ALONE = 2, 0.9
 
 
 class Chain(NamedTuple):
@@ -177,6 +179,24 @@ def find_regions(
             named = (name_region(region, PROVIRUS, taken) for region in sorted(proviruses))
             found[name] = [region for region in named if region.score >= least_score]
     return {contig: regions for contig, regions in found.items() if regions}
+
+
+def supported(regions: Mapping[str, Sequence[Region]], hallmarks: Mapping[str, str]) -> dict[str, list[Region]]:
+    """Return regions without the proviruses that have neither hallmark genes nor a high score.
+
+    Such regions lie in plasmids more often than in chromosomes (docs/proviruses.md).
+
+    Args:
+        regions: Regions, by the names of contigs. A provirus has the score of a contig with its genes.
+        hallmarks: Number of hallmark genes by the names of regions, as text; empty if functions are not known.
+    """
+
+    def is_supported(region: Region) -> bool:
+        count = hallmarks[region.name]
+        return not (region.is_provirus and count) or int(count) >= LEAST_HALLMARKS or region.score >= LEAST_SCORE_ALONE
+
+    kept = {contig: list(filter(is_supported, found)) for contig, found in regions.items()}
+    return {contig: found for contig, found in kept.items() if found}
 
 
 def without_host_ends(whole: Region, genes: pd.DataFrame, taken: Container[str]) -> Region:

@@ -21,7 +21,7 @@ from virnucpro.calling.classifier import Classifier, load_classifier
 from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.published import VirNucPro, load_published
-from virnucpro.calling.regions import Region, cut_out, find_regions, genes_of_contigs
+from virnucpro.calling.regions import Region, cut_out, find_regions, genes_of_contigs, supported
 from virnucpro.calling.requirements import read_requirements
 from virnucpro.calling.result_files import GENE_FINDER, NAME_COLUMNS, write_result_files
 from virnucpro.data.files import atomic_path, file_digest
@@ -88,6 +88,8 @@ def call(
     record, prepare_record, prepared = work / "call.json", work / "prepare.json", work / "prepared"
     inputs = {"fasta": file_digest(fasta), "classifier": file_digest(classifier)}
     prepare = read_provenance(prepare_record, "prepare")
+    genes_of = _source_of_genes(prepare)
+    letters = None if genes_of == "prodigal" else fasta
     if inputs["fasta"] != prepare.inputs["fasta"]:
         raise UserError(f"{fasta}: not the file that {prepared} was made from; run the prepare stage again")
     for name in ("records.tsv", "proteins.tsv", "proteins.faa"):
@@ -105,7 +107,7 @@ def call(
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
     integrases = find_integrases(proteins, features, choose_heads(heads, features))
-    regions = refine_borders(regions, fasta, proteins, scores.log_odds, integrases, set(records.index))
+    regions = refine_borders(regions, letters, proteins, scores.log_odds, integrases, set(records.index))
     if isinstance(model, Classifier):
         regions = _scored_as_contigs(model, regions, proteins, scores, records["length"], prepared, known[0])
     viral = [found[0] for found in regions.values() if not found[0].is_provirus]
@@ -115,24 +117,24 @@ def call(
     }
     for column, of_contigs in places.items():
         contigs.insert(len(contigs.columns) - 1, column, contigs["contig"].map(of_contigs).astype("Int64"))
-    counts = [sum(region.is_provirus for region in regions.get(name, ())) for name in contigs["contig"]]
     screened = proteins["contig"][~features.embedded].value_counts()
     contigs.insert(len(contigs.columns) - 1, "screened", contigs["contig"].map(screened).fillna(0).astype(int))
-    contigs.insert(len(contigs.columns) - 1, "proviruses", counts)
+    contigs.insert(len(contigs.columns) - 1, "proviruses", 0)
     measured = _measured(classifier.with_name("metrics.json"))
     inputs |= {path.name: file_digest(path) for path in (references, heads) if path}
     proteins, contigs, names = name_calls(
-        *(fasta, prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, regions, measured),
+        *(letters, prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, regions, measured),
         *(known, heads),
     )
-    genes_of = _source_of_genes(prepare)
+    regions = supported(regions, names["hallmarks"].to_dict())
+    contigs["proviruses"] = [sum(one.is_provirus for one in regions.get(name, ())) for name in contigs["contig"]]
     gene_finder = GENE_FINDER if genes_of == GENE_FINDER else "user"
     predicted = {GENE_FINDER: f"{GENE_FINDER};{version(GENE_FINDER)};metagenomic mode", "frames": ""}
     begin_writing(record, outputs)
     with ExitStack() as stack:
         paths = {path.name: stack.enter_context(atomic_path(path)) for path in outputs}
         write_result_files(
-            paths, fasta, prepared / "proteins.faa", proteins, scores, contigs, regions, names, gene_finder
+            paths, letters, prepared / "proteins.faa", proteins, scores, contigs, regions, names, gene_finder
         )
         table = read_table(paths["regions.tsv"], "name", "contig", "topology", *NAME_COLUMNS)
         fields = miuvig_table(
@@ -153,6 +155,8 @@ def call(
     }
     settings = {"prior": prior, "max_fdr": max_fdr, "min_length": min_length}
     write_provenance(record, "call", settings, inputs, outputs, details, key)
+    if not letters:
+        logger.info("call: %s: sequences of contigs are not known: viral.fasta.gz and viral.gbk are empty", folder.name)
     calls = Counter(contigs["call"])
     logger.info(
         "call: %s: %d contigs viral, %d cellular, %d unresolved; %d proviruses; share of viral contigs %.3g (%s)",
@@ -162,7 +166,9 @@ def call(
 
 
 def _source_of_genes(prepare: Provenance) -> str:
-    """Return where the genes of a sample come from: pyrodigal-gv, or a file of the user; or `frames` without genes."""
+    """Return the source of a sample's genes: pyrodigal-gv, `file` or `prodigal` of the user, or `frames` instead."""
+    if prepare.settings["type"] == "prodigal":
+        return "prodigal"
     if prepare.settings["proteins"] == "frames":
         return "frames"
     return "file" if "genes" in prepare.inputs else GENE_FINDER
