@@ -1,5 +1,6 @@
 """Calls from Python: the stages of the workflow in one process, without Snakemake."""
 
+import csv
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -45,18 +46,23 @@ Contigs = Name | Mapping[Any, Any] | Iterable[Any]
 Progress = bool | Callable[[int, int], None]
 
 _REGION = ["name", "contig", "start", "end", "length", "genes", "score"]  # columns of `find_regions`
-_TEXT = [
-    *("contig", "call", "reason", "name", "topology", "border_evidence"),
-    *("taxonomy", "taxon_rank", "taxon_note", "taxon_length", "genome", "virus", "closest", "closest_name", "why"),
-    *("protein", "strand", "kind", "partial", "scored_by", "function"),
+# Columns of numbers in the tables of results; other columns are text.
+_WHOLE = [
+    *("start", "end", "length", "genes", "genetic_code", "virus_start", "virus_end", "screened", "proviruses"),
+    *("terminal_repeat", "hallmarks"),
 ]
-_COUNTS = ["genetic_code", "terminal_repeat", "hallmarks"]  # whole numbers that may be missing
+_DECIMAL = [
+    *("score", "log_odds", "posterior", "fdr", "taxon_score", "closest_share", "closest_identity"),
+    "function_score",
+]
+_TYPES = dict.fromkeys(_WHOLE, "Int64") | dict.fromkeys(_DECIMAL, "float64")
 
 
 class Calls(NamedTuple):
     """Calls of the contigs of one sample. docs/results.md describes the columns of the tables.
 
-    A missing number is NaN or NA, a missing text is empty. Positions count from 1 and include the last base.
+    A missing number is NaN, or NA in a column of whole numbers. A missing text is empty. Positions count from 1 and
+    include the last base.
 
     Attributes:
         contigs: Rows of contigs.tsv, one per contig, in the order of the input.
@@ -177,7 +183,7 @@ def name_contigs(
         no_log_odds = np.zeros(len(proteins))  # they are only in the column `why`
         faa = prepared / "proteins.faa"
         named = name_calls(fasta, faa, proteins, no_log_odds, features, table, {}, {}, known).contigs
-        return _with_numbers(named.drop(columns=["call", "fdr", "why", "reason"]))
+        return _with_numbers(named.drop(columns=["call", "fdr", "why", "reason"]).astype(str))
 
 
 def find_regions(contigs: pd.DataFrame, genes: pd.DataFrame, circular: Collection[str] = ()) -> pd.DataFrame:
@@ -284,13 +290,10 @@ def _write_fasta(contigs: Mapping[Any, Any] | Iterable[Any], path: Path) -> Path
 
 def _read(path: Path) -> pd.DataFrame:
     """Read a table of results."""
-    return _with_numbers(pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3))
+    return _with_numbers(pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE))
 
 
 def _with_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of texts with numbers in the columns of numbers."""
-    table = table.copy()
-    for name in table.columns.difference(_TEXT):
-        numbers = pd.to_numeric(table[name])
-        table[name] = numbers.astype("Int64") if name in _COUNTS else numbers
-    return table
+    """Return a table of text with numbers in its columns of numbers."""
+    types = {name: kind for name, kind in _TYPES.items() if name in table}
+    return table.replace(dict.fromkeys(types, ""), np.nan).astype(types)

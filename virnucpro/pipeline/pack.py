@@ -81,7 +81,7 @@ def pack(
     if nucleotides is None:
         description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
         listed, tokens_of = read_proteins(prepared, "protein", "residues", "offset"), None
-        if screen:
+        if screen and len(listed):
             inputs["records.tsv"] = checked_input(prepared / "records.tsv", prepare_record, "prepare")
             inputs["screen"] = file_digest(screen)
             screened = screen_genes(load_screen(screen), prepared)
