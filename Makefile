@@ -2,6 +2,8 @@
 # make test-fast: the tests without Snakemake, browser, network and training, for who edits code: two minutes on two cores.
 # Some use the small model, which a run of virnucpro leaves in the cache.
 # make fuzz: damaged files for every reader, results in benchmarks/results/fuzz.md; MINUTES says for how long.
+# make mutants: the tests run on small changes to data/, calling/ and proteins/, results in benchmarks/results/mutants.md;
+# MUTANTS says how many.
 # make docs: README and docs as a site in site/, with links and anchors checked.
 # make integrations: linters of nf-core, Galaxy and WDL over integrations/; nf-core's needs Nextflow and github.com.
 # make benchmark: embedding beside its peers, about twenty minutes on two cores; these go to .venv-benchmark and
@@ -9,6 +11,7 @@
 # is there: it needs torch, this package's dependencies, fair-esm, transformers and pytest, and no network.
 PYTHON ?= python3
 MINUTES ?= 60
+MUTANTS ?= 300
 TRAINING ?= results/training
 nf-core := 4.2.1
 planemo := 0.75.47
@@ -18,7 +21,7 @@ FAST := $(addprefix tests/,data proteins calling naming encoders embedding pipel
 	test_cli.py test_config.py test_examples.py test_packing.py)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test test-fast lint docs integrations benchmark benchmark-finders benchmark-gpu fuzz clean
+.PHONY: demo test test-fast lint docs integrations benchmark benchmark-finders benchmark-gpu fuzz mutants clean
 
 demo: $(VENV)/.installed
 	virnucpro run config/demo.fna.gz
@@ -57,6 +60,9 @@ benchmark-gpu:
 fuzz: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 nice python benchmarks/fuzz.py --minutes $(MINUTES)
 
+mutants: $(VENV)/.installed-mutants
+	python benchmarks/mutants.py --mutants $(MUTANTS)
+
 .venv-benchmark/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-benchmark
 	.venv-benchmark/bin/pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
@@ -74,6 +80,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(VENV)/.installed-mutants: $(VENV)/.installed-test
+	pip install --quiet --constraint constraints.txt mutmut==3.8.1
 	touch $@
 
 .venv-multiqc/.installed:

@@ -5,13 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Slow examples on a busy machine are no failure; all examples can share a fixture that gives a folder.
 settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("patient")
+# make mutants: every run tries the same examples, and none is made smaller.
+settings.register_profile(
+    "mutants", settings.get_profile("patient"), derandomize=True, phases=[Phase.explicit, Phase.generate]
+)
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 ROOT = Path(__file__).parent.parent

@@ -124,7 +124,7 @@ def test_what_is_no_classifier_is_refused(classifier: Classifier, tmp_path: Path
         {"contig_scale": np.zeros((), np.float32)},
         {"contig_bias": np.zeros((2, 3), np.float32)},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_arrays_that_do_not_fit_are_refused(classifier: Classifier, tmp_path: Path, change: dict[str, Any]) -> None:
     save_classifier(dataclasses.replace(classifier, **change), tmp_path / "c.safetensors")
