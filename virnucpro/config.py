@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import fastjsonschema
 import yaml
 
+from virnucpro.data.fasta import first_line
 from virnucpro.data.records import READERS
 from virnucpro.errors import UserError
+from virnucpro.proteins.prodigal import read_place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,7 @@ def read_schema(name: str) -> dict[str, Any]:
     return schema
 
 
-Check = Callable[[Path, str], None]  # checks a file of a type; raises a UserError
+Check = Callable[[Path, str], object]  # checks a file of a type; raises a UserError
 
 _CONFIG = read_schema("config")
 PROPERTIES: dict[str, dict[str, Any]] = _CONFIG["properties"]
@@ -142,13 +144,21 @@ def literal_path(path: str) -> str:
     return str(Path(path).absolute()) if path.startswith("-") else path
 
 
-def check_beginning(path: Path, kind: str) -> None:
-    """Read the beginning of a sample's file of contigs, proteins or genes; raise a UserError if prepare would."""
+def check_beginning(path: Path, kind: str) -> str:
+    """Read the beginning of a sample's file of contigs, proteins or genes; raise a UserError if prepare would.
+
+    Returns:
+        The kind, or `prodigal` for proteins if the first header is Prodigal's.
+    """
     with suppress(ModuleNotFoundError):  # Biopython or zstd may be only in the environment of the jobs
         if kind == "genes":
             from virnucpro.data.annotation import read_cds  # loaded here: it loads Biopython
         for _ in (read_cds if kind == "genes" else READERS[kind])(path, beginning=True):
             pass
+    with suppress(ModuleNotFoundError):  # of zstd
+        if kind == "proteins" and read_place(first_line(path)[1].removeprefix(">")):
+            return "prodigal"
+    return kind
 
 
 def read_samples(path: Path, check: Check = check_beginning) -> pd.DataFrame:

@@ -40,7 +40,11 @@ failed_option = click.option("--failed", type=FILE, help="table of unfinished sa
 @click.argument("fasta", type=FILE, help="FASTA, plain or compressed by gzip, bzip2, xz or zstd")
 @click.argument("output_dir", type=FILE, help="folder of the sample, for prepared/proteins.faa, prepare.json and more")
 @click.option(
-    "--type", "kind", type=click.Choice(["contigs", "proteins"]), default="contigs", help="content of the FASTA file"
+    "--type",
+    "kind",
+    type=click.Choice(["contigs", "proteins", "prodigal"]),
+    default="contigs",
+    help="content of the FASTA file; prodigal is proteins with Prodigal's headers, as genes of their contigs",
 )
 @click.option("--genes", type=FILE, help="GFF3 or GenBank file with the genes of the contigs")
 @setting("proteins", "use genes of contigs, or open frames of chunks; the options below are for frames")
@@ -79,12 +83,14 @@ def prepare(
     **chunking: Any,
 ) -> None:
     """Write the genes of contigs, the open frames of their chunks, or proteins in the letters of ESM-2."""
-    from virnucpro.pipeline.prepare import prepare_frames, prepare_genes, prepare_proteins
+    from virnucpro.pipeline.prepare import prepare_frames, prepare_genes, prepare_prodigal, prepare_proteins
 
     if genes and (kind, proteins) != ("contigs", "genes"):
         raise UserError("--genes goes with --type contigs and --proteins genes")
     if kind == "proteins":
         prepare_proteins(fasta, output_dir / "prepared", proteins == "frames")
+    elif kind == "prodigal":
+        prepare_prodigal(fasta, output_dir / "prepared")
     elif proteins == "genes":
         prepare_genes(fasta, output_dir / "prepared", threads, genes)
     else:

@@ -82,6 +82,22 @@ def test_a_run_without_viruses_has_a_header_and_an_empty_fasta(run: Path) -> Non
         assert file.read() == ""
 
 
+def test_a_sample_without_sequences_has_rows_alone(run: Path) -> None:
+    with bgzf.BgzfWriter(run / "soil" / "viral.fasta.gz"):
+        pass
+    table, fasta = pool(run)
+    assert len(read_table(table, "name")) == 5
+    with gzip.open(fasta, "rt") as file:
+        assert [record.id for record in SeqIO.parse(file, "fasta")] == ["soil.2|NA", "soil.2|soil|NA"]
+
+
+def test_a_missing_sequence_is_refused(run: Path) -> None:
+    with bgzf.BgzfWriter(run / "soil" / "viral.fasta.gz") as sequences:
+        sequences.write(b">NA score=0.9000\nACGT\n")
+    with pytest.raises(UserError, match=r"do not match regions.tsv"):
+        pool(run)
+
+
 def test_sequences_of_other_regions_are_refused(run: Path) -> None:
     (run / "soil.2" / "viral.fasta.gz").write_bytes((run / "soil" / "viral.fasta.gz").read_bytes())
     with pytest.raises(UserError, match=r"do not match regions.tsv"):

@@ -3,11 +3,8 @@
 import json
 import random
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 
-import pandas as pd
-import pyrodigal_gv
 import pytest
 
 from tests.conftest import ROOT
@@ -16,7 +13,7 @@ from virnucpro.data.records import read_contigs
 from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
 from virnucpro.pipeline import prepare as stage
-from virnucpro.pipeline.prepare import prepare_frames, prepare_genes, prepare_proteins
+from virnucpro.pipeline.prepare import prepare_frames, prepare_genes
 from virnucpro.proteins.genes import find_genes
 from virnucpro.proteins.table import read_proteins
 
@@ -239,21 +236,3 @@ def test_contigs_of_gff3_without_genes_are_searched_for_genes(tmp_path: Path) ->
     one, other = ((tmp_path / f"{kind}_out" / "prepared" / "proteins.tsv").read_text() for kind in texts)
     assert one == other
     assert "\tgene\t" in one
-
-
-def test_proteins_of_prodigal_have_the_places_of_their_genes(tmp_path: Path) -> None:
-    faa = StringIO()
-    for contig in read_contigs(DEMO):
-        pyrodigal_gv.ViralGeneFinder(meta=True).find_genes(contig.letters).write_translations(faa, contig.name.decode())
-    (tmp_path / "a.faa").write_text(faa.getvalue())
-    prepare_proteins(tmp_path / "a.faa", tmp_path / "proteins" / "prepared")
-    prepare_genes(DEMO, tmp_path / "contigs" / "prepared")
-    given, found = (read_proteins(tmp_path / kind / "prepared") for kind in ("proteins", "contigs"))
-    pd.testing.assert_frame_equal(given, found[found["kind"] == "gene"], check_names=False)
-    assert given["contig"].nunique() > 10
-
-    (tmp_path / "a.faa").write_text(faa.getvalue().replace(" # 1 # ID", " # x # ID", 1))
-    prepare_proteins(tmp_path / "a.faa", tmp_path / "proteins" / "prepared")
-    given = read_proteins(tmp_path / "proteins" / "prepared")
-    assert set(given["contig"]) == {""}, "all headers or none"
-    assert set(given["kind"]) == {"protein"}

@@ -128,6 +128,26 @@ def test_heads_decide_calls_alone_and_must_be_there(made: Made, tmp_path: Path) 
         plan_run({"samples": str(table), "heads": "missing"}, tmp_path / "memory")
 
 
+def test_proteins_of_prodigal_are_called(made: Made, tmp_path: Path) -> None:
+    header = ">a_1 # 1 # 300 # 1 # ID=1_1;partial=00"
+    made.files["p"].write_text(f"{header}\nMKVLWA\n>a_2 # 400 # 700 # 1 # ID=1_2;partial=00\nMKVLWA\n")
+    table = made.folder / "samples.tsv"
+    table.write_text(f"sample\tfasta\ttype\np\t{made.files['p']}\tproteins\n")
+
+    def planned(**settings: Any) -> Plan:
+        return plan_run({"samples": str(table), **settings}, tmp_path / "memory")
+
+    plan = planned()
+    assert (plan.called, plan.final("p"), plan.proteins("p")) == (["p"], "call", "prodigal")
+    assert plan.options("prepare", "p") == "--type prodigal --proteins genes"
+    assert plan.screen("p"), "as for genes"
+    for settings in ({"call": False}, {"proteins": "frames"}):
+        plan = planned(**settings)
+        assert (plan.called, plan.final("p"), plan.proteins("p")) == ([], "merge", "proteins")
+    made.files["p"].unlink()
+    assert planned().called == ["p"], "a file that is away keeps its results"
+
+
 def test_settings_of_frames(made: Made) -> None:
     made.config["proteins"] = "frames"
     before = made.keys()

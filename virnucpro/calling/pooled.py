@@ -20,7 +20,8 @@ def pool_regions(folder: Path, samples: Sequence[str], table: Path, fasta: Path)
     """Write the rows of regions.tsv of all samples, and their sequences in the same order as BGZF.
 
     Rows are sorted by score, then by length, highest first. The columns are `sample` and the columns of regions.tsv.
-    `name` is SAMPLE|NAME: it is unique, because names of samples have no `|`.
+    `name` is SAMPLE|NAME: it is unique, because names of samples have no `|`. Samples of Prodigal's proteins
+    have rows, but no sequences.
 
     Args:
         folder: Folder of the run, with the samples' folders.
@@ -37,10 +38,12 @@ def pool_regions(folder: Path, samples: Sequence[str], table: Path, fasta: Path)
     evidence = regions[["score", "length"]].astype(float)
     order = evidence.sort_values(["score", "length"], ascending=False, kind="stable").index
     with tempfile.TemporaryFile(dir=folder) as unsorted, BgzfWriter(fasta) as pooled:
-        spans = [span for sample in samples for span in _copy(folder / sample / "viral.fasta.gz", sample, unsorted)]
-        if [name for name, _, _ in spans] != regions["name"].tolist():
+        copied = {sample: list(_copy(folder / sample / "viral.fasta.gz", sample, unsorted)) for sample in samples}
+        expected = regions.loc[regions["sample"].map(copied).astype(bool), "name"].tolist()
+        spans = {name: span for found in copied.values() for name, *span in found}
+        if list(spans) != expected:
             raise UserError(f"{folder}: the sequences of viral.fasta.gz do not match regions.tsv; run call again")
-        for _, start, end in (spans[row] for row in order):
+        for start, end in (spans[name] for name in regions.loc[order, "name"] if name in spans):
             unsorted.seek(start)
             for at in range(start, end, BLOCK):
                 pooled.write(unsorted.read(min(BLOCK, end - at)))

@@ -167,7 +167,7 @@ def settle_layers(
     Args:
         config: Configuration, checked; its layers are changed if they are `auto`.
         classifier: File of the classifier, read only if the run calls contigs.
-        kinds: Types of the samples, `contigs` or `proteins`.
+        kinds: Types of the samples, `contigs`, `proteins` or `prodigal`.
         digest: Returns the SHA-256 of a file in hex.
 
     Raises:
@@ -177,7 +177,7 @@ def settle_layers(
         raise UserError(
             "config: nucleotide_model takes contigs, and a sample holds proteins; run these apart, without it"
         )
-    trained_on = read_requirements(classifier) if config["call"] and "contigs" in kinds else None
+    trained_on = read_requirements(classifier) if config["call"] and set(kinds) - {"proteins"} else None
     if config["layers"] == "auto":
         config["layers"] = list(trained_on.embedding.layers) if trained_on else [-1]
     if trained_on:

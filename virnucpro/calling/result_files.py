@@ -30,6 +30,7 @@ LINE = 60
 BLOCK = 1_000 * LINE  # letters written at once: the BGZF writer copies its uncompressed rest at each write
 WIDTH = 80  # width of GenBank's lines
 CODON = 3
+UNKNOWN = b"N"  # letter of contigs whose sequences are not known
 GENE_COLUMNS = [
     *("protein", "contig", "start", "end", "strand", "kind", "genetic_code", "partial", "score", "log_odds"),
     *("scored_by", "function", "function_score"),
@@ -52,7 +53,7 @@ _RESERVED = re.compile("track|browser|visibility|chrom$|cram", re.IGNORECASE)
 
 def write_result_files(
     paths: Mapping[str, Path],
-    fasta: Path,
+    fasta: Path | None,
     proteins_faa: Path,
     proteins: pd.DataFrame,
     scores: SampleScores,
@@ -64,9 +65,10 @@ def write_result_files(
     """Write `CALL_FILES` of a sample, and `PREDICTION_FILES` after a classifier of the original VirNucPro.
 
     Args:
+        fasta: Contigs; None if only their genes are known. Then viral.fasta.gz and viral.gbk are empty.
         proteins_faa: Residues of the proteins, file of prepare.
         proteins: Table of proteins, with `scored_by`, `function` and `function_score`.
-        contigs: Table of calls, one row per contig in the order of `fasta`.
+        contigs: Table of calls, one row per contig in the order of the input.
         regions: Regions, by the names of contigs.
         names: `NAME_COLUMNS`, `topology` and `fdr` of each region, by its name; text, empty if not known.
         gene_finder: Source of genes in genes.gff3.
@@ -87,7 +89,9 @@ def write_result_files(
         gene_writer = GeneWriter(in_order, faa, gff3, lengths.itertuples(index=False), gene_finder)
         files = [paths[name] for name in REGION_FILES]
         region_writer = RegionWriter(stack, files, for_regions, names, of_regions.itertuples(index=False))
-        for contig, count in zip(read_contigs(fasta), contigs["genes"].tolist(), strict=True):
+        unknown = (Record(name.encode(), UNKNOWN * length) for name, length in lengths.itertuples(index=False))
+        records = read_contigs(fasta) if fasta else unknown
+        for contig, count in zip(records, contigs["genes"].tolist(), strict=True):
             genes = list(islice(rows, count))
             gene_writer.write(contig, genes)
             region_writer.write(contig, regions.get(contig.name.decode(), []), genes)
@@ -216,6 +220,8 @@ class RegionWriter:
                 place = f"{encode(region.contig)}\t{begin}\t{stop}"
                 self._bed.write(f"{place}\t{region.name}\t{round(1000 * region.score)}\t.\n")
             letters = (contig.letters * 2)[start:end] if end > length else contig.letters[start:end]
+            if not letters.strip(UNKNOWN):
+                continue
             self._fasta.write(b">%b score=%b\n" % (region.name.encode(), score.encode()))
             for begin in range(0, len(letters), BLOCK):
                 ends = range(begin, min(begin + BLOCK, len(letters)), LINE)

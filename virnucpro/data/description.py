@@ -157,7 +157,7 @@ def describe_nucleotides(
 
 def describe_proteins(prepared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a description that say where the proteins come from, by the settings of prepare."""
-    kind = prepared["proteins"].removesuffix("s") if prepared["type"] == "contigs" else "protein"
+    kind = prepared["proteins"].removesuffix("s") if prepared["type"] != "proteins" else "protein"
     chunks = (prepared["chunk_size"], tuple(prepared["short_chunks"])) if kind == "frame" else (0, ())
     return {"proteins": kind, "chunk_size": chunks[0], "short_chunks": chunks[1]}
 

@@ -208,7 +208,7 @@ def find_integrases(proteins: pd.DataFrame, features: Features, heads: Heads | N
 
 def refine_borders(
     regions: Mapping[str, Sequence[Region]],
-    fasta: Path,
+    fasta: Path | None,
     proteins: pd.DataFrame,
     log_odds: Floats,
     integrases: Callable[[Integers], Floats],
@@ -217,10 +217,11 @@ def refine_borders(
 ) -> dict[str, list[Region]]:
     """Return regions in which proviruses have refined borders, and their evidence as `borders`.
 
-    Chunks have no borders of genes: after frames, regions stay as they are.
+    Chunks have no borders of genes: after frames, regions stay as they are. So do those without sequences.
 
     Args:
         regions: Regions, by the names of contigs.
+        fasta: Contigs; None if only their genes are known.
         proteins: Table of `describe_groups`.
         log_odds: Log-odds of the proteins, float64 [proteins].
         integrases: Result of `find_integrases`.
@@ -228,7 +229,7 @@ def refine_borders(
     """
     refined = {name: list(found) for name, found in regions.items()}
     waiting = {name for name, found in regions.items() if found[0].is_provirus}
-    if not waiting or (proteins["kind"] == "frame").any():
+    if not fasta or not waiting or (proteins["kind"] == "frame").any():
         return refined
     spans, places = spans_of(proteins["contig"]), proteins[["start", "end"]].to_numpy(np.int64)
     for contig in read_contigs(fasta):

@@ -83,7 +83,7 @@ def shares_of_known(proteins: pd.DataFrame, proteins_faa: Path, references: Refe
 
 
 def name_calls(
-    fasta: Path,
+    fasta: Path | None,
     proteins_faa: Path,
     proteins: pd.DataFrame,
     log_odds: Floats,
@@ -97,6 +97,7 @@ def name_calls(
     """Name the viral and unresolved contigs and the proviruses of a sample.
 
     Args:
+        fasta: Contigs; None if only their genes are known.
         proteins_faa: Residues of the proteins, file of prepare.
         proteins: Table of `describe_groups`.
         log_odds: Log-odds of the proteins, float64 [proteins].
@@ -144,8 +145,7 @@ def name_calls(
         explain(log_odds[of], functions[of].tolist(), HALLMARKS, *known, *call, measured)
         for of, known, call in zip(genes, closest, calls_of, strict=True)
     ]
-    ends = topologies(read_contigs(fasta))
-    ends["terminal_repeat"] = ends["terminal_repeat"].astype(object).fillna("")
+    ends = topologies(read_contigs(fasta) if fasta else ()).astype(object).reindex(rows.index).fillna("")
     table = table[NAME_COLUMNS].set_axis([*rows.index, *(region.name for region in proviruses)])
     joined = rows.join(ends).join(table.head(len(rows)))
     owner_of = {one.name: one.name if one.is_provirus else one.contig for found in regions.values() for one in found}

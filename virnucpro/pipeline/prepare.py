@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,8 +14,8 @@ from virnucpro.data.records import Record, read_contigs, read_proteins
 from virnucpro.errors import UserError
 from virnucpro.proteins.frames import chunk_contigs, link_frames
 from virnucpro.proteins.genes import find_genes
-from virnucpro.proteins.own_genes import OwnGenes
-from virnucpro.proteins.prodigal import read_places
+from virnucpro.proteins.own_genes import LeftOut, OwnGenes
+from virnucpro.proteins.prodigal import read_genes
 from virnucpro.proteins.table import ProteinWriter
 from virnucpro.proteins.translation import reverse_complement
 
@@ -161,27 +162,55 @@ def prepare_frames(
 def prepare_proteins(fasta: Path, output_dir: Path, as_frames: bool = False) -> None:
     """Write proteins in the letters of ESM-2: proteins.faa, proteins.tsv and records.tsv.
 
-    Letters other than the 20 amino acids are counted and replaced as in `read_proteins`. If all headers are Prodigal's,
-    the table has the contigs of the proteins and their positions. With `as_frames` the stage writes empty files of
-    chunks and nucleotides, which a run over frames expects.
+    Letters other than the 20 amino acids are counted and replaced as in `read_proteins`. With `as_frames` the
+    stage writes empty files of chunks and nucleotides, which a run over frames expects.
 
     Raises:
         UserError: The input cannot be read as FASTA of proteins with unique ids.
     """
     proteins = others = 0
     with _written(fasta, output_dir, {"type": "proteins"}, as_frames) as (writer, write_record, _):
-        places = read_places(fasta)
         for protein in read_proteins(fasta):
-            place = next(places)._asdict() if places else {}
             there = bool(protein.letters)
             write_record(protein, there, there, protein.odd)
             others += protein.odd
             if there:
-                writer.write(protein.name, protein.letters, group=proteins, **place)
+                writer.write(protein.name, protein.letters, group=proteins)
                 proteins += 1
     logger.info("prepare: %s: %d proteins, %d letters other than the 20 amino acids", fasta, proteins, others)
-    if places:
-        logger.info("prepare: %s: the headers are Prodigal's: a contig is known up to the end of its last gene", fasta)
+
+
+def prepare_prodigal(fasta: Path, output_dir: Path) -> None:
+    """Write the proteins of Prodigal as genes of their contigs: proteins.faa, proteins.tsv and records.tsv.
+
+    Headers give the contig and the position of each gene. A contig ends with its last gene, because its sequence is not
+    known. Letters are counted and replaced as in `read_proteins`. The record lists proteins without residues.
+
+    Raises:
+        UserError: The input cannot be read as FASTA of proteins, or a header is not Prodigal's.
+    """
+    contigs = proteins = 0
+    left_out: list[LeftOut] = []
+    settings: dict[str, object] = {"type": "prodigal", "proteins": "genes"}
+    with _written(fasta, output_dir, settings, details={"left_out": left_out}) as (writer, write_record, _):
+        for contig, genes in groupby(read_genes(fasta), key=lambda gene: gene[0].contig):
+            before, others, length = proteins, 0, 0
+            for place, protein in genes:
+                length, others = max(length, place.end), others + protein.odd
+                if protein.letters:
+                    writer.write(protein.name, protein.letters, group=proteins, **place._asdict())
+                    proteins += 1
+                else:
+                    name, strand = protein.name.decode(), place.strand.decode()
+                    logger.warning("%s: record %s is empty and is left out", fasta, name)
+                    reason = "nothing in the record"
+                    left_out.append(LeftOut(name, contig.decode(), place.start + 1, place.end, strand, reason))
+            write_record(Record(contig, b"N" * length), 0, proteins - before, others)
+            contigs += 1
+    logger.info(
+        "prepare: %s: %d genes of Prodigal in %d contigs; a contig is taken to end with its last gene",
+        *(fasta, proteins, contigs),
+    )
 
 
 def _own_genes(fasta: Path, genes: Path | None) -> OwnGenes | None:

@@ -87,13 +87,15 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
     sums = {str(name): column.to_numpy().sum().item() for name, column in pd.DataFrame(counts.values()).items()}
     total = sums | table.describe_lengths(viral["length"])
     now = shown[~shown["sample"].isin(_changed_since(work, earlier))]
-    drawn = draw(output_dir, fastas, _choose_drawn(now))
+    known = {name: None if called[name].details["genes"] == "prodigal" else fasta for name, fasta in fastas.items()}
+    drawn = draw(output_dir, known, _choose_drawn(now))
+    pooled = [name for name, fasta in known.items() if fasta and name not in earlier]  # samples in viral.fasta.gz
     unjudged = pd.Categorical(shown["reason"].where(~shown["judged"]))
     judged_here = shown.loc[shown["judged"], "sample"].value_counts()
     names = pd.MultiIndex.from_frame(shown[["sample", "contig"]])
     data = {
         "samples": [
-            {"name": sample, "isPooled": sample not in earlier}
+            {"name": sample, "isPooled": sample in pooled}
             | {"isWhole": bool(judged[sample] == judged_here.get(sample, 0))}
             | rule
             for sample, rule in rules.items()
@@ -107,7 +109,7 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
         "hosts": names.get_indexer(pd.MultiIndex.from_frame(proviruses[["sample", "contig"]])).tolist(),
         "drawn": drawn,
     }
-    is_pooled = not regions["sample"].isin(earlier).all()
+    is_pooled = regions["sample"].isin(pooled).any()
     sequences = table.read_sequences(output_dir / "viral.fasta.gz") if is_pooled else {}
     first, shares = next(iter(called.values())), [rule["share"] for rule in rules.values() if rule["share"]]
     measured = first.details["measured"]

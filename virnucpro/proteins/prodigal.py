@@ -1,15 +1,19 @@
-"""Positions of genes in the headers of Prodigal's proteins: >CONTIG_NUMBER # START # END # STRAND # ...partial=00..."""
+"""Genes of contigs in a FASTA file of Prodigal's proteins: >CONTIG_NUMBER # START # END # STRAND # ...partial=00..."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from virnucpro.data.annotation import DEFAULT_CODE, GENETIC_CODE_OF
-from virnucpro.data.fasta import read_records
-from virnucpro.proteins.genes import PARTIAL
+from virnucpro.data.fasta import locate, read_records
+from virnucpro.data.records import Record, read_proteins
+from virnucpro.errors import UserError
 
-_HEADER = re.compile(r"(\S+)_[0-9]+ # ([0-9]{1,12}) # ([0-9]{1,12}) # (-?1) # .*\bpartial=([01])([01])\b")
+_HEADER = re.compile(r"(\S+)_[0-9]+ # ([0-9]{1,12}) # ([0-9]{1,12}) # (-?1) # .*\bpartial=([01]{2})\b")
+_GENETIC_CODE = re.compile(r"\b(?:genetic_code|transl_table)=([0-9]+)")
+_DEFAULT_CODE = 11  # of bacteria, archaea and most viruses
+_PARTIAL = {"00": b"no", "10": b"start", "01": b"end", "11": b"both"}  # by the ends of the protein
+_HINT = "give the file as Prodigal wrote it, or embed its proteins without calls: --no-call"
 
 
 class Place(NamedTuple):
@@ -24,19 +28,24 @@ class Place(NamedTuple):
     partial: bytes
 
 
-def read_places(fasta: Path) -> Iterator[Place] | None:
-    """Return the place of each protein, or None if a header is not Prodigal's, or contigs are not in one block each."""
-    contigs, last = set(), b""
-    for place in _places(fasta):
-        if place is None or (place.contig != last and place.contig in contigs):
-            return None
-        contigs.add(last := place.contig)
-    return (place for place in _places(fasta) if place)
+def read_genes(fasta: Path) -> Iterator[tuple[Place, Record]]:
+    """Yield the place and the protein of each gene. Genes of a contig are neighbors, in the order of their starts.
 
-
-def _places(fasta: Path) -> Iterator[Place | None]:
-    for name, description, _ in read_records(fasta):
-        yield read_place(f"{name} {description}")
+    Raises:
+        UserError: A header is not Prodigal's, the genes have another order, or a letter is no residue.
+    """
+    contigs: set[bytes] = set()
+    contig, start = b"", 0
+    records = zip(read_records(fasta), read_proteins(fasta), strict=True)
+    for number, ((name, description, _), protein) in enumerate(records):
+        place = read_place(f"{name} {description}")
+        if not place:
+            raise UserError(f"{locate(fasta, number)}: {name} has no header of Prodigal, unlike the first one; {_HINT}")
+        if place.start < start if place.contig == contig else place.contig in contigs:
+            raise UserError(f"{locate(fasta, number)}: {name} is not beside its neighbors on the contig; {_HINT}")
+        contig, start = place.contig, place.start
+        contigs.add(contig)
+        yield place, protein
 
 
 def read_place(header: str) -> Place | None:
@@ -47,18 +56,17 @@ def read_place(header: str) -> Place | None:
         Place(contig=b'k141_7', start=339, end=1020, strand=b'-', kind=b'gene', genetic_code=11, partial=b'end')
     """
     found = _HEADER.match(header)
-    if not found:
+    if not found or not 0 < int(found[2]) < int(found[3]):
         return None
-    contig, start, end, strand, left, right = found.groups()
+    contig, start, end, strand, ends = found.groups()  # left and right end
     forward = strand == "1"
-    missing = (left == "1", right == "1")[:: 1 if forward else -1]
-    code = GENETIC_CODE_OF.search(header)
+    code = _GENETIC_CODE.search(header)
     return Place(
         contig=contig.encode(),
         start=int(start) - 1,
         end=int(end),
         strand=b"+" if forward else b"-",
         kind=b"gene",
-        genetic_code=int(code[1]) if code else DEFAULT_CODE,
-        partial=PARTIAL[missing[0], missing[1]],
+        genetic_code=int(code[1]) if code else _DEFAULT_CODE,
+        partial=_PARTIAL[ends if forward else ends[::-1]],
     )

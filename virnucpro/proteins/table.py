@@ -5,8 +5,8 @@
 - `start`, `end`: Position on the contig, from 0, half-open, on either strand. The stop codon of a gene or orf is
   included. A gene that spans the origin of a circular contig ends beyond the contig's length.
 - `strand`: One of + and -, or . for a protein of a FASTA file.
-- `kind`: `frame` (open in a whole chunk), `gene` (of pyrodigal-gv or a file), `orf` (open reading frame between two stops)
-  or `protein` (of a FASTA file).
+- `kind`: `frame` (open in a whole chunk), `gene` (of pyrodigal-gv or a file), `orf` (open reading frame between two
+  stops) or `protein` (of a FASTA file).
 - `genetic_code`: NCBI's number of the translation table; 0 for a protein of a FASTA file.
 - `residues`: Number of residues.
 - `partial`: Ends at which the protein continues beyond the translated part: no, start, end or both.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from virnucpro.calling.result_files import encode
+from virnucpro.calling.result_files import UNKNOWN, encode
 from virnucpro.data.records import read_contigs
 from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
@@ -19,8 +19,11 @@ SHORTEST_WINDOW = 100  # bases
 _RUN_OF_N = re.compile(rb"N{10,}")  # as long as what no gene is read across
 
 
-def draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
-    """Return what the page draws of contigs, by the numbers of their rows."""
+def draw(output_dir: Path, fastas: Mapping[str, Path | None], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """Return what the page draws of contigs, by the numbers of their rows.
+
+    A sample without FASTA has contigs of which only the genes are known.
+    """
     drawn: dict[Any, dict[str, Any]] = {}
     for sample, of_sample in rows.groupby("sample"):
         lengths = dict(zip(of_sample["contig"], of_sample["length"], strict=True))
@@ -31,7 +34,12 @@ def draw(output_dir: Path, fastas: Mapping[str, Path], rows: pd.DataFrame) -> di
         regions["why"] += borders.where(regions["border_evidence"] != "", "")
         proviruses = regions[regions["topology"] == "provirus"].groupby("contig")[["start", "end", "virus", "why"]]
         named = {name: found.to_numpy().tolist() for name, found in proviruses}
-        composed = read_composition(fastas[str(sample)], lengths)
+        fasta = fastas[str(sample)]
+        composed = (
+            read_composition(fasta, lengths)
+            if fasta
+            else {name: composition(UNKNOWN * length) for name, length in lengths.items()}
+        )
         for number, name in of_sample["contig"].items():
             drawn[number] = {"gff3": features[name], "proviruses": named.get(name, [])} | composed[name]
     return {number: drawn[number] for number in rows.index.tolist()}

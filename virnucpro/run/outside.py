@@ -11,7 +11,7 @@ from virnucpro.data.files import file_digest, write_text
 from virnucpro.errors import UserError
 
 State = list[int]  # size, mtime and ctime: a file with equal ones is not read again
-Known = tuple[State, str, bool]  # state, digest, and whether it is compressed
+Known = tuple[State, str, bool, str]  # state, digest, whether it is compressed, and its content
 
 
 class OutsideFiles:
@@ -25,16 +25,18 @@ class OutsideFiles:
         self.memory = memory
         self._known: dict[str, Known] = {}
         with suppress(OSError, ValueError, TypeError, AttributeError):  # then files are read again
-            self._known = {path: (*known,) for path, known in json.loads(memory.read_text()).items()}
+            stored = json.loads(memory.read_text())
+            self._known = {path: (state, *found) for path, (state, *found) in stored.items() if len(found) == 3}
         self._is_new = False
 
-    def look_at(self, path: str | Path, check: Callable[[], None] = lambda: None) -> None:
+    def look_at(self, path: str | Path, check: Callable[[], str | None] = lambda: None) -> None:
         """Compute the digest of a file, unless it is known.
 
         A missing file keeps its last digest: its results may be complete.
 
         Args:
-            check: Called before a new or changed file is read; raises a UserError to refuse it.
+            check: Called before a new or changed file is read; raises a UserError to refuse it. It may return
+                the content of the file.
 
         Raises:
             UserError: The file is refused or cannot be read.
@@ -42,8 +44,8 @@ class OutsideFiles:
         key = _key(path)
         state = _state(path)
         if state and (key not in self._known or self._known[key][0] != state):
-            check()
-            self._known[key] = (state, file_digest(path), is_compressed(Path(path)))
+            content = check() or ""
+            self._known[key] = (state, file_digest(path), is_compressed(Path(path)), content)
             self._is_new = True
 
     def sha256(self, path: str | Path) -> str:
@@ -58,6 +60,10 @@ class OutsideFiles:
         """Return whether a file is compressed, after `look_at`."""
         return self._find(path)[2]
 
+    def content(self, path: str | Path) -> str:
+        """Return the content of a file that the check in `look_at` found; empty if it found none."""
+        return self._find(path)[3]
+
     def save(self) -> None:
         """Write new digests to the memory."""
         if self._is_new:
@@ -66,7 +72,7 @@ class OutsideFiles:
         self._is_new = False
 
     def _find(self, path: str | Path) -> Known:
-        return self._known.get(_key(path), ([0], "missing", False))
+        return self._known.get(_key(path), ([0], "missing", False, ""))
 
 
 def _key(path: str | Path) -> str:

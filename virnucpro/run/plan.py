@@ -24,7 +24,7 @@ from virnucpro.run.shards import guess_tokens, shards_of_tokens
 VERSIONS = {
     "fetch_model": 1,
     "token_budget": 1,
-    "prepare": 3,
+    "prepare": 4,
     "embed": 1,
     "merge": 2,
     "references": 1,
@@ -53,7 +53,7 @@ class Plan:
 
     Args:
         config: Configuration, checked, with defaults.
-        samples: Path and type (`contigs` or `proteins`) of each sample's FASTA, by name.
+        samples: Path and type (`contigs`, `proteins`, or `prodigal`: genes of contigs) of each sample's FASTA, by name.
         genes: Files of samples with genes of their own, by name.
         outside: Digests of all files from outside the run.
         device: Device of the token budget, `cpu` or `gpu`.
@@ -83,13 +83,13 @@ class Plan:
         if "nucleotide_model" in config:
             self.models[NUCLEOTIDES] = config["nucleotide_model"]
         self.encoders = list(self.models)  # values of the wildcard `encoder`
-        self.called = [name for name, (_, kind) in samples.items() if kind == "contigs" and config["call"]]
+        self.called = [name for name, (_, kind) in samples.items() if kind != "proteins" and config["call"]]
         self.key, self.tokens = cache(self._key), cache(self._tokens)
 
     def proteins(self, sample: str) -> str:
-        """Return the proteins of a sample: `genes` or `frames` of contigs, or `proteins` of its FASTA."""
-        is_contigs = sample == TRAINING or self.samples[sample][1] == "contigs"
-        return str(self.config["proteins"]) if is_contigs else "proteins"
+        """Return the proteins of a sample: `genes` or `frames` of contigs, or the type of its FASTA."""
+        kind = "contigs" if sample == TRAINING else self.samples[sample][1]
+        return str(self.config["proteins"]) if kind == "contigs" else kind
 
     def _tokens(self, sample: str, encoder: str = PROTEINS) -> float:
         """Return the estimated tokens of a sample, known before the run starts."""
@@ -166,14 +166,14 @@ class Plan:
     def screen(self, sample: str) -> Path | None:
         """Return the screen of the classifier, or None if all proteins of a sample are embedded."""
         is_screened = self.config["screen"] == "auto" and not self.config["per_residue"] and not self.calls_by_training
-        if not is_screened or sample not in self.called or self.proteins(sample) != "genes":
+        if not is_screened or sample not in self.called or self.proteins(sample) == "frames":
             return None
         path = screen_beside(self.classifier)
         return None if self.outside.sha256(path) == "missing" else path
 
     def final(self, sample: str) -> str:
         """Return the last stage of a sample."""
-        return "call" if self.config["call"] and self.samples[sample][1] == "contigs" else "merge"
+        return "call" if self.config["call"] and self.samples[sample][1] != "proteins" else "merge"
 
     @property
     def work(self) -> Path:
@@ -245,8 +245,8 @@ class Plan:
 
     def _prepare_settings(self, sample: str) -> dict[str, Any]:
         proteins = self.proteins(sample)
-        if proteins == "proteins":
-            return {"type": "proteins", "proteins": self.config["proteins"]}
+        if proteins in ("proteins", "prodigal"):
+            return {"type": proteins, "proteins": self.config["proteins"]}
         chosen = {name: self.config[name] for name in ("chunk_size", "short_chunks", "genetic_codes")}
         chosen["orientation"] = self._orientation
         return {"type": "contigs", "proteins": proteins} | (chosen if proteins == "frames" else {})
@@ -297,6 +297,9 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
     if "samples" in config:
         table = read_samples(Path(config["samples"]), look_at)
         samples = {row["sample"]: (Path(row["fasta"]), row["type"]) for row in table.to_dict("records")}
+        for name, (path, kind) in samples.items() if config["call"] and config["proteins"] == "genes" else ():
+            if kind == "proteins" and outside.content(path) == "prodigal":
+                samples[name] = (path, "prodigal")
         genes = {str(name): Path(path) for name, path in table["genes"].items() if path}
         if genes and config["proteins"] != "genes":
             raise UserError(f"config: proteins is {config['proteins']}, but sample {min(genes)} has genes; remove one")

@@ -110,7 +110,8 @@ class Progress:
     @cached_property
     def unit(self) -> str:
         """Unit of the letters: bp, residues, or letters for a run over both."""
-        units = {"residues" if self.plan.proteins(sample) == "proteins" else "bp" for sample, _ in self._places}
+        kinds = {self.plan.proteins(sample) for sample, _ in self._places}
+        units = {"residues" if kind in ("proteins", "prodigal") else "bp" for kind in kinds}
         return units.pop() if len(units) == 1 else "letters"
 
     @property
