@@ -43,6 +43,7 @@ def assert_same(table: pd.DataFrame, written: pd.DataFrame) -> None:
     for name in table:
         is_text = pd.api.types.is_string_dtype(table[name])
         texts = written[name].tolist()
+        assert not is_text or pd.to_numeric(written[name], errors="coerce").isna().all(), f"{name} holds numbers"
         expected = texts if is_text else [float(text) if text else None for text in texts]
         assert [None if pd.isna(value) else value for value in table[name]] == expected, name
 
