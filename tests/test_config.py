@@ -131,6 +131,13 @@ def test_braces_that_snakemake_leaves_alone_may_stay() -> None:
     check_config(config)
 
 
+def test_an_outdir_that_leaves_no_room_for_names_in_it() -> None:
+    longest = "/" + "ab/" * 1_166 + "c"
+    check_config({"samples": "t.tsv", "outdir": longest})
+    with pytest.raises(UserError, match=r"^config: outdir is a path of 3,501 bytes; give one of 3,500 or less$"):
+        check_config({"samples": "t.tsv", "outdir": f"{longest}d"})
+
+
 @pytest.mark.parametrize("outdir", ["file", "file/below", "file/far/below"])
 def test_an_outdir_that_is_a_file_or_below_one(folder: Path, outdir: str) -> None:
     (folder / "file").touch()

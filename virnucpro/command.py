@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from virnucpro.config import PROPERTIES
-from virnucpro.errors import UserError
+from virnucpro.errors import UserError, describe_error
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ class Command(click.Command):
         except (UserError, OSError) as error:  # OSError: e.g. a full disk, or a folder without write permission
             sample = ctx.params.get("sample")
             where = f"sample {sample}: " if sample else ""
-            click.echo(f"virnucpro {self.name}: error: {where}{error}", err=True)
+            click.echo(f"virnucpro {self.name}: error: {where}{describe_error(error)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             ctx.exit(130)  # status of a command ended by Ctrl-C

@@ -58,6 +58,7 @@ _REFERENCES = {
 _PLACEHOLDER = re.compile(r"\{\s*[.\w]+\s*[,}]|<[a-z][a-z0-9_]*>")
 
 _EXPONENT = re.compile(r"[-+]?[0-9]+(?:[.][0-9]*)?e[-+]?[0-9]+", re.IGNORECASE)
+LONGEST_OUTDIR = 3_500  # bytes; Linux takes paths of 4,095, and the names of samples have up to 200
 _PERCENT = re.compile(r"([0-9]+(?:[.][0-9]+)?) ?%")
 
 
@@ -98,6 +99,8 @@ def check_config(config: dict[str, Any]) -> None:
             "config: nucleotide_model embeds the nucleotides of frames; set proteins to frames, or remove it"
         )
     outdir = Path(config["outdir"])
+    if (size := len(os.fsencode(outdir.absolute()))) > LONGEST_OUTDIR:
+        raise UserError(f"config: outdir is a path of {size:,} bytes; give one of {LONGEST_OUTDIR:,} or less")
     for path in (outdir, *outdir.parents):
         if os.path.lexists(path) and not path.is_dir():
             what = "a file" if path.exists() else "a link to nothing"

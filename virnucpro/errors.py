@@ -1,4 +1,14 @@
-"""Error that the user can fix."""
+"""Errors that the user can fix, and their messages."""
+
+import errno
+import os
+
+_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free space, then run the same command again"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "; the file system failed: run the same command again when it works"),
+    errno.ENAMETOOLONG: "; give a shorter path",
+    **dict.fromkeys((errno.EACCES, errno.EROFS), "; change the permissions, or give another path"),
+}
 
 
 class UserError(Exception):
@@ -6,3 +16,11 @@ class UserError(Exception):
 
     The message says what is wrong, where, and what to do next.
     """
+
+
+def describe_error(error: UserError | OSError) -> str:
+    """Return the message of an error; for an error of the system, the file, the reason and a cure."""
+    if isinstance(error, UserError) or not error.strerror:
+        return str(error)
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{place}{error.strerror}{_CURES.get(error.errno or 0, '')}"

@@ -138,6 +138,12 @@ def test_refuses_in_one_line(tmp_path: Path, content: bytes, message: str) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_a_path_that_the_system_refuses(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 256)
+    with pytest.raises(UserError, match=f"^{path}: cannot be read: File name too long$"):
+        list(read_fasta(path))
+
+
 @given(st.one_of(st.binary(), st.text().map(str.encode), st.from_regex(rb"(>\w*[ \w]*\r?\n[A-Z*\-\n]*)+")), st.data())
 def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes, data: st.DataObject) -> None:
     compressed = data.draw(st.sampled_from(COMPRESSIONS))(content)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from virnucpro.data.files import atomic_path, write_text
+from virnucpro.errors import describe_error
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -46,3 +47,11 @@ def test_write_text_keeps_the_time_stamp_of_what_did_not_change(tmp_path: Path) 
     assert path.stat().st_mtime_ns == before
     write_text(path, "b\n")
     assert path.read_text() == "b\n"
+
+
+def test_an_error_that_names_no_file_gets_the_name_of_the_output(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, atomic_path(tmp_path / "x"), Path("/dev/full").open("wb", 0) as full:
+        full.write(b"x")
+    cure = "free space, then run the same command again"
+    assert describe_error(caught.value) == f"{tmp_path / 'x'}: No space left on device; {cure}"
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import pytest
 
 from virnucpro.data.files import file_digest
@@ -43,6 +44,16 @@ def test_another_content_under_the_same_date_and_size_is_another(tmp_path: Path)
     assert (output.stat().st_size, output.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     with pytest.raises(UserError, match=r"table\.tsv: not what prepare wrote: damaged or replaced; delete it"):
         checked_input(output, record, "prepare")
+
+
+def test_a_file_of_hdf5_that_a_notebook_has_open_is_not_to_be_deleted(tmp_path: Path) -> None:
+    output, record = tmp_path / "embeddings.h5", tmp_path / "merge.json"
+    with h5py.File(output, "w") as file:
+        file["embedding"] = [1.0]
+    write_provenance(record, "merge", {}, {}, [output])
+    with h5py.File(output, "a"), pytest.raises(UserError, match=r"replaced; close it in other programs, or delete it"):
+        checked_input(output, record, "merge")
+    checked_input(output, record, "merge")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Progress of a run: stages, tokens, time left, and lines of the jobs' logs."""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.run.events import Events, make_progress, write_packed
 from virnucpro.run.jobs import MOST_SHOWN
-from virnucpro.run.progress import KILLED, Progress
+from virnucpro.run.progress import FULL, KILLED, Progress
 
 
 def messages(progress: Progress) -> list[str]:
@@ -164,6 +165,19 @@ def test_a_failure_is_told_in_the_words_of_the_stage(log: str, said: str, tmp_pa
     assert messages(progress) == [f"prepare failed for sample s0: {said}", f"its log is {path}"]
     assert [stage.failed for stage in progress.stages.values()] == [1]
     assert len(progress.failures) == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small file system")
+def test_a_job_without_a_log_on_a_full_disk_was_not_killed(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=True)
+    try:
+        progress = make_progress(tmp_path)
+        events = Events(progress)
+        events.plan(prepare=1)
+        events.fail(events.start("prepare", tmp_path / "prepare.log", sample="s0"))
+        assert messages(progress)[0] == f"prepare failed for sample s0: {FULL}"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 def test_a_job_that_is_tried_again_has_not_failed(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def test_a_dry_run_of_another_users_results(finished: Folder) -> None:
     assert (done.returncode, done.stdout) == (0, "nothing to do, all is there\n"), done.stderr
     done = type_in(0)
     lock = finished.work / "run.lock"
-    assert done.stderr == f"virnucpro run: error: [Errno 13] Permission denied: '{lock}'\n"
+    cure = "change the permissions, or give another path"
+    assert done.stderr == f"virnucpro run: error: {lock}: Permission denied; {cure}\n"
     assert {path.owner() for path in finished.results.rglob("*")} == {"nobody"}, "nothing was written"
     done = type_in(65534, "-n")  # of another group: Snakemake lets it read no records
     records = finished.work / ".snakemake"

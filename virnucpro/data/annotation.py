@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from Bio.SeqFeature import AfterPosition, BeforePosition, SeqFeature
 
-from virnucpro.data.fasta import damage, first_line, open_text
+from virnucpro.data.fasta import damage, first_line, open_text, unreadable
 from virnucpro.data.genbank import read_genbank, record_name
 from virnucpro.errors import UserError
 
@@ -133,7 +133,7 @@ def _lines(path: Path, beginning: bool) -> Iterator[tuple[str, _Line]]:
                     if columns[2] in _TYPES:
                         yield columns[2], _read_line(f"{path}: line {number}", columns, genetic_code)
     except damage() as error:
-        raise UserError(f"{path}: cannot be read to its end: {error}") from None
+        raise unreadable(path, error) from None
 
 
 def _read_line(place: str, columns: list[str], genetic_code: str) -> _Line:

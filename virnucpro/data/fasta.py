@@ -115,7 +115,7 @@ def first_line(path: Path) -> tuple[int, str]:
     except IsADirectoryError:
         raise UserError(f"{path}: a folder, not a FASTA file") from None
     except damage() as error:
-        raise UserError(f"{path}: cannot be read to its end: {error}") from None
+        raise unreadable(path, error) from None
     if not first:
         raise UserError(f"{path}: the file is empty")
     return number, first
@@ -151,7 +151,7 @@ def _records(path: Path, beginning: bool, kind: str) -> Iterator[tuple[str, str]
                 )
             yield from SimpleFastaParser(iter(handle.readlines(BEGINNING)) if beginning else handle)
     except damage() as error:
-        raise UserError(f"{path}: cannot be read to its end: {error}") from None
+        raise unreadable(path, error) from None
 
 
 def _of_genbank(path: Path) -> Iterator[tuple[str, str]]:
@@ -168,6 +168,12 @@ def damage() -> tuple[type[Exception], ...]:
     """Return the exceptions that the modules raise for a damaged file."""
     zstd = sys.modules.get(_ZSTD)  # loaded only if a file needs it
     return (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, *([zstd.ZstdError] if zstd else []))
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """Return the error for a file that is damaged, or that the system does not let read."""
+    reason = getattr(error, "strerror", None)
+    return UserError(f"{path}: cannot be read{f': {reason}' if reason else f' to its end: {error}'}")
 
 
 def is_compressed(path: Path) -> bool:

@@ -31,10 +31,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     # A temporary folder, not a file: some libraries refuse to open an existing file, or add a suffix.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.{_MARK}") as folder:
         temporary = Path(folder) / target.name
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())  # a power failure could otherwise leave an empty file
-        temporary.replace(target)
+        with name_in_errors(target):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())  # a power failure could otherwise leave an empty file
+            temporary.replace(target)
+
+
+@contextmanager
+def name_in_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Add a path to errors of a full disk or quota: the system names no file in them."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = os.fspath(path)
+        raise
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:

@@ -83,7 +83,9 @@ def checked_input(path: Path, record: Path, stage: str) -> str:
     if not path.exists():
         raise UserError(f"{path}: no such file; run {command} again: the workflow does if you delete {record}")
     if file_digest(path) != expected:
-        raise UserError(f"{path}: not what {command} wrote: damaged or replaced; delete it and run again")
+        # HDF5 changes a file as long as a program has it open for writing.
+        cure = "close it in other programs, or delete it," if path.suffix == ".h5" else "delete it"
+        raise UserError(f"{path}: not what {command} wrote: damaged or replaced; {cure} and run again")
     return expected
 
 

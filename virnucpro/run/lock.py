@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from virnucpro.data.files import lock_file
+from virnucpro.data.files import lock_file, name_in_errors
 from virnucpro.errors import UserError
 
 TOKEN = "VIRNUCPRO_RUN"  # noqa: S105 (environment variable that marks the processes of a run)
@@ -41,8 +41,9 @@ def hold(folder: Path) -> int | None:
         _end_processes(killed["token"])
     os.environ[TOKEN] = uuid4().hex
     holder = {"host": socket.gethostname(), "process": os.getpid(), "token": os.environ[TOKEN]}
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    with name_in_errors(path):  # the disk may be full
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
     return descriptor
 
 

@@ -1,6 +1,7 @@
 """Progress of a run, from Snakemake's events, the logs of its jobs and their manifests."""
 
 import itertools
+import shutil
 import time
 from collections import deque
 from contextlib import suppress
@@ -24,6 +25,8 @@ ORDER += ["summary", "report"]
 MEASURED_SECONDS = 30  # of embedding, before the time left is known
 MOST_REPORTS = 1000  # that the speed is measured over
 
+FULL = "no space left on the disk of the results; free some"
+LEAST_FREE = 1_000_000  # bytes; with less, a stage cannot write its log
 KILLED = "its process was killed, perhaps for lack of memory; try a lower --token-budget or fewer --cores"
 
 Shard = tuple[str, str, str]  # sample, encoder, number
@@ -230,7 +233,9 @@ class Progress:
         self.stages[job.rule].failed += 1
         of_sample = f" for sample {job.sample}" if job.sample else ""
         was_killed = not job.error and (not job.last_line or job.last_line.startswith("virnucpro: "))
-        reason = KILLED if was_killed else (job.error or job.last_line).removeprefix(f"sample {job.sample}: ")
+        reason = (job.error or job.last_line).removeprefix(f"sample {job.sample}: ")
+        if was_killed:
+            reason = FULL if shutil.disk_usage(self.log.parent).free < LEAST_FREE else KILLED
         self._say(f"{job.rule} failed{of_sample}: {reason}", is_error=True)
         if job.log:
             self._say(f"its log is {job.log}", is_error=True)

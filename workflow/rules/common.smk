@@ -285,8 +285,8 @@ def hold_outdir():
         held = hold(Path(WORK))
         claim(PLAN.results(), MEMORY / "results.json")
         return held
-    except UserError as error:
-        sys.exit(f"virnucpro: error: {error}")
+    except (UserError, OSError) as error:
+        sys.exit(f"virnucpro: error: {describe_error(error)}")
 
 
 def cancel_alarms():
