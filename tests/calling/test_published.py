@@ -15,7 +15,9 @@ from torch import nn
 from tests.calling.original import random_classifier, save_as_original
 from tests.encoders import dna
 from virnucpro.calling import requirements
+from virnucpro.calling.calls import score_sample
 from virnucpro.calling.classifier import save_classifier
+from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.published import (
     chunk_scores,
     load_published,
@@ -144,6 +146,11 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
         read_pth(tmp_path / "cut.pth")
 
 
+def test_a_missing_file_says_which_files_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.pth: No such file or directory; give one of VirNucPro's, such as 500_"):
+        read_requirements(tmp_path / "none.pth")
+
+
 def test_a_published_file_is_known_by_the_id_that_git_gives_it(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +163,7 @@ def test_a_published_file_is_known_by_the_id_that_git_gives_it(
     assert (known.embedding.chunk_size, known.embedding.encoder_sha256) == (300, requirements.ESM2_3B)
     assert known.nucleotides
     assert known.nucleotides.encoder_sha256 == requirements.DNABERT_S
+    assert (known.embedding.layers, known.nucleotides.layers) == ((36,), (12,))
     frames = {"type": "contigs", "proteins": "frames", "short_chunks": [], "max_sequence_length": 1022}
     config = frames | {
         "prior": "auto",
@@ -217,6 +225,28 @@ def test_tables_have_the_form_of_the_originals(tmp_path: Path) -> None:
         "a_chunk_2\tFalse\t0.875\t0.125",
         "a_chunk_1\tTrue\t0.125\t0.875",
     ]
+
+
+def test_frames_chunks_and_contigs_of_a_sample_are_scored(path: Path) -> None:
+    model, rows = read_pth(path), 3 * np.random.default_rng(1).normal(size=(4, 20)).astype(np.float32)
+    names = ["b_chunk_1F1", "b_chunk_1R2", "b_chunk_2F1", "a_chunk_1F1"]
+    table, _ = frames(*((name, 0) for name in names))
+    places: dict[str, Any] = {"start": 0, "end": 500, "strand": "+", "genetic_code": 11, "residues": 100}
+    proteins = describe_groups(table.assign(**places, group=range(4), chunk=[1, 1, 2, 1]))
+
+    class Stored:
+        """Features of four frames."""
+
+        def rows(self, numbers: np.ndarray) -> np.ndarray:
+            return np.asarray(rows[numbers])
+
+    found = score_sample(model, proteins, Stored(), pd.Series({"b": 1000, "a": 500}))  # type: ignore[arg-type]
+    assert found.frames is not None
+    assert found.chunks is not None
+    np.testing.assert_array_equal(found.frames, model.scores(rows))
+    np.testing.assert_array_equal(found.log_odds, log_odds_of(model.scores(rows)))
+    pd.testing.assert_frame_equal(found.chunks, chunk_scores(table, model.scores(rows)))
+    assert found.contigs[["residues", "genetic_code", "chunks"]].to_numpy().tolist() == [[300, 11, 2], [100, 11, 1]]
 
 
 def test_scores_are_written_with_the_digits_of_single_precision(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 from Bio import SeqIO
 from Bio.SeqRecord import SeqRecord
 
-from virnucpro.calling import CALL_FILES, REGION_FILES
+from virnucpro.calling import CALL_FILES, PREDICTION_FILES, REGION_FILES
 from virnucpro.calling.calls import SampleScores
+from virnucpro.calling.published import chunk_scores
 from virnucpro.calling.regions import Region
 from virnucpro.calling.result_files import GENE_COLUMNS, NAME_COLUMNS, GeneWriter, RegionWriter, write_result_files
 from virnucpro.data.records import Record
@@ -58,12 +59,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = pd.DataFrame.from_dict(NAMES, orient="index", columns=NAME_COLUMNS).fillna("")
     names = names.assign(topology=["DTR", "provirus", ""], fdr=["0.0012", "", "0.0500"])
     places = zip(contigs, (6000, 5000, 6000), NAMES, strict=True)
+    frames = np.array([[0.25, 0.75]] * len(genes), np.float32)
     write_result_files(
-        {name: folder / name for name in CALL_FILES},
+        {name: folder / name for name in (*CALL_FILES, *PREDICTION_FILES)},
         folder / "fasta",
         folder / "faa",
         proteins,
-        SampleScores(np.full(len(genes), 1.5), pd.DataFrame()),
+        SampleScores(np.full(len(genes), 1.5), pd.DataFrame(), frames, chunk_scores(proteins, frames)),
         pd.DataFrame({"contig": contigs, "length": 6000, "genes": len(FUNCTIONS)}),
         {contig: [Region(contig, 0, end, 4, 0.9, name)] for contig, end, name in places},
         names,
@@ -92,6 +94,12 @@ def test_tables_have_the_names(written: Path) -> None:
     assert regions["fdr"].tolist() == ["0.0012", "", "0.0500"]
     for (_, row), names in zip(regions.iterrows(), NAMES.values(), strict=True):
         assert {name: value for name, value in row[NAME_COLUMNS].items() if value} == names
+
+
+def test_the_originals_tables_have_all_frames_and_chunks(written: Path) -> None:
+    frames, chunks = (read(written / name) for name in PREDICTION_FILES)
+    assert frames["Sequence_ID"].tolist() == read(written / "genes.tsv")["protein"].tolist()
+    assert chunks["Modified_ID"].tolist() == ["phage", "host", "unknown"]
 
 
 def test_gff3_has_products_of_viral_genes_and_names_of_regions(written: Path) -> None:

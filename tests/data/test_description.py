@@ -52,6 +52,13 @@ def test_a_classifier_takes_what_differs_by_rounding_or_less(changes: dict[str, 
     replace(DESCRIPTION, **changes).check_trained_for(DESCRIPTION, "a.h5")
 
 
+def test_an_unpublished_classifier_says_of_chunks_only_what_its_user_said() -> None:
+    unknown = replace(DESCRIPTION, encoder_sha256="", chunk_size=0)
+    DESCRIPTION.check_trained_for(unknown, "a.h5")
+    with pytest.raises(UserError, match="chunk_size is 500, but the classifier was trained with 300"):
+        DESCRIPTION.check_trained_for(replace(unknown, chunk_size=300), "a.h5")
+
+
 def test_negative_layers_count_from_the_end() -> None:
     assert layer_numbers([0, -1, 3, -7], 6) == [0, 6, 3, 0]
     for wrong in (7, -8):

@@ -155,6 +155,7 @@ def test_a_file_with_more_or_fewer_ids_than_rows_is_refused(tmp_path: Path, ids:
         ("begin", np.int64(0), "1 begins for 3 embeddings"),
         ("residue_start", np.array([0, 2, 2]), "3 residue_starts for 3 embeddings"),
         ("residue_start", np.array([0, 2, 9, 4]), "residue_start does not fit"),
+        ("residue_start", np.array([-1, 2, 3, 4]), "residue_start does not fit"),
         ("residue_start", np.array([0, 2, 3, 70]), "residue_start does not fit"),
         ("residue_embedding", np.zeros((6, 5), np.float32), r"rows of float32 \(5,\)"),
     ],

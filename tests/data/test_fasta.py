@@ -96,6 +96,7 @@ def test_old_encodings_in_descriptions_do_no_harm(tmp_path: Path) -> None:
 # Without a time stamp: the workers of pytest-xdist must make the same test ids.
 gzipped = partial(gzip.compress, mtime=0)
 LONG = b">a\n" + random.Random(0).randbytes(20_000).hex().upper().encode()
+GENBANK = b"LOCUS       a           4 bp    DNA     linear   PHG 01-JAN-2000\nORIGIN\n        1 acgt\n//\n"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,7 @@ LONG = b">a\n" + random.Random(0).randbytes(20_000).hex().upper().encode()
         (b"LOCUS       NC_001416", "cannot be read as GenBank to its end"),
         (b"##gff-version 3\nc1\t.\tCDS\t1\t9\t.\t+\t0\tID=a\n", "GFF3 without sequences; give the contigs as FASTA"),
         (b">a\nACGT\n\n>a\nAC\n", "line 4: two records are named a"),
+        (2 * GENBANK, "line 5: two records are named a"),
         (b">a\nACGT\n>\nAC\n", "line 3: the record has no id"),
         (b">a\nACGT\n>b\0c\nAC\n", "line 3: the record has the id .* unprintable"),
         (b">a\nACGT\n>\xff\nAC\n", "line 3: the record has the id .* unprintable"),
@@ -155,6 +157,13 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, content: bytes, data: st.Data
         prepare_frames(path, tmp_path / "out", 500)
     with contextlib.suppress(UserError):
         prepare_proteins(path, tmp_path / "out")
+
+
+def test_the_beginning_of_a_file_is_less_than_the_file(tmp_path: Path) -> None:
+    (tmp_path / "long.fa").write_text("".join(f">{number}\n{'ACGT' * 250}\n" for number in range(1000)))
+    beginning = list(read_fasta(tmp_path / "long.fa", beginning=True))
+    assert 10 < len(beginning) < 200
+    assert beginning[0] == ("0", "ACGT" * 250)
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_no_bins(tmp_path: Path) -> None:
 
 
 DAMAGES: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda m: m.pop("token_budget"), "token_budget"),
+    (lambda m: m.pop("token_budget"), "not what the pack stage writes: token_budget"),
     (lambda m: m.update(extra=1), "extra"),
     (lambda m: m.update(version=1), "version"),
     (lambda m: m.update(embedding=replace(DESCRIPTION, pooling="max")), "embedding.pooling: String should match"),

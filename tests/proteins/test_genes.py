@@ -265,6 +265,12 @@ def test_an_open_reading_frame_that_spans_the_origin_is_whole() -> None:
     assert {(gene.kind, gene.partial) for gene in endless} == {(b"orf", b"both")}
 
 
+def test_a_reading_frame_is_found_once_where_a_circle_is_opened() -> None:
+    """The circle is opened before AAAAAA, which comes first in the alphabet."""
+    circle = "AAAAAA" + "GCTTTCGGTCTG" * 40 + "TAG"
+    assert [gene.start for gene in genes(circle, circular=True)].count(0) == 1
+
+
 def test_a_circle_of_one_long_gene() -> None:
     """The gene takes up most of the circle, as in anelloviruses, and is found once from wherever it is read."""
     whole = next(gene for gene in genes(DEMO["T7"]) if gene.end - gene.start > 3000)

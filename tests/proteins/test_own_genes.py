@@ -207,6 +207,14 @@ def test_a_gene_across_the_origin(read: Read, strand: str, form: str) -> None:
         assert reason == f"it leaves the contig of {len(circle)} bases, and no mark says that it is circular"
 
 
+def test_the_origin_is_behind_the_longest_gap_of_a_gene_with_an_intron(read: Read) -> None:
+    """The second of three exons begins 4 bases behind the first one, which is shorter than the second."""
+    circle = FIRST[20:50] + "GTAG" + FIRST[50:] + "TTAACC" * 5 + FIRST[:20]
+    place = f"join({len(circle) - 19}..{len(circle)},1..30,35..{len(FIRST) - 16})"
+    ((gene,), left_out) = read(genbank("c1", circle, f"     CDS             {place}\n"), circle, circular=True)
+    assert (gene[:2], gene[-1], left_out) == ((len(circle) - 20, len(circle) + len(FIRST) - 16), protein(FIRST), [])
+
+
 def test_a_gene_in_the_repeat_at_the_end_of_a_circle_is_left_out(tmp_path: Path) -> None:
     path, end = tmp_path / "genes.gff", len(CONTIG)
     path.write_text(line(*AT[:2], "+", "ID=x") + line(AT[0] + end, AT[1] + end, "+", "ID=y"))
