@@ -161,6 +161,11 @@ def test_viral_contigs_and_regions_of_chunks_stay_as_they_are(tmp_path: Path) ->
     assert refine_borders(viral, tmp_path / "none.fa", made.genes, made.log_odds, np.zeros_like, ["c"]) == viral
 
 
+def test_regions_without_sequences_stay_as_they_are() -> None:
+    made = Made(RUNS, integrases=[31])
+    assert refine_borders(made.chain, None, made.genes, made.log_odds, np.zeros_like, ["c"]) == made.chain
+
+
 def test_a_trna_gene_at_a_border_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyaragorn")
     at = 30 * STEP - 90

