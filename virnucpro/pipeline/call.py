@@ -126,7 +126,7 @@ def call(
         *(letters, prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, regions, measured),
         *(known, heads),
     )
-    regions = supported(regions, names["hallmarks"].to_dict())
+    regions = supported(regions, dict(zip(names.index, names["hallmarks"], strict=True)))
     contigs["proviruses"] = [sum(one.is_provirus for one in regions.get(name, ())) for name in contigs["contig"]]
     gene_finder = GENE_FINDER if genes_of == GENE_FINDER else "user"
     predicted = {GENE_FINDER: f"{GENE_FINDER};{version(GENE_FINDER)};metagenomic mode", "frames": ""}

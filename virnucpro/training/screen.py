@@ -18,7 +18,7 @@ ALL = "all"  # class of fragments of any length that is called
 def fit_screen(
     labelled: Labelled, residues: Sequence[bytes], fitted: Fit, classifier: Classifier, seed: int
 ) -> tuple[Classifier, pd.DataFrame]:
-    """Fit a screen, whose networks also learn from those of the classifier, and use it on all fragments.
+    """Fit a screen, whose networks also learn from the networks of the classifier, and use it on all fragments.
 
     Args:
         residues: Residues of all proteins, in their order.
