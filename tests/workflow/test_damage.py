@@ -21,7 +21,7 @@ from virnucpro.calling import CALL_FILES
 FOR_PEOPLE = {"work/SAMPLE/prepared/chunks.fna", "work/SAMPLE/prepared/nucleotides.fna"}  # no stage reads them
 IN_WORK = [
     *("prepared/proteins.faa", "prepared/proteins.tsv", "prepared/records.tsv", "prepare.json"),
-    *("duplicates.tsv", "manifests/0001.json", "pack.json", "shards/0001.h5", "shards/0001.json"),
+    *("duplicates.tsv", "screened.tsv", "manifests/0001.json", "pack.json", "shards/0001.h5", "shards/0001.json"),
     *("merge.json", "call.json"),
 ]
 OF_A_SAMPLE = [*(f"work/SAMPLE/{name}" for name in IN_WORK), "SAMPLE/embeddings.h5", "SAMPLE/contigs.tsv"]
@@ -60,7 +60,7 @@ def alter(path: Path, other: Path) -> None:
 
 Blow = Callable[[Path, Path], None]
 REFUSED = re.compile(
-    r"^virnucpro [a-z-]+: error: (?:sample \S+: )?(\S+?):? .*(?:delete it and run|if you delete (\S+)$)", re.M
+    r"^virnucpro [a-z-]+: error: (?:sample \S+: )?(\S+?):? .*(?:delete it,? and run|if you delete (\S+)$)", re.M
 )
 
 
