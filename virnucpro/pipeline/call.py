@@ -169,7 +169,7 @@ def _source_of_genes(prepare: Provenance) -> str:
     """Return the source of a sample's genes: pyrodigal-gv, `file` or `prodigal` of the user, or `frames` instead."""
     if prepare.settings["type"] == "prodigal":
         return "prodigal"
-    if prepare.settings["proteins"] == "frames":
+    if prepare.settings.get("proteins") == "frames":  # proteins of a FASTA file have no such setting
         return "frames"
     return "file" if "genes" in prepare.inputs else GENE_FINDER
 
