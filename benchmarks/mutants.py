@@ -24,16 +24,17 @@ PROCESSES = 2
 SURVIVED = ("survived", "no tests", "timeout")  # a timeout may be a busy machine
 
 
-def mutmut(folder: Path, *arguments: str) -> str:
-    """Return what a command of mutmut prints."""
+def mutmut(folder: Path, *arguments: str, shown: bool = False) -> str:
+    """Return what a command of mutmut prints, or show it."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}  # the seed orders the tests of a mutant
     command = ["nice", "-n", "15", "mutmut", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, check=True, text=True, stdout=subprocess.PIPE).stdout
+    stdout = None if shown else subprocess.PIPE
+    return subprocess.run(command, cwd=folder, env=environment, check=True, text=True, stdout=stdout).stdout or ""
 
 
 def run_mutants(folder: Path, names: list[str]) -> None:
     """Run the tests on mutants."""
-    mutmut(folder, "run", "--max-children", str(PROCESSES), *names)
+    mutmut(folder, "run", "--max-children", str(PROCESSES), *names, shown=True)
 
 
 def read_statuses(folder: Path) -> dict[str, str]:
