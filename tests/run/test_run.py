@@ -17,7 +17,7 @@ from tests.workflow.project import ENVIRONMENT, wait_for
 from virnucpro.calling import not_pooled
 from virnucpro.data.files import write_text
 from virnucpro.run.results import describe_results
-from virnucpro.run.snakemake import run_snakemake
+from virnucpro.run.snakemake import _environment, run_snakemake
 
 MANY = 1000  # proteins, which are embedded for some seconds
 
@@ -356,3 +356,10 @@ def test_a_job_that_is_killed_says_what_to_lower(folder: Folder, embedding: subp
     _, said = embedding.communicate(timeout=600)
     assert embedding.returncode == 1
     assert "embed failed for sample p: its process was killed, perhaps for lack of memory; try a lower " in said
+
+
+def test_python_m_in_a_clone_gives_snakemake_the_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python puts the working folder on its path, and Snakemake does not."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *(entry for entry in sys.path if entry != str(ROOT))])
+    assert _environment("cache")["PYTHONPATH"] == str(ROOT)

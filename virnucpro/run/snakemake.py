@@ -114,7 +114,7 @@ def _environment(cache: str) -> dict[str, str]:
     environment = os.environ | {"VIRNUCPRO_COMMAND": shlex.join(["virnucpro", *sys.argv[1:]])}
     environment.pop("SNAKEMAKE_PROFILE", None)
     root = str(Path(virnucpro.__file__).parents[1])
-    if root not in sys.path:
+    if root not in sys.path[1:]:  # python -m puts the working folder first, which Snakemake does not search
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     try:
         Path(platformdirs.user_cache_dir("snakemake")).mkdir(parents=True, exist_ok=True)
