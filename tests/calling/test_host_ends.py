@@ -1,6 +1,5 @@
 """Viral contigs with ends of the host: phages joined with pieces of a chromosome, of known borders."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
