@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -45,7 +46,9 @@ from virnucpro.errors import UserError
 from virnucpro.naming.heads import load_heads, save_heads
 from virnucpro.naming.kmers import shared_kmers, sketch
 from virnucpro.naming.references import load_references, save_references
+from virnucpro.pipeline.prepare import prepare_genes
 from virnucpro.pipeline.references import make_references_file
+from virnucpro.proteins.genes import open_reading_frames
 
 Change = Callable[[random.Random, bytes], bytes]
 
@@ -81,6 +84,14 @@ def check_heads(path: Path) -> None:
         head.probabilities(np.zeros((2, heads.function.mean.size), np.float32), np.array([1, 1]))
     for rank in ("class", "genome"):
         heads.described.limit(rank, "Caudoviricetes", 9000)
+
+
+def check_genes(path: Path) -> None:
+    """Read the genes of contigs from a file, and write their proteins."""
+    fasta = path.with_name("contigs.fna")
+    fasta.write_bytes(FNA)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        prepare_genes(fasta, Path(folder, "prepared"), 1, path)
 
 
 def check_references(path: Path) -> None:
@@ -158,6 +169,12 @@ FAA = b">p1 protein one\nMKTAYIAKQRQISFVKSHFSRQLEERL\nAPILSRVGDGTQDNLSGAEKAVQ*\n
 GBK = genbank("A", CONTIGS[0][1], "NC_1.1", "Phage", "Viruses; Duplodnaviria; Caudoviricetes.", "circular") + genbank(
     "B", CONTIGS[1][1][:600]
 )
+_CDS = "{}\tx\tCDS\t{}\t{}\t.\t{}\t{}\tID={};locus_tag=g1;transl_table=11;product=a%3Bb\n"
+GFF = "##gff-version 3\n" + "".join(
+    _CDS.format(name, gene.start + 1, gene.end, gene.strand.decode(), 0, f"c{number}")
+    for name, sequence in CONTIGS
+    for number, gene in enumerate(open_reading_frames(sequence.encode()))
+)
 _SKETCH = sketch(
     [b"MKLVINGKTLKGEITIEAVDAATAEKVFKQYANDNGVDGEWTYDDATKTFTVTE", b"MSTNPKPQRKTKRNTNRRPQDV"], np.array([0, 1])
 )
@@ -214,6 +231,17 @@ def _targets() -> list[Target]:
                 ("a.fa.gz", gzip.compress(FNA)),
             ],
             lambda path: make_references_file(path.parent, path.parent / "references.npz"),
+            change_lines,
+        ),
+        Target(
+            "genes",
+            [
+                ("a.gff3", GFF.encode()),
+                ("a.gff.gz", gzip.compress(GFF.encode())),
+                ("b.gff3", GFF.encode() + b"##FASTA\n" + FNA),
+                ("a.gbk", GBK.encode()),
+            ],
+            check_genes,
             change_lines,
         ),
         Target("records", [_made("prepare.json", _record)], lambda path: read_provenance(path, "prepare"), change_json),
