@@ -8,11 +8,11 @@ from typing import NamedTuple
 from virnucpro.data.fasta import locate, read_records
 from virnucpro.data.records import Record, read_proteins
 from virnucpro.errors import UserError
+from virnucpro.proteins.genes import PARTIAL
 
 _HEADER = re.compile(r"(\S+)_[0-9]+ # ([0-9]{1,12}) # ([0-9]{1,12}) # (-?1) # .*\bpartial=([01]{2})\b")
 _GENETIC_CODE = re.compile(r"\b(?:genetic_code|transl_table)=([0-9]+)")
 _DEFAULT_CODE = 11  # of bacteria, archaea and most viruses
-_PARTIAL = {"00": b"no", "10": b"start", "01": b"end", "11": b"both"}  # by the ends of the protein
 _HINT = "give the file as Prodigal wrote it, or embed its proteins without calls: --no-call"
 
 
@@ -58,7 +58,8 @@ def read_place(header: str) -> Place | None:
     found = _HEADER.match(header)
     if not found or not 0 < int(found[2]) < int(found[3]):
         return None
-    contig, start, end, strand, ends = found.groups()  # left and right end
+    contig, start, end, strand, ends = found.groups()
+    left, right = (end_is_missing == "1" for end_is_missing in ends)
     forward = strand == "1"
     code = _GENETIC_CODE.search(header)
     return Place(
@@ -68,5 +69,5 @@ def read_place(header: str) -> Place | None:
         strand=b"+" if forward else b"-",
         kind=b"gene",
         genetic_code=int(code[1]) if code else _DEFAULT_CODE,
-        partial=_PARTIAL[ends if forward else ends[::-1]],
+        partial=PARTIAL[(left, right) if forward else (right, left)],
     )
