@@ -12,6 +12,8 @@ from virnucpro.errors import UserError
 NUCLEOTIDES = b"ACGTUNRYSWKMBDHV"  # IUPAC
 AMINO_ACIDS = b"ACDEFGHIKLMNPQRSTVWY"
 RESIDUES = AMINO_ACIDS + b"XUOBZ"  # letters with a token in ESM-2
+# Ends at which a protein continues beyond its letters, by whether its start and its end are missing.
+PARTIAL = {(False, False): b"no", (True, False): b"start", (False, True): b"end", (True, True): b"both"}
 _UNKNOWN = bytes.maketrans(b"J*", b"XX")  # leucine or isoleucine, and a stop inside a protein
 _GAPS = b"-."
 # Marks of a circular contig. In the description: Unicycler, Autocycler, Plassembler, metaMDBG and dragonflye, Canu,

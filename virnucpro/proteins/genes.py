@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from virnucpro.data.records import Record
+from virnucpro.data.records import PARTIAL, Record
 from virnucpro.proteins.translation import reverse_complement, translate_everywhere
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ CIRCLE_ENDS = 50_000  # bases of a circular contig that are added beyond each en
 FEW_STARTS = 16  # rotations that are compared as whole strings
 
 _ORF = re.compile(rb"[A-Z]{%d,}" % SHORTEST_ORF)
-# Column `partial`, by whether the start and the end of the protein are missing.
-PARTIAL = {(False, False): b"no", (True, False): b"start", (False, True): b"end", (True, True): b"both"}
 
 
 class Gene(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from Bio.Data.CodonTable import unambiguous_dna_by_id
 
 from virnucpro.data.annotation import Cds, read_cds
-from virnucpro.data.records import RESIDUES, Record
-from virnucpro.proteins.genes import PARTIAL, Gene, find_orfs
+from virnucpro.data.records import PARTIAL, RESIDUES, Record
+from virnucpro.proteins.genes import Gene, find_orfs
 from virnucpro.proteins.translation import reverse_complement, translate_everywhere
 
 CODON = 3

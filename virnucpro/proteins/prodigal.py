@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from virnucpro.data.fasta import locate, read_records
-from virnucpro.data.records import Record, read_proteins
+from virnucpro.data.records import PARTIAL, Record, read_proteins
 from virnucpro.errors import UserError
-from virnucpro.proteins.genes import PARTIAL
 
 _HEADER = re.compile(r"(\S+)_[0-9]+ # ([0-9]{1,12}) # ([0-9]{1,12}) # (-?1) # .*\bpartial=([01]{2})\b")
 _GENETIC_CODE = re.compile(r"\b(?:genetic_code|transl_table)=([0-9]+)")
