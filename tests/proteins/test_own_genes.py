@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from Bio.Seq import Seq
 
-from virnucpro.data.records import Record, read_contigs
+from virnucpro.data.records import Record, read_contigs, read_contigs_without_sequence
 from virnucpro.errors import UserError
 from virnucpro.proteins.genes import find_orfs
 from virnucpro.proteins.own_genes import OwnGenes
@@ -48,7 +48,7 @@ def line(
 
 
 INDENT = " " * 21
-WITHOUT_SEQUENCE = ("CONTIG      join(X.1:1..306)\n", "CONTIG      join(X.1:1..306)\nORIGIN\n")
+WITHOUT_SEQUENCE = ("\n", "CONTIG      join(X.1:1..306)\n", "CONTIG      join(X.1:1..306)\nORIGIN\n")
 
 
 def location(start: int, end: int, kind: str = "CDS") -> str:
@@ -149,6 +149,87 @@ def test_contigs_of_genbank(tmp_path: Path) -> None:
         UserError, match=r"a.gbk: record c1.1 has no sequence; give the contigs as FASTA, and this file"
     ):
         list(read_contigs(path))
+
+
+def cds(place: str, translation: str = "", more: str = "") -> str:
+    """Return a CDS of GenBank, with its translation on lines of 58 letters as NCBI writes it."""
+    text = f"     CDS             {place}\n{more}"
+    if translation:
+        lines = f'/translation="{translation}"'
+        text += "".join(f"{INDENT}{lines[at : at + 58]}\n" for at in range(0, len(lines), 58))
+    return text
+
+
+BOTH_TRANSLATED = cds(f"{AT[0] + 1}..{AT[1]}", protein(FIRST).decode()) + cds(
+    f"complement({AT[2] + 1}..{AT[3]})", protein(SECOND).decode()
+)
+
+
+@pytest.mark.parametrize("origin", WITHOUT_SEQUENCE)
+def test_translations_are_the_genes_of_contigs_without_sequence(tmp_path: Path, origin: str) -> None:
+    path = tmp_path / "a.gbk"
+    path.write_text(genbank("c1", CONTIG, BOTH_TRANSLATED, "circular", origin) + genbank("c2", FIRST, "", "", origin))
+    contigs = list(read_contigs_without_sequence(path))
+    assert [(one.name, len(one.letters), one.circular) for one in contigs] == [
+        (b"c1.1", len(CONTIG), True),
+        (b"c2.1", len(FIRST), False),
+    ]
+    own = OwnGenes(path)
+    assert [own.of_contig(contig) for contig in contigs] == [BOTH, []]
+    assert own.left_out == []
+
+
+SELENO = "MKUVVLAAR"
+
+
+@pytest.mark.parametrize(
+    ("place", "translation", "more", "expected"),
+    [
+        ("11..40", "MKVVVLAAR", "", (10, 40, b"+", "no")),
+        ("11..37", "MKVVVLAAR", "", (10, 37, b"+", "no")),  # without the stop codon
+        ("complement(11..40)", SELENO, "", (10, 40, b"-", "no")),
+        ("<11..40", "KVVVLAARR", "", (10, 40, b"+", "start")),
+        ("11..>37", "MKVVVLAAR", "", (10, 37, b"+", "end")),
+        ("complement(<11..>38)", "KVVVLAARR", f"{INDENT}/codon_start=2\n", (10, 37, b"-", "both")),
+        ("join(11..20,31..50)", "MKVVVLAAR", "", (10, 50, b"+", "no")),
+        ("join(101..110,1..20)", "MKVVVLAAR", "", (100, 130, b"+", "no")),
+        ("join(11..30,30..39)", "MKVVVLAAR", "", (10, 39, b"+", "no")),  # a ribosome that slips back
+        ("11..40", "", "", "no translation in the file, and no sequence of the contig"),
+        ("11..40", "MKV*VLAAR", "", "'*' in its translation is no residue"),
+        ("11..70", "MKVVVLAAR", "", "its translation has 9 residues, and its location 20 codons"),
+        ("11..34", "MKVVVLAAR", "", "its translation has 9 residues, and its location 8 codons"),
+        ("11..41", "MKVVVLAAR", "", "its 31 bases are no multiple of three"),
+        ("91..221", "MKVVVLAAR", "", "it leaves the contig of 110 bases"),
+        ("11..40", "MKVVVLAAR", f"{INDENT}/pseudo\n", "a pseudogene"),
+        ("11..40", "MKVVVLAAR", f"{INDENT}/transl_table=7\n", "genetic code 7 is unknown"),
+    ],
+)
+def test_places_and_translations_that_fit(
+    tmp_path: Path, place: str, translation: str, more: str, expected: tuple[object, ...] | str
+) -> None:
+    path = tmp_path / "a.gbk"
+    path.write_text(genbank("c1", "N" * 110, cds(place, translation, more), "circular", WITHOUT_SEQUENCE[0]))
+    own = OwnGenes(path)
+    genes = own.of_contig(next(read_contigs_without_sequence(path)))
+    if isinstance(expected, str):
+        assert (genes, [one.reason for one in own.left_out]) == ([], [expected])
+    else:
+        start, end, strand, partial = expected
+        whole = (start, end, strand, b"gene", 11, str(partial).encode(), translation.encode())
+        assert ([tuple(gene) for gene in genes], own.left_out) == ([whole], [])
+
+
+def test_records_with_and_without_sequence_do_not_mix(tmp_path: Path) -> None:
+    with_it, without = genbank("c1", CONTIG, ""), genbank("c2", CONTIG, "", origin=WITHOUT_SEQUENCE[0])
+    path = tmp_path / "a.gbk"
+    path.write_text(without + with_it)
+    with pytest.raises(UserError, match=r"a.gbk: record c1.1 has a sequence, unlike the first one; split the file"):
+        list(read_contigs_without_sequence(path))
+    path.write_text(with_it + without)
+    assert list(read_contigs_without_sequence(path)) == []
+    path.write_text(without + without)
+    with pytest.raises(UserError, match="two records are named c2"):
+        list(read_contigs_without_sequence(path))
 
 
 @pytest.mark.parametrize("strand", "+-")

@@ -1,5 +1,6 @@
 """A run over the user's own genes, by Snakemake for real."""
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def test_genes_from_a_file_give_the_calls_of_genes_that_are_found(tmp_path: Path
         genes.write_genbank(genbank, contig.name.decode())
     (tmp_path / "given.gff").write_text(gff.getvalue())
     (tmp_path / "alone.gbk").write_text(genbank.getvalue())
+    (tmp_path / "translated.gbk").write_text(re.sub(r"^ORIGIN.*?^//", "//", genbank.getvalue(), flags=re.M | re.S))
     rows = ["sample\tfasta\tgenes", "found\tcontigs.fa\t", "given\tcontigs.fa\tgiven.gff", "alone\talone.gbk\t"]
+    rows.append("translated\ttranslated.gbk\t")
     (tmp_path / "table.tsv").write_text("\n".join(rows) + "\n")
     done = project.run()
     assert done.returncode == 0, done.stderr
@@ -44,9 +47,11 @@ def test_genes_from_a_file_give_the_calls_of_genes_that_are_found(tmp_path: Path
     assert finders[1] == finders[2] == {"genes of the user"}
     assert {finder.split(";")[0] for finder in finders[0]} == {"pyrodigal-gv"}
     page = (project.results / "report.html").read_text()
-    assert "In 1 of 3 samples, genes were found by pyrodigal-gv" in page
-    assert "In 2 of 3 samples, genes were read from" in page
+    assert "In 1 of 4 samples, genes were found by pyrodigal-gv" in page
+    assert "In 2 of 4 samples, genes were read from" in page
+    assert "In 1 of 4 samples, genes were the translations" in page
     assert set(pd.read_csv(project.results / "given" / "genes.tsv", sep="\t")["kind"]) == {"gene", "orf"}
+    check_translations(project.results / "translated", project.results / "found")
     assert project.planned() == {}
 
     text = (tmp_path / "given.gff").read_text()
@@ -54,3 +59,16 @@ def test_genes_from_a_file_give_the_calls_of_genes_that_are_found(tmp_path: Path
     (tmp_path / "given.gff").write_text(text.replace(row, row + "pseudo=true;"))
     planned = project.planned()
     assert (planned["prepare"], planned["call"]) == (1, 1), "only the sample with the changed file"
+
+
+def check_translations(translated: Path, found: Path) -> None:
+    """Contigs without a sequence have the lengths and the calls of those with one, and no open reading frames."""
+    given, whole = (pd.read_csv(folder / "contigs.tsv", sep="\t").set_index("contig") for folder in (translated, found))
+    assert given.loc["short", "genes"] == 0
+    same = ["length", "genes", "genetic_code", "log_odds", "score", "call", "hallmarks", "taxonomy", "closest"]
+    of_genes = [name for name in whole.index if name != "short"]
+    pd.testing.assert_frame_equal(given.loc[of_genes, same], whole.loc[of_genes, same], check_dtype=False)
+    assert given["topology"].isna().all()
+    genes, of_whole = (pd.read_csv(folder / "genes.tsv", sep="\t") for folder in (translated, found))
+    pd.testing.assert_frame_equal(genes, of_whole[of_whole["kind"] == "gene"].reset_index(drop=True))
+    assert (translated / "viral.gbk").read_bytes() == b""

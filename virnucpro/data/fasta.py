@@ -58,16 +58,21 @@ def read_records(path: str | os.PathLike[str], beginning: bool = False) -> Itera
     seen: set[str] = set()
     for header, sequence in _records(path, beginning, sequence_format(path)):
         name, *description = header.split(None, 1) or [""]
-        # The formats that the id is written to later would cut or refuse NUL and the like.
-        if not name.isprintable() or not name or "\ufffd" in name:
-            what = f"the id {name!r}, which holds unprintable characters" if name else "no id after '>'"
-            raise UserError(f"{locate(path, len(seen))}: the record has {what}; give it a plain one")
-        if name in seen:
-            raise UserError(f"{locate(path, len(seen))}: two records are named {name}; make ids unique")
+        check_id(path, name, seen)
         if ">" in sequence:
-            raise UserError(f"{locate(path, len(seen), '>')}: {_NO_HEADER}")
-        seen.add(name)
+            raise UserError(f"{locate(path, len(seen) - 1, '>')}: {_NO_HEADER}")
         yield name, "".join(description), sequence
+
+
+def check_id(path: Path, name: str, seen: set[str]) -> None:
+    """Add the id of a record to those before it; raise a UserError if it is among them, or not printable."""
+    # The formats that the id is written to later would cut or refuse NUL and the like.
+    if not name.isprintable() or not name or "\ufffd" in name:
+        what = f"the id {name!r}, which holds unprintable characters" if name else "no id after '>'"
+        raise UserError(f"{locate(path, len(seen))}: the record has {what}; give it a plain one")
+    if name in seen:
+        raise UserError(f"{locate(path, len(seen))}: two records are named {name}; make ids unique")
+    seen.add(name)
 
 
 def check_fasta(path: Path) -> None:
@@ -155,11 +160,11 @@ def _records(path: Path, beginning: bool, kind: str) -> Iterator[tuple[str, str]
 
 
 def _of_genbank(path: Path) -> Iterator[tuple[str, str]]:
-    from virnucpro.data.genbank import read_genbank, record_name  # loaded here: it reads files by this module
+    from virnucpro.data.genbank import has_sequence, read_genbank, record_name  # loaded here: they use this module
 
     for record in read_genbank(path, features=False):
         name = record_name(record)
-        if not (record.seq and record.seq.defined):
+        if not has_sequence(record):
             raise UserError(f"{path}: record {name} has no sequence; {_BESIDE}")
         yield name + " topology=circular" * (record.annotations.get("topology") == "circular"), str(record.seq)
 

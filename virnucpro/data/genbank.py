@@ -1,8 +1,9 @@
 """GenBank files, plain or compressed."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 from Bio import BiopythonParserWarning
 from Bio.GenBank.Scanner import GenBankScanner
@@ -21,7 +22,9 @@ def read_genbank(path: Path, features: bool = True) -> Iterator[SeqRecord]:
     is_empty = True
     try:
         with open_text(path) as file:
-            records = GenBankScanner().parse_records(file, do_features=features)
+            lines = _with_origin(file)
+            handle = SimpleNamespace(readline=lambda: next(lines, ""))  # all that the scanner uses of a file
+            records = GenBankScanner().parse_records(handle, do_features=features)
             while record := _strictly_next(records):
                 yield record
                 is_empty = False
@@ -31,9 +34,25 @@ def read_genbank(path: Path, features: bool = True) -> Iterator[SeqRecord]:
         raise UserError(f"{path}: not GenBank: no line begins with LOCUS; rename it with the suffix of its format")
 
 
+def has_sequence(record: SeqRecord) -> bool:
+    """Return whether the bases of a record are in its file, not only their number."""
+    return bool(record.seq is not None and len(record) and record.seq.defined)
+
+
 def record_name(record: SeqRecord) -> str:
     """Return the id of a record: its accession with version, or LOCUS if it has none."""
     return str(record.id).strip(".") or str(record.name)  # some programs write VERSION without a version
+
+
+def _with_origin(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines, and ORIGIN before the end of a record after its features: Biopython expects a section there."""
+    keyword = ""
+    for line in lines:
+        if line.startswith("//") and keyword == "FEATURES":
+            yield "ORIGIN\n"
+        if line[:1].isalpha():
+            keyword = line.split()[0]
+        yield line
 
 
 def _strictly_next(records: Iterator[SeqRecord]) -> SeqRecord | None:

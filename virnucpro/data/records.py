@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from virnucpro.data.fasta import check_fasta, locate, read_fasta, read_records
+from virnucpro.data.fasta import check_fasta, check_id, locate, read_fasta, read_records
 from virnucpro.data.repeats import direct_terminal_repeat
 from virnucpro.errors import UserError
 
@@ -67,6 +67,25 @@ def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
         letters = letters.replace(b"U", b"T")
         repeat = _repeat_of_circle(letters, description) if circular else 0
         yield Record(name.encode(), letters[: len(letters) - repeat], circular=circular, repeat=repeat)
+
+
+def read_contigs_without_sequence(genbank: Path) -> Iterator[Record]:
+    """Yield the contigs of a GenBank file without sequences as runs of N; none if its first record has a sequence.
+
+    Raises:
+        UserError: The file cannot be read, ids are not unique, or only some of its records have a sequence.
+    """
+    from virnucpro.data.genbank import has_sequence, read_genbank, record_name  # loaded here: it loads Biopython
+
+    seen: set[str] = set()
+    for record in read_genbank(genbank, features=False):
+        name = record_name(record)
+        if has_sequence(record):
+            if not seen:
+                return
+            raise UserError(f"{genbank}: record {name} has a sequence, unlike the first one; split the file in two")
+        check_id(genbank, name, seen)
+        yield Record(name.encode(), b"N" * len(record), circular=record.annotations.get("topology") == "circular")
 
 
 def _repeat_of_circle(letters: bytes, description: str) -> int:

@@ -33,6 +33,7 @@ from virnucpro.naming.miuvig import miuvig_table
 from virnucpro.naming.references import DEFAULT as DEFAULT_REFERENCES
 from virnucpro.naming.references import References, load_references
 from virnucpro.naming.sample import choose_heads, name_calls, shares_of_known
+from virnucpro.proteins import WITHOUT_SEQUENCE
 from virnucpro.proteins.table import read_proteins
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def call(
     inputs = {"fasta": file_digest(fasta), "classifier": file_digest(classifier)}
     prepare = read_provenance(prepare_record, "prepare")
     genes_of = _source_of_genes(prepare)
-    letters = None if genes_of == "prodigal" else fasta
+    letters = None if genes_of in WITHOUT_SEQUENCE else fasta
     if inputs["fasta"] != prepare.inputs["fasta"]:
         raise UserError(f"{fasta}: not the file that {prepared} was made from; run the prepare stage again")
     for name in ("records.tsv", "proteins.tsv", "proteins.faa"):
@@ -166,9 +167,11 @@ def call(
 
 
 def _source_of_genes(prepare: Provenance) -> str:
-    """Return the source of a sample's genes: pyrodigal-gv, `file` or `prodigal` of the user, or `frames` instead."""
+    """Return the source of genes: pyrodigal-gv, `file`, `prodigal` or `translations`; `frames` if there are none."""
     if prepare.settings["type"] == "prodigal":
         return "prodigal"
+    if prepare.details.get("without_sequence"):
+        return "translations"
     if prepare.settings.get("proteins") == "frames":  # proteins of a FASTA file have no such setting
         return "frames"
     return "file" if "genes" in prepare.inputs else GENE_FINDER

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from virnucpro.data.fasta import sequence_format
 from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.provenance import begin_writing, write_provenance
-from virnucpro.data.records import Record, read_contigs, read_proteins
+from virnucpro.data.records import Record, read_contigs, read_contigs_without_sequence, read_proteins
 from virnucpro.errors import UserError
 from virnucpro.proteins.frames import chunk_contigs, link_frames
 from virnucpro.proteins.genes import find_genes
@@ -40,7 +40,7 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1, genes: Path |
       input.
 
     The record is prepare.json beside the folder. It lists genes of a file that do not fit. Lower case counts as upper
-    case and U as T.
+    case and U as T. Genes in GenBank without sequences are the translations in the file.
 
     Args:
         genes: GFF3 or GenBank file; None uses the genes in `fasta` if it is one, and else pyrodigal-gv.
@@ -50,10 +50,15 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1, genes: Path |
     """
     own = _own_genes(fasta, genes)
     contigs = proteins = of_genes = 0
-    inputs, details = {"genes": own.path} if own else {}, {"left_out": own.left_out if own else []}
+    inputs = {"genes": own.path} if own else {}
+    details: dict[str, object] = {"left_out": own.left_out if own else []}
+    source = read_contigs(fasta)
+    if own and own.path == fasta and any(read_contigs_without_sequence(fasta)):
+        source = read_contigs_without_sequence(fasta)
+        details["without_sequence"] = True
     settings: dict[str, object] = {"type": "contigs", "proteins": "genes"}
     with _written(fasta, output_dir, settings, inputs=inputs, details=details) as (writer, write_record, _):
-        for block in _blocks(read_contigs(fasta)):
+        for block in _blocks(source):
             contigs += len(block)
             of_block = map(own.of_contig, block) if own else find_genes(block, threads)
             for contig, found in zip(block, of_block, strict=True):

@@ -16,6 +16,7 @@ from virnucpro.calling.share import DEFAULT_SHARE, FEWEST, FLOOR
 from virnucpro.data.files import write_text
 from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table
+from virnucpro.proteins import WITHOUT_SEQUENCE
 from virnucpro.report import contigs as table
 from virnucpro.report.drawn import draw
 from virnucpro.report.methods import describe_methods, describe_settings, describe_versions
@@ -87,7 +88,9 @@ def _page(output_dir: Path, fastas: Mapping[str, Path], earlier: Sequence[str], 
     sums = {str(name): column.to_numpy().sum().item() for name, column in pd.DataFrame(counts.values()).items()}
     total = sums | table.describe_lengths(viral["length"])
     now = shown[~shown["sample"].isin(_changed_since(work, earlier))]
-    known = {name: None if called[name].details["genes"] == "prodigal" else fasta for name, fasta in fastas.items()}
+    known = {
+        name: None if called[name].details["genes"] in WITHOUT_SEQUENCE else fasta for name, fasta in fastas.items()
+    }
     drawn = draw(output_dir, known, _choose_drawn(now))
     pooled = [name for name, fasta in known.items() if fasta and name not in earlier]  # samples in viral.fasta.gz
     unjudged = pd.Categorical(shown["reason"].where(~shown["judged"]))

@@ -62,11 +62,15 @@ class OwnGenes:
                 self._names.setdefault(name, cds.contigs[0])
 
     def of_contig(self, contig: Record) -> list[Gene]:
-        """Return the genes of a contig, sorted by position; without any, its open reading frames."""
+        """Return the genes of a contig, sorted by position; without any, its open reading frames.
+
+        Genes of a contig that is a run of N are the translations in the file.
+        """
+        fit = _translate_gene if contig.letters.strip(b"N") else _take_translation
         genes = []
         for cds in self._genes.pop(self._names.get(contig.name.decode(), ""), []):
             try:
-                genes.append(_fit(cds, contig))
+                genes.append(fit(cds, contig))
             except _Unfit as reason:
                 self._leave_out(cds, str(reason))
         return sorted(genes) or find_orfs(contig)
@@ -83,8 +87,33 @@ class OwnGenes:
         self.left_out.append(LeftOut(_plain(cds.name), _plain(contig), start, end, cds.strand, _plain(reason)))
 
 
-def _fit(cds: Cds, contig: Record) -> Gene:
-    """Return a gene with its translation; raise _Unfit if it does not fit the contig."""
+class _Place(NamedTuple):
+    """Where a gene lies on its contig.
+
+    Attributes:
+        parts: Start and end of its parts in the order along the contig; from 0, half-open.
+        start, end: First and last base of its whole codons; from 0, half-open.
+        phase: Bases before the first whole codon.
+        rest: Bases after the last whole codon.
+        open_start, open_end: Whether the file says that the protein continues there.
+    """
+
+    parts: list[tuple[int, int]]
+    start: int
+    end: int
+    phase: int
+    rest: int
+    open_start: bool
+    open_end: bool
+
+    @property
+    def codons(self) -> int:
+        """Number of whole codons, including the stop codon."""
+        return (sum(end - start for start, end in self.parts) - self.phase) // CODON
+
+
+def _find_place(cds: Cds, contig: Record) -> _Place:
+    """Return the place of a gene; raise _Unfit if the contig does not have it."""
     length, forward = len(contig.letters), cds.strand == "+"
     if cds.is_pseudo:
         raise _Unfit("a pseudogene")
@@ -100,36 +129,64 @@ def _fit(cds: Cds, contig: Record) -> Gene:
         hint = "" if contig.circular else ", and no mark says that it is circular"
         raise _Unfit(f"it leaves the contig of {length:,} bases{hint}")
     phase = parts[0 if forward else -1][2]
-    circle = contig.letters * (1 + (end > length))
-    bases = b"".join(circle[begin:stop] for begin, stop, _ in parts)
-    coding = (bases if forward else reverse_complement(bases))[phase:]
+    bases = sum(stop - begin for begin, stop, _ in parts) - phase
+    rest = bases % CODON
     open_start, open_end = (cds.open_left, cds.open_right)[:: 1 if forward else -1]
-    rest = len(coding) % CODON
     reaches_edge = end == length if forward else start == 0
     if rest and not open_end and not reaches_edge:
-        raise _Unfit(f"its {len(coding):,} bases are no multiple of three")
+        raise _Unfit(f"its {bases:,} bases are no multiple of three")
     start, end = (start + phase, end - rest) if forward else (start + rest, end - phase)
+    return _Place(
+        [(begin, stop) for begin, stop, _ in parts], start, end, phase, rest, open_start or phase > 0, open_end
+    )
+
+
+def _translate_gene(cds: Cds, contig: Record) -> Gene:
+    """Return a gene with its translation; raise _Unfit if it does not fit the contig."""
+    place, forward = _find_place(cds, contig), cds.strand == "+"
+    start, end = place.start, place.end
+    circle = contig.letters * (1 + (place.parts[-1][1] > len(contig.letters)))
+    bases = b"".join(circle[begin:stop] for begin, stop in place.parts)
+    coding = (bases if forward else reverse_complement(bases))[place.phase :]
     residues = _translate(coding, cds.genetic_code)
-    if not open_end and not residues.endswith(b"*") and not rest:  # some gene finders leave out the stop codon
+    if not place.open_end and not residues.endswith(b"*") and not place.rest:  # some finders leave out the stop codon
         next_codon = circle[end : end + CODON] if forward else reverse_complement(circle[max(start - CODON, 0) : start])
         if _translate(next_codon, cds.genetic_code) == b"*":
             residues += b"*"
             start, end = (start, end + CODON) if forward else (start - CODON, end)
     has_stop = residues.endswith(b"*")
     begins = coding[:CODON].decode() in unambiguous_dna_by_id[cds.genetic_code].start_codons
-    open_start |= phase > 0 or not begins
+    open_start = place.open_start or not begins
     protein = residues.removesuffix(b"*")
     if protein and not open_start:
         protein = b"M" + protein[1:]
-    translation = cds.translation.upper().removesuffix("*").encode("ascii", "replace")
+    translation = _translation_of_file(cds)
     if len(translation) == len(protein) and not translation.translate(None, RESIDUES):
         protein = translation  # has, for instance, selenocysteine
     if b"*" in protein:
         raise _Unfit(f"a stop codon after {protein.index(b'*'):,} of its {len(protein):,} residues")
     if not protein:
         raise _Unfit("no codon before its stop")
-    partial = PARTIAL[bool(open_start), not has_stop]
+    partial = PARTIAL[open_start, not has_stop]
     return Gene(start, end, cds.strand.encode(), b"gene", cds.genetic_code, partial, protein)
+
+
+def _take_translation(cds: Cds, contig: Record) -> Gene:
+    """Return a gene of a contig without a sequence; raise _Unfit if the file has no translation that fits."""
+    place = _find_place(cds, contig)
+    protein = _translation_of_file(cds)
+    if not protein:
+        raise _Unfit("no translation in the file, and no sequence of the contig")
+    if other := protein.translate(None, RESIDUES):
+        raise _Unfit(f"{chr(other[0])!r} in its translation is no residue")
+    if len(protein) not in (place.codons - 1, place.codons):
+        raise _Unfit(f"its translation has {len(protein):,} residues, and its location {place.codons:,} codons")
+    partial = PARTIAL[place.open_start or not protein.startswith(b"M"), place.open_end]
+    return Gene(place.start, place.end, cds.strand.encode(), b"gene", cds.genetic_code, partial, protein)
+
+
+def _translation_of_file(cds: Cds) -> bytes:
+    return cds.translation.upper().removesuffix("*").encode("ascii", "replace")
 
 
 def _plain(text: str) -> str:

@@ -33,6 +33,8 @@ _GENES = {
     "contigs without a gene, open reading frames were used.",
     "file": "genes were read from GFF3 or GenBank files of the user. In contigs without a gene, open reading frames "
     "were used.",
+    "translations": "genes were the translations in GenBank files of the user. The sequences of contigs were "
+    "not known.",
     "prodigal": "genes were those of Prodigal (Hyatt et al. 2010) in a file of proteins with positions. A contig was "
     "taken to end with its last gene, because its sequence was not known.",
     "frames": "contigs were cut into chunks of {chunk_size} bases. The open frames of the chunks were translated.",
