@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from virnucpro.run import machine
-from virnucpro.run.machine import count_gpus, settle_device
+from virnucpro.run.machine import COUNTED, count_gpus, settle_device
 
 TWO = "echo 'GPU 0: A100 (UUID: x)'; echo '  MIG 1g: y'; echo 'GPU 1: A100 (UUID: z)'"
 
@@ -23,6 +23,8 @@ class Machine:
         self.program = folder / "nvidia-smi"
 
     def install(self, script: str) -> None:
+        """Install a driver, which the next run asks."""
+        os.environ.pop(COUNTED, None)
         self.program.write_text(f"#!/bin/sh\n{script}\n")
         self.program.chmod(0o755)
 
@@ -37,6 +39,7 @@ class Machine:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv(COUNTED, "")  # restored after the test
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
     made = Machine(tmp_path)
     made.install("exit 9")  # as without a GPU
@@ -47,6 +50,7 @@ def test_gpus_are_counted(here: Machine, monkeypatch: pytest.MonkeyPatch) -> Non
     assert count_gpus() == 0
     here.install(TWO)
     assert count_gpus() == 2
+    here.install("exit 9")
     here.program.unlink()
     assert count_gpus() == 0
     for visible, count in {"0,2": 2, "": 0, "-1": 0, "0,-1,1": 1, "GPU-8a,GPU-9b,GPU-7": 3}.items():

@@ -82,6 +82,18 @@ def test_a_run_gives_what_snakemake_gives_and_runs_once(folder: Folder) -> None:
     assert results(other / "results") == results(folder.results)
 
 
+def test_a_start_waits_once_for_a_driver_that_hangs(folder: Folder) -> None:
+    folder.add_proteins("p.faa")
+    driver, asked = folder.path / "nvidia-smi", folder.path / "asked"
+    driver.write_text(f"#!/bin/sh\necho asked >> {asked}\nexec sleep 700\n")
+    driver.chmod(0o755)
+    folder.environment.pop("CUDA_VISIBLE_DEVICES", None)
+    folder.environment["PATH"] = f"{folder.path}{os.pathsep}{os.environ['PATH']}"
+    done = folder.run("p.faa", "--type", "proteins", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert asked.read_text() == "asked\n"
+
+
 def test_finished_results_can_be_moved_and_run_nothing(finished: Folder) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.results.rglob("*.h5")}
     done = finished.run("p.faa", "--type", "proteins")

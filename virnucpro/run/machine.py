@@ -10,6 +10,7 @@ from virnucpro.data.files import write_text
 from virnucpro.run.lock import TOKEN, read_object
 
 PATIENCE = 10  # seconds to wait for the GPU driver
+COUNTED = "VIRNUCPRO_GPUS"  # environment variable with the driver's answer, which child processes inherit
 
 
 def count_gpus() -> int:
@@ -18,11 +19,13 @@ def count_gpus() -> int:
     if visible is not None:
         names = visible.split(",")
         return next((number for number, name in enumerate(names) if name.strip() in ("", "-1")), len(names))
-    with suppress(OSError, subprocess.TimeoutExpired):  # no driver, or one that hangs
-        command = ["nvidia-smi", "--list-gpus"]
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-        return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return 0
+    if not os.environ.get(COUNTED):  # a run waits for a driver that hangs only once
+        listed = ""
+        with suppress(OSError, subprocess.TimeoutExpired):  # no driver, or one that hangs
+            command = ["nvidia-smi", "--list-gpus"]
+            listed = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE).stdout
+        os.environ[COUNTED] = str(sum(line.startswith("GPU ") for line in listed.splitlines()))
+    return int(os.environ[COUNTED])
 
 
 def count_cores() -> int:
