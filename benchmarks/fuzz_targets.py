@@ -32,6 +32,7 @@ from tests.naming.test_heads import random_heads
 from tests.naming.test_references import RANK_MODEL
 from tests.naming.test_references import made as made_references
 from tests.pipeline.test_references import genbank
+from tests.proteins.test_own_genes import TRANSLATED
 from virnucpro.calling.classifier import load_classifier
 from virnucpro.calling.evidence import EVIDENCE
 from virnucpro.calling.published import load_published, read_pth
@@ -92,6 +93,12 @@ def check_genes(path: Path) -> None:
     fasta.write_bytes(FNA)
     with TemporaryDirectory(dir=path.parent) as folder:
         prepare_genes(fasta, Path(folder, "prepared"), 1, path)
+
+
+def check_translations(path: Path) -> None:
+    """Read genes and contigs from one file, and write the proteins."""
+    with TemporaryDirectory(dir=path.parent) as folder:
+        prepare_genes(path, Path(folder, "prepared"))
 
 
 def check_references(path: Path) -> None:
@@ -244,6 +251,7 @@ def _targets() -> list[Target]:
             check_genes,
             change_lines,
         ),
+        Target("translations", [("a.gbk", TRANSLATED.encode())], check_translations, change_lines),
         Target("records", [_made("prepare.json", _record)], lambda path: read_provenance(path, "prepare"), change_json),
     ]
 

@@ -165,6 +165,11 @@ BOTH_TRANSLATED = cds(f"{AT[0] + 1}..{AT[1]}", protein(FIRST).decode()) + cds(
 )
 
 
+TRANSLATED = genbank("c1", CONTIG, BOTH_TRANSLATED, "circular", WITHOUT_SEQUENCE[1]) + genbank(
+    "c2", FIRST, "", "", WITHOUT_SEQUENCE[0]
+)
+
+
 @pytest.mark.parametrize("origin", WITHOUT_SEQUENCE)
 def test_translations_are_the_genes_of_contigs_without_sequence(tmp_path: Path, origin: str) -> None:
     path = tmp_path / "a.gbk"
