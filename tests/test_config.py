@@ -1,6 +1,7 @@
 """Config and samples: one line for each error, before any job runs."""
 
 import gzip
+import os
 import random
 import re
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from virnucpro.config import DEFAULTS, check_config, read_samples, read_training
+from virnucpro.config import DEFAULTS, PROPERTIES, check_config, read_samples, read_training
 from virnucpro.data.fasta import BEGINNING
 from virnucpro.errors import UserError
 
@@ -144,6 +145,36 @@ def test_an_outdir_that_is_a_file_or_below_one(folder: Path, outdir: str) -> Non
     with pytest.raises(UserError, match=rf"^config: outdir is {outdir}, but file is a file; give the path of a folder"):
         check_config({"samples": "samples.tsv", "outdir": outdir})
     check_config({"samples": "samples.tsv", "outdir": str(folder / "new" / "below")})
+
+
+@pytest.fixture(params=["a" * 256 + ".fa", "circle.fa", "pipe.fa"])
+def refused(request: pytest.FixtureRequest, folder: Path) -> tuple[str, str]:
+    """A path that no command can read, and the reason."""
+    (folder / "circle.fa").symlink_to("circle.fa")
+    os.mkfifo(folder / "pipe.fa")  # nobody writes into it
+    reasons = {
+        "circle.fa": "Too many levels of symbolic links; give the path of the file itself",
+        "pipe.fa": "a pipe or a device, and input is read more than once; write it to a file first",
+    }
+    return request.param, reasons.get(request.param, "File name too long; give a shorter path")
+
+
+@pytest.mark.parametrize("key", sorted(key for key, rules in PROPERTIES.items() if rules.get("type") == "string"))
+def test_a_key_with_a_path_that_nobody_can_read(refused: tuple[str, str], key: str) -> None:
+    path, reason = refused
+    with pytest.raises(UserError, match=rf"^config: {key}: {path}: {reason}$"):
+        check_config({"samples": "samples.tsv", key: path})
+
+
+def test_a_cell_with_a_path_that_nobody_can_read(folder: Path, refused: tuple[str, str]) -> None:
+    path, reason = refused
+    with pytest.raises(UserError, match=rf"^samples.tsv: line 2: sample x: {path}: {reason}$"):
+        samples(folder, f"sample\tfasta\nx\t{path}\n")
+    with pytest.raises(UserError, match=rf"^samples.tsv: line 2: sample x: {path}: {reason}$"):
+        samples(folder, f"sample\tfasta\tgenes\nx\ta.fa\t{path}\n")
+    (folder / "training.tsv").write_text(f"fasta\tlabel\tgroup\n{path}\tviral\tg\n")
+    with pytest.raises(UserError, match=rf"^training.tsv: line 2: {path}: {reason}$"):
+        read_training(Path("training.tsv"))
 
 
 def test_samples_are_needed() -> None:

@@ -53,7 +53,7 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that is typed; of a file alone, say how to run it."""
-        if args and args[0] not in self.commands and Path(args[0]).exists():
+        if args and args[0] not in self.commands and os.path.exists(args[0]):  # noqa: PTH110 (a Path fails on long names)
             ctx.fail(f"{args[0]} is a file; type virnucpro run {shlex.quote(args[0])}")
         return super().resolve_command(ctx, args)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from virnucpro.config import PROPERTIES
+from virnucpro.data.files import refuse_pipe
 from virnucpro.errors import UserError, describe_error
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -39,6 +40,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and report errors that the user can fix."""
         try:
+            for path in self._paths(ctx):
+                refuse_pipe(path)
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader closed the pipe; click handles it
@@ -49,6 +52,11 @@ class Command(click.Command):
             ctx.exit(1)
         except KeyboardInterrupt:
             ctx.exit(130)  # status of a command ended by Ctrl-C
+
+    def _paths(self, ctx: click.Context) -> list[Path]:
+        """Return the paths among the arguments."""
+        values = (value if isinstance(value, tuple) else (value,) for value in ctx.params.values())
+        return [value for several in values for value in several if isinstance(value, Path)]
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., None]], click.Command]:

@@ -17,6 +17,7 @@ import fastjsonschema
 import yaml
 
 from virnucpro.data.fasta import first_line
+from virnucpro.data.files import refuse_pipe
 from virnucpro.data.records import READERS
 from virnucpro.errors import UserError
 from virnucpro.proteins.prodigal import read_place
@@ -135,7 +136,8 @@ def literal_path(path: str) -> str:
     """Return a path that no command takes for an option: a path that begins with a hyphen becomes absolute.
 
     Raises:
-        UserError: Snakemake would replace a part of the path, or the path is not UTF-8 or holds NUL.
+        UserError: Snakemake would replace a part of the path, the path is not UTF-8 or holds NUL, or no file can be
+            read there (`refuse_pipe`).
     """
     if "\0" in path:
         raise UserError(f"{path!r}: no path holds the character NUL; remove it")
@@ -144,6 +146,7 @@ def literal_path(path: str) -> str:
     path = expand_path(path)
     if found := _PLACEHOLDER.search(path):
         raise UserError(f"{path}: Snakemake would replace the {found[0]} in this path; rename the file, or link to it")
+    refuse_pipe(path)
     return str(Path(path).absolute()) if path.startswith("-") else path
 
 

@@ -7,6 +7,7 @@ _CURES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free space, then run the same command again"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "; the file system failed: run the same command again when it works"),
     errno.ENAMETOOLONG: "; give a shorter path",
+    errno.ELOOP: "; give the path of the file itself",
     **dict.fromkeys((errno.EACCES, errno.EROFS), "; change the permissions, or give another path"),
 }
 

@@ -42,6 +42,15 @@ def test_a_path_that_snakemake_would_change_is_refused(project: Project) -> None
     assert not project.results.exists()
 
 
+@pytest.mark.parametrize("key", ["samples", "heads", "outdir"])
+def test_a_path_that_is_too_long_is_refused(project: Project, key: str) -> None:
+    done = project.run("-n", "--config", f"{key}={'a' * 256}")
+    assert done.stderr.splitlines()[-1] == (
+        f"virnucpro: error: config: {key}: {'a' * 256}: File name too long; give a shorter path"
+    )
+    assert done.returncode == 1
+
+
 def test_a_training_alone_has_a_target_of_its_own(project: Project) -> None:
     rows = "".join(f"soil.fa\t{label}\t{label}{group}\n" for label in ("viral", "cellular") for group in range(5))
     (project.folder / "training.tsv").write_text(f"fasta\tlabel\tgroup\n{rows}")

@@ -10,10 +10,10 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from virnucpro.errors import UserError
+from virnucpro.errors import UserError, describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -87,11 +87,18 @@ def lock_file(descriptor: int, wait: bool = False) -> bool:
 
 
 def refuse_pipe(path: str | os.PathLike[str]) -> None:
-    """Raise a UserError if a path is a pipe or a device, which cannot be read twice."""
-    with suppress(OSError):  # what opens the file says what is wrong
+    """Raise a UserError if a path is a pipe or a device, which cannot be read twice, or if the system refuses it.
+
+    The system refuses e.g. a name of over 255 bytes and a circle of links. A missing file is no error here.
+    """
+    try:
         mode = Path(path).stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise UserError(f"{path}: a pipe or a device, and input is read more than once; write it to a file first")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UserError(describe_error(error)) from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UserError(f"{path}: a pipe or a device, and input is read more than once; write it to a file first")
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

@@ -4,6 +4,7 @@ import csv
 import glob
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -168,7 +169,7 @@ def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path
 
 def _expand(pattern: str) -> Iterator[str]:
     pattern = expand_path(pattern)
-    is_pattern = any(sign in pattern for sign in "*?[") and not Path(pattern).exists()
+    is_pattern = any(sign in pattern for sign in "*?[") and not os.path.lexists(pattern)
     paths = sorted(glob.glob(pattern, recursive=True)) if is_pattern else [pattern]  # noqa: PTH207 (takes absolute ones)
     if not paths:
         raise UserError(f"{pattern}: no such file")
