@@ -103,7 +103,7 @@ def test_time_left_counts_the_other_stages(tmp_path: Path) -> None:
 
 def test_letters_are_those_of_the_shards_that_run(tmp_path: Path) -> None:
     progress = make_progress(tmp_path)
-    assert (progress.letters, progress.unit) == (0, "residues")
+    assert (progress.letters, progress.units) == (0, ("residues", "protein"))
     Events(progress).plan(embed=4)
     assert progress.letters == 200
     progress = make_progress(tmp_path)

@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.run.conftest import ENVIRONMENT, Folder
 from tests.run.events import Events, make_progress, write_packed
+from virnucpro.data.files import write_text
 from virnucpro.run.screen import clock, printable, show_paths
 
 # A run of many samples that continues at each line of input.
@@ -221,16 +222,18 @@ def test_embedding_is_shown_in_letters(tmp_path: Path) -> None:
     progress = make_progress(tmp_path)
     events = Events(progress)
     events.plan(prepare=2, embed=4)
+    screen = Screen(progress, "")
     for sample in ("s0", "s1"):
         job = events.start("prepare", sample=sample)
+        assert screen._count(progress.stages["embed"]) == "0 of about 200 residues", "not all are prepared"
         write_packed(progress, sample, 25, 75)
+        write_text(progress.plan.work / sample / "prepared" / "records.tsv", "record\n" + 3 * "p\n")
         events.finish(job)
     log = tmp_path / "embed.log"
     events.start("embed", log, sample="s0", shard="0002")
     log.write_text("virnucpro: embed: s0 0002: 30 of 75 tokens, 9 tokens/s, 0:00:05 left\n")
     progress.read_logs()
-    screen = Screen(progress, "")
-    assert screen._count(progress.stages["embed"]) == "30 of about 200 residues, 1 running"
+    assert screen._count(progress.stages["embed"]) == "30 of about 200 residues in 6 proteins, 1 running"
     assert screen._share(progress.stages["embed"]) == 0.15
 
 

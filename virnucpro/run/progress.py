@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from virnucpro.data.description import PROTEINS
 from virnucpro.data.provenance import read_provenance
 from virnucpro.errors import UserError
 from virnucpro.run.jobs import Job, Stage
@@ -28,6 +27,10 @@ MOST_REPORTS = 1000  # that the speed is measured over
 FULL = "no space left on the disk of the results; free some"
 LEAST_FREE = 1_000_000  # bytes; with less, a stage cannot write its log
 KILLED = "its process was killed, perhaps for lack of memory; try a lower --token-budget or fewer --cores"
+
+# Unit of the letters, and name of a record, by the proteins of a sample.
+UNITS = dict.fromkeys(("genes", "frames"), ("bp", "contig"))
+UNITS |= {"prodigal": ("residues", "contig"), "proteins": ("residues", "protein")}
 
 Shard = tuple[str, str, str]  # sample, encoder, number
 
@@ -110,12 +113,17 @@ class Progress:
         """Estimated number of letters, bases of contigs or residues of proteins, that this run embeds."""
         return self._letters * self.stages["embed"].jobs / self._shards if "embed" in self.stages else 0
 
+    @property
+    def records(self) -> int:
+        """Estimated number of records, contigs or proteins, that this run embeds; 0 until all are prepared."""
+        embed, prepare = (self.stages.get(name, Stage(name)) for name in ("embed", "prepare"))
+        return round(self._records * embed.jobs / self._shards) if prepare.done == prepare.jobs else 0
+
     @cached_property
-    def unit(self) -> str:
-        """Unit of the letters: bp, residues, or letters for a run over both."""
-        kinds = {self.plan.proteins(sample) for sample, _ in self._places}
-        units = {"residues" if kind in ("proteins", "prodigal") else "bp" for kind in kinds}
-        return units.pop() if len(units) == 1 else "letters"
+    def units(self) -> tuple[str, str]:
+        """Unit of the letters and name of a record, e.g. bp and contig."""
+        units = {UNITS[self.plan.proteins(sample)] for sample in self._samples}
+        return units.pop() if len(units) == 1 else ("letters", "record")
 
     @property
     def shards_to_pack(self) -> int:
@@ -127,10 +135,13 @@ class Progress:
         return [job for job in self._jobs.values() if job.rule == "embed"]
 
     @cached_property
+    def _samples(self) -> list[str]:
+        return [*self.plan.samples, *([TRAINING] if self.plan.training else [])]
+
+    @cached_property
     def _places(self) -> list[tuple[str, str]]:
         """Samples and encoders of the run."""
-        samples = [*self.plan.samples, *([TRAINING] if self.plan.training else [])]
-        return list(itertools.product(samples, self.plan.encoders))
+        return list(itertools.product(self._samples, self.plan.encoders))
 
     @cached_property
     def _shards(self) -> int:
@@ -138,8 +149,16 @@ class Progress:
 
     @cached_property
     def _letters(self) -> float:
-        samples = [sample for sample, encoder in self._places if encoder == PROTEINS]
-        return sum(self.plan.tokens(sample) / TOKENS_PER_LETTER[self.plan.proteins(sample)] for sample in samples)
+        return sum(self.plan.tokens(one) / TOKENS_PER_LETTER[self.plan.proteins(one)] for one in self._samples)
+
+    @cached_property
+    def _records(self) -> int:
+        """Number of records of all samples; 0 if a shared file system does not show a table yet."""
+        tables = (self.plan.work / sample / "prepared" / "records.tsv" for sample in self._samples)
+        try:
+            return sum(table.read_bytes().count(b"\n") - 1 for table in tables)
+        except FileNotFoundError:
+            return 0
 
     @cached_property
     def _guess_per_shard(self) -> float:

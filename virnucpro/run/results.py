@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.cells import cell_len
 
 from virnucpro.calling import CALLS, POOLED_FILES, not_pooled
+from virnucpro.run.screen import number_of
 
 SHOWN = 10  # most contigs that are shown
 SHOWN_SAMPLES = 5  # most samples whose files are named
@@ -34,13 +35,13 @@ def describe_results(folder: Path, shown_folder: Path, samples: Sequence[str]) -
     if called:
         counts = ", ".join(f"{calls[call]:,} {call}" for call in CALLS)
         proviruses = calls.pop("provirus", 0)
-        lines.append(f"{counts} of {calls.total():,} contigs in {_number(len(called), 'sample')}")
+        lines.append(f"{counts} of {calls.total():,} contigs in {number_of(len(called), 'sample')}")
         if proviruses:
             lines.append(f"proviruses within contigs that are not called viral: {proviruses:,}")
     for sample in samples[:SHOWN_SAMPLES]:
         lines += _files(folder / sample, shown_folder / sample, OF_SAMPLE)
     if len(samples) > SHOWN_SAMPLES:
-        lines.append(f"and the same of {_number(len(samples) - SHOWN_SAMPLES, 'sample')} more")
+        lines.append(f"and the same of {number_of(len(samples) - SHOWN_SAMPLES, 'sample')} more")
     lines += _files(folder, shown_folder, OF_RUN)
     if others := not_pooled(folder / "work", samples):
         lines.append(f"not in these: {', '.join(others[:SHOWN])}{', ...' * (len(others) > SHOWN)}, of earlier runs")
@@ -61,7 +62,3 @@ def _viral(folder: Path, samples: Sequence[str], calls: Counter[str]) -> Iterato
 def _files(folder: Path, shown_folder: Path, names: Sequence[str]) -> list[str]:
     there = [name for name in names if (folder / name).exists()]
     return [f"{shown_folder}/{', '.join(there)}"] if there else []
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"

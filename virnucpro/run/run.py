@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from virnucpro.config import expand_path
 from virnucpro.errors import UserError
 from virnucpro.run.claims import claim
 from virnucpro.run.finished import is_complete, is_finished
@@ -34,7 +33,7 @@ from virnucpro.run.plan import Plan, plan_run
 from virnucpro.run.progress import Progress
 from virnucpro.run.reasons import table_of_jobs
 from virnucpro.run.results import describe_results
-from virnucpro.run.screen import Screen, clock, describe_stages, printable, show_paths
+from virnucpro.run.screen import Screen, clock, describe_stages, number_of, printable, show_paths
 from virnucpro.run.snakemake import Event, ask_snakemake, run_snakemake, runs_no_job
 
 PACKAGE = Path(str(files("virnucpro")))
@@ -74,6 +73,7 @@ def run(
     if gpus == 0:
         settings["device"] = "cpu"
     chosen = read_config(configfile, config, settings)
+    completed = complete(chosen)
     if fasta and "samples" in chosen:
         raise UserError("give either FASTA files or a table of samples; the table can hold them all")
     if fasta:
@@ -81,12 +81,11 @@ def run(
     elif genes:
         raise UserError("--genes goes with a FASTA file; a table of samples has a column genes")
     elif "samples" in chosen:
-        samples = read_table(Path(expand_path(str(chosen["samples"]))))
+        samples = read_table(Path(completed["samples"]))
     elif "training" in chosen:
         samples = []
     else:
         raise UserError("no samples: give FASTA files, or a table of them with --samples; virnucpro run --help")
-    completed = complete(chosen)
     folder, shown_folder = Path(completed["outdir"]), str(Path(chosen.get("outdir", "results")))
     work = folder / "work"
     idle = "nothing to do" if snakemake else "nothing to do, all is there"  # these may request a part of the run
@@ -174,7 +173,7 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
     """Run Snakemake, show progress and results, or `idle` if no job ran; return the exit status."""
     plan = progress.plan
     samples, folder = list(plan.samples), Path(plan.config["outdir"])
-    count = f"{len(samples):,} sample{'s' * (len(samples) != 1)}"
+    count = number_of(len(samples), "sample")
     _say(f"{count} into {shown_folder}; Snakemake's log is {shown_folder}/work/logs/snakemake.log")
     with closing(Screen(progress, shown_folder)) as screen:
         status = _listen(arguments, lock, progress, screen)
@@ -190,8 +189,8 @@ def _follow(arguments: Sequence[str], lock: int | None, progress: Progress, show
         print(describe_results(folder, Path(shown_folder), finished))
     print(f"{clock(time.monotonic() - progress.started)} in all{describe_stages(progress.stages.values())}")
     if failed:
-        jobs = f"{failed} job{'s' * (failed != 1)} failed"
-        raise UserError(f"{jobs}. Fix the problem above, then run the same command to resume.")
+        jobs = number_of(failed, "job")
+        raise UserError(f"{jobs} failed. Fix the problem above, then run the same command to resume.")
     return 0
 
 

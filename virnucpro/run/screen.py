@@ -18,7 +18,6 @@ from virnucpro.run.progress import Message, Progress
 
 BAR = 20
 OF_RUN = ("fetch_model", "token_budget", "references", "fragment", "train", "summary", "report")  # they run once
-UNITS = dict.fromkeys(OF_RUN, "")
 FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on one stage
 
@@ -86,11 +85,12 @@ class Screen:
     def _count(self, stage: Stage) -> str:
         """Return how much of a stage is done, and the numbers of its jobs that run and that have failed."""
         if stage.name == "embed":
-            letters = self.progress.letters
-            done = amounts(self._share(stage) * letters, letters, self.progress.unit)
+            (unit, noun), letters = self.progress.units, self.progress.letters
+            done = amounts(self._share(stage) * letters, letters, unit)
+            done += f" in {number_of(records, noun)}" if (records := self.progress.records) else ""
         else:
-            unit = UNITS.get(stage.name, "samples")
-            done = f"{stage.done} of {stage.jobs} {unit if stage.jobs != 1 else unit.removesuffix('s')}".rstrip()
+            jobs = f"{stage.jobs}" if stage.name in OF_RUN else number_of(stage.jobs, "sample")
+            done = f"{stage.done:,} of {jobs}"
         others = {"running": stage.started - stage.done - stage.failed, "failed": stage.failed}
         return ", ".join([done, *(f"{number} {what}" for what, number in others.items() if number)])
 
@@ -141,6 +141,16 @@ def amounts(done: float, total: float, unit: str) -> str:
     if unit == "bp" and total >= 1e6:
         return f"{done / 1e6:,.1f} of about {total / 1e6:,.1f} Mbp"
     return f"{done:,.0f} of about {total:,.0f} {unit}"
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return a number with a noun, in the plural if need be.
+
+    Examples:
+        >>> number_of(1, "sample"), number_of(2000, "contig")
+        ('1 sample', '2,000 contigs')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def describe_stages(stages: Iterable[Stage]) -> str:
