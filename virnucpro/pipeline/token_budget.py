@@ -38,7 +38,7 @@ def probe_token_budget(
     memory = memory_of_model(card, DTYPES[precision].itemsize)
     if requested is None:
         fits = token_budget(total, memory)
-        budget = useful_budget(fits, card["embed_dim"], on_gpu)
+        budget = useful_budget(fits, card["embed_dim"], memory.model_bytes // DTYPES[precision].itemsize, on_gpu)
         # Budgets are powers of two. If twice as many tokens would fit, memory is not the limit.
         limit = "larger bins are no faster" if 2 * budget <= fits else "twice as many would not fit beside the model"
         reason = f"{limit}; {fits} tokens would fit, estimated from the sizes of the model"
