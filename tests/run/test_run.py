@@ -16,7 +16,7 @@ from tests.run.conftest import Folder
 from tests.workflow.project import ENVIRONMENT, wait_for
 from virnucpro.calling import not_pooled
 from virnucpro.data.files import write_text
-from virnucpro.run.results import describe_results
+from virnucpro.report.results import describe_results
 from virnucpro.run.snakemake import _environment, run_snakemake
 
 MANY = 1000  # proteins, which are embedded for some seconds

@@ -1,8 +1,6 @@
 """Samples and settings of a run, checked, with paths that are valid in any working folder."""
 
-import csv
 import glob
-import io
 import json
 import os
 import re
@@ -12,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 
 from virnucpro.config import (
@@ -133,15 +132,10 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     """
     config = ({} if "training" in config else {"samples": "samples.tsv"}) | config  # written later
     check_config(config)
-    for key in ("model", "nucleotide_model"):
-        if key in config and local_checkpoint(config[key]):
-            config[key] = _absolute(config[key])
-    if is_image_file(config):
-        config["container"] = _absolute(config["container"])
-    if config["classifier"] != "default":
-        config["classifier"] = _absolute(config["classifier"])
-    for key in {"references", "heads"} & config.keys():
-        config[key] = _absolute(config[key])
+    paths = list({"references", "heads"} & config.keys())
+    paths += [key for key in ("model", "nucleotide_model") if key in config and local_checkpoint(config[key])]
+    paths += ["container"] * is_image_file(config) + ["classifier"] * (config["classifier"] != "default")
+    config |= {key: _absolute(config[key]) for key in paths}
     config["outdir"] = str(Path(config["outdir"]).absolute())
     check_config(config)  # again with absolute paths, in case of a bad working folder
     return config
@@ -157,11 +151,11 @@ def write_inputs(config: dict[str, Any], samples: Sequence[Sample], folder: Path
     outdir = Path(config["outdir"])
     config = config | {"outdir": ".." if outdir == directory.parent else str(outdir)}
     if samples:
-        config["samples"] = str(_write_table(folder / "samples.tsv", Sample._fields, samples))
+        config["samples"] = _write_table(pd.DataFrame(samples), folder / "samples.tsv")
     if "training" in config:
         table = read_training(Path(config["training"]))
         table["fasta"] = table["fasta"].map(_absolute)
-        config["training"] = str(_write_table(folder / "training.tsv", table.columns, table.to_numpy()))
+        config["training"] = _write_table(table, folder / "training.tsv")
     path = folder / "config.json"
     write_text(path, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     return path
@@ -180,8 +174,6 @@ def _absolute(path: str) -> str:
     return literal_path(str(Path(path).absolute()))
 
 
-def _write_table(path: Path, header: Iterable[str], rows: Iterable[Sequence[Any]]) -> Path:
-    text = io.StringIO()
-    csv.writer(text, delimiter="\t", lineterminator="\n").writerows([header, *rows])
-    write_text(path, text.getvalue())
-    return path
+def _write_table(table: pd.DataFrame, path: Path) -> str:
+    write_text(path, table.to_csv(sep="\t", index=False))  # a path may need quotes
+    return str(path)

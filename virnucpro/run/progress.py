@@ -67,7 +67,9 @@ class Progress:
         """Update the state by an event."""
         kind = event["event"]
         if kind == "run_info":
-            self._plan(event["stats"])
+            jobs = event["stats"]
+            rules = sorted(jobs.keys() - {"all", "total"}, key=[*ORDER, *jobs].index)
+            self.stages = {rule: Stage(rule, jobs[rule]) for rule in rules}
         elif kind == "job_info":
             self._start(event)
         elif kind == "job_finished":
@@ -187,9 +189,6 @@ class Progress:
             return seconds
         return seconds + tokens / self.rate if self.rate else None
 
-    def _plan(self, jobs: dict[str, int]) -> None:
-        self.stages = {name: Stage(name, jobs[name]) for name in sorted(jobs.keys() - {"all", "total"}, key=_order)}
-
     def _read_shards(self, sample: str, encoder: str) -> dict[Shard, int]:
         """Return the tokens of a sample's shards."""
         record = read_provenance(self.plan.work / sample / f"pack{encoder}.json", "pack")
@@ -207,9 +206,7 @@ class Progress:
             self._explained[rule] = why
             self._say(f"{rule} runs again{f', first for {job.sample}' if job.sample else ''}: {why}")
         self._jobs[event["jobid"]] = job
-        if rule not in self.stages:
-            self.stages = dict(sorted([*self.stages.items(), (rule, Stage(rule))], key=lambda item: _order(item[0])))
-        stage = self.stages[rule]
+        stage = self.stages.setdefault(rule, Stage(rule))
         if self.failures.pop(event["jobid"], None):  # a retry
             stage.started -= 1
             stage.failed -= 1
@@ -271,7 +268,3 @@ class Progress:
 
 def _shard(job: Job) -> Shard:
     return job.sample, job.encoder, job.shard
-
-
-def _order(rule: str) -> int:
-    return ORDER.index(rule) if rule in ORDER else len(ORDER)

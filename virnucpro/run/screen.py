@@ -13,10 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from virnucpro.report.results import number_of
 from virnucpro.run.jobs import Stage
 from virnucpro.run.progress import Message, Progress
 
-BAR = 20
+BAR = 16
 OF_RUN = ("fetch_model", "token_budget", "references", "fragment", "train", "summary", "report")  # they run once
 FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on one stage
@@ -32,9 +33,10 @@ class Screen:
     def __init__(self, progress: Progress, shown_folder: str) -> None:
         self.progress = progress
         self._shown_folder = shown_folder
-        self._console = Console(stderr=True, highlight=False, emoji=False, markup=False)
+        is_live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        self._console = Console(stderr=True, highlight=False, emoji=False, markup=False, force_terminal=is_live)
         self._live = None
-        if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        if is_live:
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
         self._reported: dict[str, float] = {}  # time of the last line on each stage
@@ -56,10 +58,7 @@ class Screen:
 
     def _show(self, message: Message) -> None:
         text = printable(show_paths(message.text, self._shown_folder))
-        if self._live:
-            self._console.print(Text(text, style="red" if message.is_error else "yellow"), soft_wrap=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self._console.print(Text(text, style="red" if message.is_error else "yellow"), soft_wrap=True)
 
     def _display(self) -> Group:
         table = Table.grid(padding=(0, 2))
@@ -130,7 +129,7 @@ def clock(seconds: float) -> str:
 
 
 def amounts(done: float, total: float, unit: str) -> str:
-    """Return a number of letters of an estimated total, in Mbp for a million bases or more.
+    """Return a number of letters of an estimated total; bases are in kbp or Mbp.
 
     Examples:
         >>> amounts(1_260_000, 5_000_000, "bp")
@@ -138,19 +137,10 @@ def amounts(done: float, total: float, unit: str) -> str:
         >>> amounts(1200, 5000, "residues")
         '1,200 of about 5,000 residues'
     """
-    if unit == "bp" and total >= 1e6:
-        return f"{done / 1e6:,.1f} of about {total / 1e6:,.1f} Mbp"
+    if unit == "bp":
+        bases, unit = (1e6, "Mbp") if total >= 1e6 else (1e3, "kbp")
+        return f"{done / bases:,.1f} of about {total / bases:,.1f} {unit}"
     return f"{done:,.0f} of about {total:,.0f} {unit}"
-
-
-def number_of(count: int, noun: str) -> str:
-    """Return a number with a noun, in the plural if need be.
-
-    Examples:
-        >>> number_of(1, "sample"), number_of(2000, "contig")
-        ('1 sample', '2,000 contigs')
-    """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def describe_stages(stages: Iterable[Stage]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.cells import cell_len
 
 from virnucpro.calling import CALLS, POOLED_FILES, not_pooled
-from virnucpro.run.screen import number_of
 
 SHOWN = 10  # most contigs that are shown
 SHOWN_SAMPLES = 5  # most samples whose files are named
@@ -62,3 +61,13 @@ def _viral(folder: Path, samples: Sequence[str], calls: Counter[str]) -> Iterato
 def _files(folder: Path, shown_folder: Path, names: Sequence[str]) -> list[str]:
     there = [name for name in names if (folder / name).exists()]
     return [f"{shown_folder}/{', '.join(there)}"] if there else []
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return a number with a noun, in the plural if need be.
+
+    Examples:
+        >>> number_of(1, "sample"), number_of(2000, "contig")
+        ('1 sample', '2,000 contigs')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from virnucpro.run.results import SHOWN, describe_results
+from virnucpro.report.results import SHOWN, describe_results
 
 HEAD = "contig\tlength\tcall\tscore\tlog_odds\tproviruses\ttaxonomy\n"
 PROVIRUSES = {"b": 2}  # by the first letters of contigs
