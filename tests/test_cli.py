@@ -140,6 +140,6 @@ def test_the_command_line_starts_without_what_takes_long_to_load() -> None:
 
 def test_torch_is_loaded_by_none_that_can_do_without() -> None:
     modules = "virnucpro.data virnucpro.pipeline virnucpro.pipeline.prepare virnucpro.pipeline.pack"
-    modules += " virnucpro.pipeline.merge virnucpro.pipeline.summary"
+    modules += " virnucpro.pipeline.merge virnucpro.pipeline.summary virnucpro.pipeline.token_budget"
     code = f"import sys, {', '.join(modules.split())}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -14,6 +14,7 @@ from virnucpro.data.manifest import Manifest, PackedSequence, read_manifest
 from virnucpro.data.packing import deal_bins
 from virnucpro.embedding.pieces import overlapping_windows
 from virnucpro.errors import UserError
+from virnucpro.pipeline import token_budget
 
 
 def manifests(sample: Sample) -> list[Manifest]:
@@ -32,7 +33,9 @@ def test_token_budget_says_where_it_comes_from(sample: Sample) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA; tests/gpu asks it")
-def test_token_budget_without_cuda(sample: Sample) -> None:
+@pytest.mark.parametrize("driver", [False, True])
+def test_token_budget_without_cuda(sample: Sample, driver: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_budget, "has_driver", lambda: driver)  # with one, torch looks for a device
     found = sample.probe(None, "auto.json")
     assert (found["device"], found["precision"], found["token_budget"]) == ("cpu", "float32", 4096)
     assert 0 < found["free_bytes"] <= found["total_bytes"]
