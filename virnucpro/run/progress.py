@@ -59,7 +59,6 @@ class Progress:
         self._explained: dict[str, str] = {}  # last shown reason why jobs of a rule run again
         self._messages: list[Message] = []
         self._tokens: dict[Shard, int] = {}  # tokens of packed shards
-        self._packed = self._guessed = 0.0  # tokens of packed samples, true and estimated
         self._tokens_done = self._tokens_kept = 0.0
         self._reports: deque[tuple[float, float]] = deque(maxlen=MOST_REPORTS)  # times, and tokens embedded by then
 
@@ -103,7 +102,9 @@ class Progress:
     @property
     def tokens(self) -> float:
         """Number of tokens that this run embeds; an estimate until all samples are packed."""
-        return sum(self._tokens.values()) + self.shards_to_pack * self._tokens_per_shard
+        known = self._tokens.values()
+        mean = sum(known) / len(known) if known else self._guess_per_shard
+        return mean * max(self._embed.jobs, len(known))
 
     @property
     def tokens_done(self) -> float:
@@ -113,13 +114,13 @@ class Progress:
     @property
     def letters(self) -> float:
         """Estimated number of letters, bases of contigs or residues of proteins, that this run embeds."""
-        return self._letters * self.stages["embed"].jobs / self._shards if "embed" in self.stages else 0
+        return self._letters * self._embed.jobs / self._shards
 
     @property
     def records(self) -> int:
         """Estimated number of records, contigs or proteins, that this run embeds; 0 until all are prepared."""
-        embed, prepare = (self.stages.get(name, Stage(name)) for name in ("embed", "prepare"))
-        return round(self._records * embed.jobs / self._shards) if prepare.done == prepare.jobs else 0
+        prepare = self.stages.get("prepare", Stage("prepare"))
+        return round(self._records * self._embed.jobs / self._shards) if prepare.done == prepare.jobs else 0
 
     @cached_property
     def units(self) -> tuple[str, str]:
@@ -128,9 +129,8 @@ class Progress:
         return units.pop() if len(units) == 1 else ("letters", "record")
 
     @property
-    def shards_to_pack(self) -> int:
-        """Number of shards that are not packed yet."""
-        return max(0, self.stages["embed"].jobs - len(self._tokens)) if "embed" in self.stages else 0
+    def _embed(self) -> Stage:
+        return self.stages.get("embed", Stage("embed"))
 
     @property
     def _embedding(self) -> list[Job]:
@@ -165,11 +165,6 @@ class Progress:
     @cached_property
     def _guess_per_shard(self) -> float:
         return sum(self.plan.tokens(*place) for place in self._places) / self._shards
-
-    @property
-    def _tokens_per_shard(self) -> float:
-        """Estimated tokens of a shard, corrected by the samples that are packed."""
-        return self._guess_per_shard * (self._packed / self._guessed if self._guessed else 1)
 
     @property
     def rate(self) -> float:
@@ -231,14 +226,8 @@ class Progress:
             self._tokens_kept += job.kept * tokens
         elif job.rule == "prepare":
             with suppress(UserError):  # a shared file system may not show the record yet
-                self._note_packed(job.sample)
-
-    def _note_packed(self, sample: str) -> None:
-        for encoder in self.plan.encoders:
-            shards = self._read_shards(sample, encoder)
-            self._tokens |= shards
-            self._guessed += len(shards) * self._guess_per_shard
-            self._packed += sum(shards.values())
+                for encoder in self.plan.encoders:
+                    self._tokens |= self._read_shards(job.sample, encoder)
 
     def _fail(self, number: int) -> None:
         job = self._jobs.pop(number, None)

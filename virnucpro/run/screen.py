@@ -134,12 +134,15 @@ def amounts(done: float, total: float, unit: str) -> str:
     Examples:
         >>> amounts(1_260_000, 5_000_000, "bp")
         '1.3 of about 5.0 Mbp'
+        >>> amounts(1_260, 500_000, "bp")
+        '1 of about 500 kbp'
         >>> amounts(1200, 5000, "residues")
         '1,200 of about 5,000 residues'
     """
+    if unit == "bp" and total >= 1e6:
+        return f"{done / 1e6:,.1f} of about {total / 1e6:,.1f} Mbp"
     if unit == "bp":
-        bases, unit = (1e6, "Mbp") if total >= 1e6 else (1e3, "kbp")
-        return f"{done / bases:,.1f} of about {total / bases:,.1f} {unit}"
+        done, total, unit = done / 1e3, total / 1e3, "kbp"
     return f"{done:,.0f} of about {total:,.0f} {unit}"
 
 
