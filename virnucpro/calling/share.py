@@ -4,7 +4,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from virnucpro.data.arrays import Floats
@@ -52,6 +51,7 @@ def share_of_viruses(log_odds: Floats, prior: float | None = None) -> Share:
         return Share(prior, prior, prior, "given")
     if len(log_odds) < FEWEST:
         return Share(DEFAULT_SHARE, DEFAULT_SHARE, DEFAULT_SHARE, "default")
+    from scipy.optimize import brentq  # here: it takes a tenth of a second to load
 
     def slope(share: float) -> float:
         # Derivative of the log-likelihood, times share * (1 - share).
