@@ -1,1 +1,1 @@
-"""Pictures and pages of what a run made."""
+"""Figures and the page of a run."""

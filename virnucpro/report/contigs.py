@@ -14,7 +14,7 @@ from virnucpro.data.records import read_contigs as read_fasta
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import spans_of
 
-MOST_ROWS = 100_000  # contigs in the page's table, besides those that hold proviruses
+MOST_ROWS = 100_000  # contigs in the page's table; contigs with a provirus are added
 MOST_BASES = 10_000_000  # of sequences in the page
 VIRAL_COLUMNS = ["sample", *REGION_COLUMNS, *NAME_COLUMNS]  # of viral.tsv
 NAMES = ["topology", "terminal_repeat", *NAME_COLUMNS]
@@ -58,7 +58,7 @@ def describe_lengths(lengths: "pd.Series[int]") -> dict[str, int]:
 def likeliest(contigs: pd.DataFrame, count: int) -> pd.DataFrame:
     """Return the rows of the likeliest viruses, and of all contigs that hold a provirus, the likeliest first.
 
-    Those of a sample come in the order of their log-odds. Those that were not judged come last.
+    Contigs of a sample are sorted by log-odds. Contigs that were not judged come last.
     """
     ordered = contigs.sort_values(["judged", "posterior", "log_odds"], ascending=False, kind="stable")
     return ordered[(np.arange(len(ordered)) < count) | (ordered["proviruses"] > 0)].reset_index(drop=True)
@@ -84,7 +84,7 @@ def read_sequences(path: Path) -> dict[str, str]:
 def page_columns(output_dir: Path, shown: pd.DataFrame, samples: Sequence[str]) -> dict[str, Any]:
     """Return the columns of contigs in the page's table, as its scripts know them.
 
-    `shown` has the `sample` of each contig, and `unjudged`, the number of the reason of those that were not judged.
+    `shown` has the `sample` of each contig. Its column `unjudged` numbers the reason why a contig was not judged.
     """
     functions = pd.Series("", shown.index)
     for sample, rows in shown.groupby("sample"):

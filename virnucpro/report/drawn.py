@@ -1,4 +1,4 @@
-"""What the page of a run draws of single contigs: their genes, GC and runs of N."""
+"""Genes, GC and runs of N of single contigs, for the drawings of the page."""
 
 import re
 from collections import defaultdict
@@ -20,9 +20,9 @@ _RUN_OF_N = re.compile(rb"N{10,}")  # as long as what no gene is read across
 
 
 def draw(output_dir: Path, fastas: Mapping[str, Path | None], rows: pd.DataFrame) -> dict[int, dict[str, Any]]:
-    """Return what the page draws of contigs, by the numbers of their rows.
+    """Return the data for drawings of contigs, by the numbers of their rows.
 
-    A sample without FASTA has contigs of which only the genes are known.
+    A sample without sequences has None for FASTA. Only the genes of its contigs are drawn.
     """
     drawn: dict[Any, dict[str, Any]] = {}
     for sample, of_sample in rows.groupby("sample"):

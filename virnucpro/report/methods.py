@@ -74,13 +74,13 @@ _NAMES = (
 def describe_methods(
     merged: Provenance, calls: Sequence[Provenance], shares: Sequence[Mapping[str, Any]], total: Mapping[str, Any]
 ) -> str:
-    """Return a paragraph on what was done, and a line for each work that it cites.
+    """Return a paragraph on methods, and a line for each work that it cites.
 
     Args:
         merged: record of the embeddings of the first sample.
         calls: records of the calls of all samples.
-        shares: of viral contigs, of all samples.
-        total: counts of all contigs.
+        shares: estimated share of viral contigs of each sample.
+        total: counts over all contigs.
     """
     called = calls[0]
     made, versions = merged.details["embedding"], called.details["versions"]

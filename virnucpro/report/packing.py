@@ -38,8 +38,8 @@ _EMPTY: dict[str, Any] = {"facecolor": "white", "edgecolor": "#888888", "linewid
 def draw_packing(manifests: Sequence[Path], output: Path, sequences: int = 0) -> None:
     """Draw the bins of a run, each with its sequences, and beneath them the same sequences as padded batches.
 
-    Of a large run, by the number of sequences in all manifests, some shards stand for all. The suffix of the output
-    says the format, such as .svg or .png. Equal bins give equal bytes.
+    Only some shards of a large run are drawn; `sequences` is the number of sequences in all manifests. The output's
+    suffix is the format, such as .svg or .png. Equal bins give equal bytes.
     """
     shards = len(manifests)
     if sequences > MOST_DRAWN:

@@ -20,7 +20,7 @@ STYLES = ("vendor/tabulator.min.css", "report.css")
 def render(blocks: Mapping[str, Any], **context: Any) -> str:
     """Return the page.
 
-    `blocks` are what its scripts read, as JSON has it, by the ids of their elements. Texts of `context` are escaped.
+    `blocks` are JSON values for its scripts, by the ids of their elements. Texts of `context` are escaped.
     """
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
