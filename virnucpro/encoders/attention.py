@@ -8,6 +8,7 @@ attended values [tokens, heads, head_dim] in the precision of the first argument
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import cast
 
@@ -22,7 +23,7 @@ HALF = (torch.bfloat16, torch.float16)
 SHORT = range(32, 321)  # lengths of sequences, in tokens, for which plain products are fastest on a CPU
 NEAR = 8  # sequences are padded together if their lengths differ by at most an eighth of the longest
 GROUP_TOKENS = 2048  # most tokens of sequences that are padded together; limits the memory of their copies
-FLASH_CAPABILITY = (8, 0)  # compute capability that FlashAttention-2 needs, and torch's varlen attention with it
+FLASH_CAPABILITY = (8, 0)  # compute capability that FlashAttention needs, and torch's varlen attention with it
 
 
 def flash_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
@@ -32,6 +33,17 @@ def flash_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatc
     q, k, v = rotate(qkv, rotation).unbind(1)
     cu_seqlens, longest = batch.cu_seqlens, batch.max_seqlen
     return cast(torch.Tensor, flash_attn_varlen_func(q, k, v, cu_seqlens, cu_seqlens, longest, longest))
+
+
+def flash_attention_4(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """FlashAttention-4 over cumulative lengths, from the flash-attn-4 package; CUDA, half precision only."""
+    from flash_attn.cute import flash_attn_varlen_func
+
+    q, k, v = rotate(qkv, rotation).unbind(1)
+    starts = {"cu_seqlens_q": batch.cu_seqlens, "cu_seqlens_k": batch.cu_seqlens}
+    longest = {"max_seqlen_q": batch.max_seqlen, "max_seqlen_k": batch.max_seqlen}
+    attended, _ = flash_attn_varlen_func(q, k, v, **starts, **longest)
+    return cast(torch.Tensor, attended)
 
 
 def varlen_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
@@ -156,8 +168,13 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
         return sdpa_attention
     if dtype not in HALF or torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
         return padded_attention
-    try:
-        import flash_attn  # noqa: F401 (it may be installed but built for another torch)
-    except ImportError:
-        return varlen_attention
-    return flash_attention
+    # A package may be built for another torch. flash-attn-4 alone leaves flash_attn without functions.
+    with suppress(ImportError):
+        from flash_attn import flash_attn_varlen_func  # noqa: F401
+
+        return flash_attention
+    with suppress(ImportError):
+        from flash_attn import cute  # noqa: F401
+
+        return flash_attention_4
+    return varlen_attention

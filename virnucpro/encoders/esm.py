@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from virnucpro.data.cards import Architecture
 from virnucpro.data.collation import PackedBatch
 from virnucpro.encoders.alphabet import VOCABULARY, ESM2Tokenizer
-from virnucpro.encoders.attention import Attention, flash_attention, varlen_attention
+from virnucpro.encoders.attention import Attention, flash_attention, flash_attention_4, varlen_attention
 from virnucpro.encoders.linear import Linear
 from virnucpro.encoders.memory import ModelMemory, estimate_esmc_memory, estimate_memory
 
@@ -164,7 +164,7 @@ class ESM(nn.Module):
 
         The attention backend must then read the starts of sequences on the GPU.
         """
-        return self.attention in (flash_attention, varlen_attention)
+        return self.attention in (flash_attention, flash_attention_4, varlen_attention)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Return the last layer's representation of every token, BOS and EOS included, FP32 [tokens, embed_dim]."""
