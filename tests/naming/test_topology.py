@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.data.records import Record
-from virnucpro.naming.topology import topologies
+from virnucpro.naming.topology import ends_of, topologies
 from virnucpro.proteins.translation import reverse_complement
 
 
@@ -31,7 +31,7 @@ def with_itr(length: int, seed: int = 0, total: int = 2000) -> bytes:
 
 
 def topology_of(letters: bytes) -> tuple[str, int | None]:
-    [(topology, length)] = topologies([Record(b"contig", letters)]).itertuples(index=False)
+    [(topology, length)] = topologies([ends_of(Record(b"contig", letters))]).itertuples(index=False)
     return topology, None if pd.isna(length) else int(length)
 
 
@@ -81,7 +81,7 @@ def test_low_complexity_is_no_repeat(end: bytes) -> None:
 
 
 def test_random_repeats_of_20_bp_are_seldom_refused() -> None:
-    table = topologies(Record(b"%d" % seed, random_bases(20, seed) * 2) for seed in range(2000))
+    table = topologies(ends_of(Record(b"%d" % seed, random_bases(20, seed) * 2)) for seed in range(2000))
     assert table.terminal_repeat.isna().sum() <= 6
 
 
@@ -95,7 +95,7 @@ def test_the_longer_of_two_repeats_counts() -> None:
 
 def test_the_header_says_circular() -> None:
     circles = {random_bases(2000, 0): 99, with_dtr(55): 0, with_itr(55): 0}
-    table = topologies(Record(b"c", letters, circular=True, repeat=cut) for letters, cut in circles.items())
+    table = topologies(ends_of(Record(b"c", letters, circular=True, repeat=cut)) for letters, cut in circles.items())
     assert table.topology.tolist() == ["circular"] * 3
     assert table.terminal_repeat.tolist() == [99, pd.NA, pd.NA], "the repeat was cut when the contig was read"
 
@@ -103,7 +103,7 @@ def test_the_header_says_circular() -> None:
 @pytest.mark.parametrize(("build", "kind"), [(with_dtr, "DTR"), (with_itr, "ITR")])
 def test_a_length_that_contigs_share_is_an_assemblers_k(build: Callable[[int, int], bytes], kind: str) -> None:
     def sample(*lengths: int) -> pd.DataFrame:
-        return topologies(Record(b"c%d" % i, build(length, 2 * i)) for i, length in enumerate(lengths))
+        return topologies(ends_of(Record(b"c%d" % i, build(length, 2 * i))) for i, length in enumerate(lengths))
 
     table = sample(141, 160, 141, 99, 141, 99, 0)
     assert table.index.tolist() == [f"c{i}" for i in range(7)]
@@ -118,11 +118,11 @@ def test_k_is_counted_by_kind_and_with_circular_contigs() -> None:
     direct, inverted = [with_dtr(77, seed) for seed in (0, 2, 4)], [with_itr(77, seed) for seed in (6, 8)]
     contigs = [Record(b"%d" % i, letters) for i, letters in enumerate(direct + inverted)]
     contigs[0] = Record(b"0", direct[0][:-77], circular=True, repeat=77)
-    assert topologies(contigs).topology.tolist() == ["circular", "", "", "ITR", "ITR"]
+    assert topologies(map(ends_of, contigs)).topology.tolist() == ["circular", "", "", "ITR", "ITR"]
     contigs += [Record(b"d%d" % length, with_dtr(length, length)) for length in range(100, 160)]
-    assert topologies(contigs).topology.tolist()[1:5] == ["DTR", "DTR", "ITR", "ITR"], "3 of 63"
+    assert topologies(map(ends_of, contigs)).topology.tolist()[1:5] == ["DTR", "DTR", "ITR", "ITR"], "3 of 63"
     contigs.append(Record(b"i", with_itr(77, 10)))
-    assert topologies(contigs).topology.tolist()[1:5] == ["DTR", "DTR", "", ""], "3 of 3"
+    assert topologies(map(ends_of, contigs)).topology.tolist()[1:5] == ["DTR", "DTR", "", ""], "3 of 3"
 
 
 def test_of_no_contigs() -> None:

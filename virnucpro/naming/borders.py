@@ -6,8 +6,7 @@ Each gene near a border of the chain is a candidate for the first gene inside. A
 one for each border. Its five weights were fitted to curated prophages (docs/proviruses.md).
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from virnucpro.calling.classifier import protein_inputs
 from virnucpro.calling.features import Features
 from virnucpro.calling.regions import PROVIRUS, Region, evidence_of_genes, genes_within, name_region
 from virnucpro.data.arrays import Floats, Integers
-from virnucpro.data.records import Record, read_contigs
+from virnucpro.data.records import Record
 from virnucpro.naming.heads import Heads
 from virnucpro.naming.repeats import Repeats, possible_sites
 from virnucpro.proteins.table import spans_of
@@ -206,49 +205,40 @@ def find_integrases(proteins: pd.DataFrame, features: Features, heads: Heads | N
     return probabilities
 
 
-def refine_borders(
-    regions: Mapping[str, Sequence[Region]],
-    fasta: Path | None,
+def border_refiner(
     proteins: pd.DataFrame,
     log_odds: Floats,
     integrases: Callable[[Integers], Floats],
     names: Container[str],
     weights: Weights = WEIGHTS,
-) -> dict[str, list[Region]]:
-    """Return regions in which proviruses have refined borders, and their evidence as `borders`.
+) -> Callable[[Record, list[Region]], list[Region]]:
+    """Return a function from a contig and its regions to regions with refined borders, and their evidence as `borders`.
 
-    Chunks have no borders of genes: after frames, regions stay as they are. So do those without sequences.
+    Viral contigs stay as they are. Chunks have no borders of genes: so do all regions after frames.
 
     Args:
-        regions: Regions, by the names of contigs.
-        fasta: Contigs; None if only their genes are known.
         proteins: Table of `describe_groups`.
         log_odds: Log-odds of the proteins, float64 [proteins].
         integrases: Result of `find_integrases`.
         names: Names of all contigs of the sample.
     """
-    refined = {name: list(found) for name, found in regions.items()}
-    waiting = {name for name, found in regions.items() if found[0].is_provirus}
-    if not fasta or not waiting or (proteins["kind"] == "frame").any():
-        return refined
+    has_genes = not (proteins["kind"] == "frame").any()
     spans, places = spans_of(proteins["contig"]), proteins[["start", "end"]].to_numpy(np.int64)
-    for contig in read_contigs(fasta):
-        name = contig.name.decode()
-        if name not in waiting:
-            continue
-        rows, length = np.arange(*spans[name]), len(contig.letters)
-        wide = (one._replace(start=one.start - REACH, end=one.end + REACH) for one in regions[name])
+
+    def refine(contig: Record, regions: list[Region]) -> list[Region]:
+        if not has_genes or not regions[0].is_provirus:
+            return regions
+        rows, length = np.arange(*spans[regions[0].contig]), len(contig.letters)
+        wide = (one._replace(start=one.start - REACH, end=one.end + REACH) for one in regions)
         near = np.unique(np.concatenate([genes_within(one, rows, places, length) for one in wide]))
         probable = np.zeros(len(rows))
         probable[near - rows[0]] = integrases(near)
         strands = np.where(proteins["strand"].iloc[rows] == "-", -1, 1)
         starts, ends = places[rows].T
         genes = Genes(starts, ends, strands, evidence_of_genes(log_odds[rows]), probable)
-        refined[name] = list(_refined(contig, regions[name], genes, names, weights))
-        waiting.remove(name)
-        if not waiting:
-            break
-    return refined
+        return list(_refined(contig, regions, genes, names, weights))
+
+    return refine
 
 
 def _refined(

@@ -1,7 +1,7 @@
 """Names in the tables of a sample: contigs, regions, genes, and the reason of each call."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from virnucpro.calling.features import Features
 from virnucpro.calling.regions import Region, genes_within
 from virnucpro.calling.result_files import NAME_COLUMNS
 from virnucpro.data.arrays import Floats, Integers
-from virnucpro.data.records import read_contigs
+from virnucpro.data.records import Record, read_contigs
 from virnucpro.errors import UserError
 from virnucpro.naming import heads as heads_file
 from virnucpro.naming.heads import Heads, load_heads
@@ -22,7 +22,7 @@ from virnucpro.naming.kmers import shared_kmers
 from virnucpro.naming.names import HALLMARKS, name_sample, sketch_proteins
 from virnucpro.naming.references import References
 from virnucpro.naming.taxonomy import closest_references
-from virnucpro.naming.topology import topologies
+from virnucpro.naming.topology import ends_of, topologies
 from virnucpro.naming.why import explain
 from virnucpro.proteins.table import spans_of
 
@@ -61,8 +61,26 @@ def choose_heads(path: Path | None, features: Features) -> Heads | None:
                 f"{path}: heads trained on other embeddings than {features.files[0].path}; remove heads, or fit them "
                 "to this encoder: virnucpro train-names --help"
             ) from None
+        logger.info("call: no functions and no taxa by embeddings: no heads for this encoder; see docs/names")
         return None
     return heads
+
+
+def ends_and_borders(
+    fasta: Path, regions: Mapping[str, list[Region]], refine: Callable[[Record, list[Region]], list[Region]]
+) -> tuple[pd.DataFrame, dict[str, list[Region]]]:
+    """Return `topologies` of the contigs of a file and regions with refined borders; the file is read once.
+
+    Args:
+        regions: Regions, by the names of contigs.
+        refine: Result of `border_refiner`.
+    """
+    ends, refined = [], dict(regions)
+    for contig in read_contigs(fasta):
+        ends.append(ends_of(contig))
+        if found := regions.get(ends[-1].contig):
+            refined[ends[-1].contig] = refine(contig, found)
+    return topologies(ends), refined
 
 
 def shares_of_known(proteins: pd.DataFrame, proteins_faa: Path, references: References) -> "pd.Series[float]":
@@ -83,28 +101,29 @@ def shares_of_known(proteins: pd.DataFrame, proteins_faa: Path, references: Refe
 
 
 def name_calls(
-    fasta: Path | None,
     proteins_faa: Path,
     proteins: pd.DataFrame,
     log_odds: Floats,
     features: Features,
     contigs: pd.DataFrame,
+    ends: pd.DataFrame,
     regions: Mapping[str, Sequence[Region]],
     measured: Mapping[str, Any],
     references: Sequence[References],
-    heads: Path | None = None,
+    heads: Heads | None = None,
 ) -> NamedSample:
     """Name the viral and unresolved contigs and the proviruses of a sample.
 
     Args:
-        fasta: Contigs; None if only their genes are known.
         proteins_faa: Residues of the proteins, file of prepare.
         proteins: Table of `describe_groups`.
         log_odds: Log-odds of the proteins, float64 [proteins].
+        contigs: Table of calls.
+        ends: Result of `topologies`; contigs whose sequences are not known are missing.
         regions: Regions, by the names of contigs.
         measured: Evaluation of the classifier in its training.
         references: Shipped references, then references of the user.
-        heads: File of heads; None uses the shipped heads, if they were trained on these embeddings.
+        heads: Result of `choose_heads`.
     """
     places = proteins[["start", "end"]].to_numpy(np.int64)
     spans = {name: np.arange(*span) for name, span in spans_of(proteins["contig"]).items()}
@@ -125,16 +144,13 @@ def name_calls(
         if region := between_ends.get(name):
             owners[number] = genes[number] = genes_within(region, genes[number], places, of_length[name])
             lengths[number] = region.end - region.start
-    chosen = choose_heads(heads, features)
-    if not chosen:
-        logger.info("call: no functions and no taxa by embeddings: no heads for this encoder; see docs/names")
 
     def inputs(numbers: Integers) -> Any:
         each, place = np.unique(numbers, return_inverse=True)  # a provirus has genes of its contig
         return protein_inputs(features.embeddings(each), proteins.iloc[each])[place]
 
     embedded = features.embedded
-    named = name_sample(owners, lengths, proteins, proteins_faa, inputs, embedded, references, chosen)
+    named = name_sample(owners, lengths, proteins, proteins_faa, inputs, embedded, references, heads)
     functions = named.genes["function"].to_numpy()
     table = named.owners.reindex(range(len(genes)), fill_value="")
 
@@ -145,7 +161,7 @@ def name_calls(
         explain(log_odds[of], functions[of].tolist(), HALLMARKS, *known, *call, measured)
         for of, known, call in zip(genes, closest, calls_of, strict=True)
     ]
-    ends = topologies(read_contigs(fasta) if fasta else ()).astype(object).reindex(rows.index).fillna("")
+    ends = ends.astype(object).reindex(rows.index).fillna("")
     table = table[NAME_COLUMNS].set_axis([*rows.index, *(region.name for region in proviruses)])
     joined = rows.join(ends).join(table.head(len(rows)))
     owner_of = {one.name: one.name if one.is_provirus else one.contig for found in regions.values() for one in found}

@@ -1,6 +1,7 @@
 """Topology of contigs: circular by the header, or with direct (DTR) or inverted (ITR) terminal repeats."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,7 +14,24 @@ FEWEST_WITH_K = 3  # contigs
 LEAST_WITH_K = 0.05  # share of a sample's DTRs, or of its ITRs
 
 
-def topologies(contigs: Iterable[Record]) -> pd.DataFrame:
+class ContigEnds(NamedTuple):
+    """ContigEnds of a contig: the type (DTR, ITR or empty) and the length of its terminal repeat."""
+
+    contig: str
+    circular: bool
+    topology: str
+    terminal_repeat: int | None
+
+
+def ends_of(contig: Record) -> ContigEnds:
+    """Return the ends of a contig; `topologies` describes the repeats."""
+    direct = contig.repeat if contig.circular else direct_terminal_repeat(contig.letters)
+    inverted = 0 if contig.circular else _inverted(contig.letters)
+    repeat = ("DTR", direct) if direct >= inverted else ("ITR", inverted)
+    return ContigEnds(contig.name.decode(), contig.circular, *(repeat if repeat[1] else ("", None)))
+
+
+def topologies(ends: Iterable[ContigEnds]) -> pd.DataFrame:
     """Return the topology of a sample's contigs and the length of their terminal repeats.
 
     A direct terminal repeat (DTR) is the longest prefix of a contig that is also a suffix. An inverted terminal repeat
@@ -37,25 +55,15 @@ def topologies(contigs: Iterable[Record]) -> pd.DataFrame:
         ...     Record(b"adenovirus-like", end + middle + reverse_complement(end)),
         ...     Record(b"plasmid", middle, circular=True),
         ... ]
-        >>> topologies(contigs).topology.to_dict()
+        >>> topologies(map(ends_of, contigs)).topology.to_dict()
         {'T7-like': 'DTR', 'adenovirus-like': 'ITR', 'plasmid': 'circular'}
-        >>> topologies(contigs).terminal_repeat.tolist()
+        >>> topologies(map(ends_of, contigs)).terminal_repeat.tolist()
         [23, 23, <NA>]
     """
-    rows = [(contig.name.decode(), contig.circular, *_terminal_repeat(contig)) for contig in contigs]
-    table = pd.DataFrame(rows, columns=["contig", "circular", "topology", "terminal_repeat"]).set_index("contig")
+    table = pd.DataFrame(list(ends), columns=ContigEnds._fields).set_index("contig")
     table = table.astype({"circular": bool, "topology": str, "terminal_repeat": "Int64"})
     table["topology"] = table["topology"].mask(_length_is_k(table), "").mask(table["circular"], "circular")
     return table[["topology", "terminal_repeat"]]
-
-
-def _terminal_repeat(contig: Record) -> tuple[str, int | None]:
-    """Return the type (DTR, ITR or empty) and the length of a contig's terminal repeat."""
-    direct = contig.repeat if contig.circular else direct_terminal_repeat(contig.letters)
-    inverted = 0 if contig.circular else _inverted(contig.letters)
-    if not direct and not inverted:
-        return "", None
-    return ("DTR", direct) if direct >= inverted else ("ITR", inverted)
 
 
 def _inverted(letters: bytes) -> int:

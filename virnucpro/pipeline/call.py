@@ -28,11 +28,12 @@ from virnucpro.data.files import atomic_path, file_digest
 from virnucpro.data.provenance import Provenance, begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import read_table, write_table
 from virnucpro.errors import UserError
-from virnucpro.naming.borders import find_integrases, refine_borders
+from virnucpro.naming.borders import border_refiner, find_integrases
 from virnucpro.naming.miuvig import miuvig_table
 from virnucpro.naming.references import DEFAULT as DEFAULT_REFERENCES
 from virnucpro.naming.references import References, load_references
-from virnucpro.naming.sample import choose_heads, name_calls, shares_of_known
+from virnucpro.naming.sample import choose_heads, ends_and_borders, name_calls, shares_of_known
+from virnucpro.naming.topology import topologies
 from virnucpro.proteins import WITHOUT_SEQUENCE
 from virnucpro.proteins.table import read_proteins
 
@@ -107,8 +108,10 @@ def call(
     contigs, share = decide_contigs(requirements, records["length"], scores.contigs, prior, max_fdr, min_length)
     circles = set(records.index[records["circular"] == 1])
     regions = find_regions(contigs, genes_of_contigs(proteins, scores.log_odds), circles=circles)
-    integrases = find_integrases(proteins, features, choose_heads(heads, features))
-    regions = refine_borders(regions, letters, proteins, scores.log_odds, integrases, set(records.index))
+    chosen = choose_heads(heads, features)
+    integrases = find_integrases(proteins, features, chosen)
+    refine = border_refiner(proteins, scores.log_odds, integrases, set(records.index))
+    ends, regions = ends_and_borders(letters, regions, refine) if letters else (topologies(()), regions)
     if isinstance(model, Classifier):
         regions = _scored_as_contigs(model, regions, proteins, scores, records["length"], prepared, known[0])
     viral = [found[0] for found in regions.values() if not found[0].is_provirus]
@@ -124,8 +127,8 @@ def call(
     measured = _measured(classifier.with_name("metrics.json"))
     inputs |= {path.name: file_digest(path) for path in (references, heads) if path}
     proteins, contigs, names = name_calls(
-        *(letters, prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, regions, measured),
-        *(known, heads),
+        *(prepared / "proteins.faa", proteins, scores.log_odds, features, contigs, ends, regions, measured),
+        *(known, chosen),
     )
     regions = supported(regions, dict(zip(names.index, names["hallmarks"], strict=True)))
     contigs["proviruses"] = [sum(one.is_provirus for one in regions.get(name, ())) for name in contigs["contig"]]
