@@ -16,7 +16,7 @@ from virnucpro.calling.features import Features
 from virnucpro.calling.regions import Region, without_host_ends
 from virnucpro.data.tables import read_table
 from virnucpro.proteins.table import read_proteins, spans_of
-from virnucpro.training.recipe import Labelled, fit, label_fragments, log_odds_of_fragments, log_odds_of_proteins
+from virnucpro.training.recipe import Labelled, fit, label_fragments, log_odds_of
 
 CALLED_FROM = 2.2  # log-odds: a posterior of 0.5 in a sample with 10 % viral contigs
 LONG = 15_000  # bases of fragments that are joined
@@ -57,8 +57,8 @@ def main() -> None:
     labelled = read_training(parser.parse_args().training)
     fitted = fit(labelled, 0)
     classifier = fitted.classifier(None)  # type: ignore[arg-type]
-    fragments = labelled.fragments.assign(log_odds=log_odds_of_fragments(labelled, fitted, classifier))
-    genes = labelled.proteins.assign(log_odds=log_odds_of_proteins(labelled, fitted, classifier))
+    of_proteins, of_fragments = log_odds_of(labelled, fitted, classifier)
+    fragments, genes = labelled.fragments.assign(log_odds=of_fragments), labelled.proteins.assign(log_odds=of_proteins)
     spans = spans_of(genes["contig"])
     viral = fragments[(fragments["viral"] == 1) & (fragments["length"] >= SHORTEST) & fragments.index.isin(spans)]
     rows: list[tuple[str, ...]] = []

@@ -18,7 +18,7 @@ from virnucpro.training.recipe import (
     cellular_limits,
     fit,
     label_fragments,
-    log_odds_of_fragments,
+    log_odds_of,
     score_fragments,
 )
 
@@ -81,7 +81,7 @@ def test_fragments_for_training_keep_their_cross_fitted_scores() -> None:
     assert set(made.fragments.loc[made.trained, "group"]) == {"v0", "v1", "c0", "c1"}
     fitted = fit(made, 0)
     classifier = fitted.classifier(REQUIREMENTS)
-    scores = score_fragments(made, log_odds_of_fragments(made, fitted, classifier), classifier.requirements)
+    scores = score_fragments(made, log_odds_of(made, fitted, classifier)[1], classifier.requirements)
     finished = classifier.contig_log_odds(made.evidence(classifier.protein_log_odds(made.inputs)))
     np.testing.assert_array_equal(scores.loc[made.trained, "log_odds"], fitted.contigs.log_odds)
     np.testing.assert_array_equal(scores.loc[~made.trained, "log_odds"], finished[~made.trained])
@@ -103,7 +103,7 @@ def test_limits_of_cellular_calls_are_cross_fitted() -> None:
     fitted = fitted._replace(contigs=fitted.contigs._replace(log_odds=log_odds))
     limits = cellular_limits(made.fragments.assign(log_odds=log_odds))
     classifier = fitted.classifier(dataclasses.replace(REQUIREMENTS, cellular_to=limits))
-    scores = score_fragments(made, log_odds_of_fragments(made, fitted, classifier), classifier.requirements)
+    scores = score_fragments(made, log_odds_of(made, fitted, classifier)[1], classifier.requirements)
     assert (scores.loc[odd, "call"] == "cellular").all(), "the limit of other folds is not that low"
 
 

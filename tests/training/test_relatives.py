@@ -19,15 +19,15 @@ def proteins(rng: random.Random) -> list[str]:
 def spoilt(fragments: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return the fragments to leave out, by reason, from proteins of fragments named LABEL_SPLIT_NUMBER."""
     table = pd.DataFrame([name.split("_")[:2] for name in fragments], columns=["label", "split"], index=[*fragments])
-    contig = pd.Series([name for name, sequences in fragments.items() for _ in sequences])
-    return spoilt_fragments(table, contig, [sequence for sequences in fragments.values() for sequence in sequences])
+    rows = [(name, sequence.encode()) for name, sequences in fragments.items() for sequence in sequences]
+    return spoilt_fragments(table, pd.DataFrame(rows, columns=["contig", "sequence"]))
 
 
 def test_kmers_are_distinct_and_the_same_wherever_they_lie() -> None:
-    assert len(kmers_of("MKVLAAGMKVLAAG")) == 7
-    assert set(kmers_of("MKVLAAG")) <= set(kmers_of("WWMKVLAAGHH"))
-    assert not set(kmers_of("MKVLAAG")) & set(kmers_of("MKVLAGA"))
-    assert len(kmers_of("MKVLAA")) == 0
+    assert len(kmers_of(b"MKVLAAGMKVLAAG")) == 7
+    assert set(kmers_of(b"MKVLAAG")) <= set(kmers_of(b"WWMKVLAAGHH"))
+    assert not set(kmers_of(b"MKVLAAG")) & set(kmers_of(b"MKVLAGA"))
+    assert len(kmers_of(b"MKVLAA")) == 0
 
 
 def test_a_cellular_fragment_needs_two_proteins_of_viruses_and_a_share_of_all(proteins: list[str]) -> None:

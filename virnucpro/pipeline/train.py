@@ -15,7 +15,6 @@ from virnucpro.calling.evidence import describe_groups
 from virnucpro.calling.features import Features
 from virnucpro.calling.requirements import Requirements
 from virnucpro.config import read_training
-from virnucpro.data.fasta import read_fasta
 from virnucpro.data.files import file_digest, write_text
 from virnucpro.data.provenance import begin_writing, checked_input, write_provenance
 from virnucpro.data.tables import read_table, write_table
@@ -30,7 +29,7 @@ from virnucpro.training.evaluation import (
     sum_up_samples,
 )
 from virnucpro.training.model_card import describe, draw_evaluation, model_card
-from virnucpro.training.recipe import cellular_limits, fit, label_fragments, log_odds_of_fragments, score_fragments
+from virnucpro.training.recipe import cellular_limits, fit, label_fragments, log_odds_of, score_fragments
 from virnucpro.training.relatives import masked_fragments, spoilt_fragments
 from virnucpro.training.screen import fit_screen, measure_screen
 
@@ -67,6 +66,7 @@ def train(
     for name, stage in INPUTS.items():
         inputs[Path(name).name] = checked_input(training / name, training / f"{stage}.json", stage)
     proteins = describe_groups(read_proteins(training / "prepared"))
+    proteins["sequence"] = read_residues(training / "prepared" / "proteins.faa", proteins)
     features = Features(embeddings, training, proteins["protein"].tolist(), nucleotides)
     inputs |= features.inputs
     is_screened = features.description.proteins == "gene"
@@ -88,7 +88,8 @@ def train(
     )
     classifier = fitted.classifier(requirements)
 
-    scores = score_fragments(labelled, log_odds_of_fragments(labelled, fitted, classifier), requirements)
+    of_proteins, of_fragments = log_odds_of(labelled, fitted, classifier)
+    scores = score_fragments(labelled, of_fragments, requirements)
     tested = scores[reasons_against(requirements, scores) == ""]
     judged = {"cross-validation": tested[tested["fold"] >= 0], "test": tested[tested["fold"] < 0]}
     shown = "test" if judged["test"]["viral"].nunique() == 2 else "cross-validation"
@@ -103,8 +104,7 @@ def train(
     save_classifier(classifier, output_dir / "classifier.safetensors")
     screened: dict[str, list[dict[Hashable, Any]]] = {}
     if is_screened:
-        residues = read_residues(training / "prepared" / "proteins.faa", labelled.proteins)
-        screen, fragments = fit_screen(labelled, residues, fitted, classifier, seed)
+        screen, fragments = fit_screen(labelled, classifier, of_proteins, of_fragments, seed)
         save_classifier(screen, output_dir / SCREEN)
         with_screen = score_fragments(labelled, fragments["after"].to_numpy(), requirements).loc[judged[shown].index]
         metrics[f"{shown}, with the screen"] = evaluate(with_screen, seed)
@@ -126,7 +126,8 @@ def _warn_of_few(contigs: pd.DataFrame) -> None:
     viral = contigs[contigs["viral"] == 1]
     for name, count in class_of_length(viral["length"]).value_counts(sort=False).items():
         if count < FEW:
-            logger.warning("train: the threshold of cellular calls from %s rests on %d viral fragments", name, count)
+            lengths = str(name).removeprefix("from ")
+            logger.warning("train: the threshold of cellular calls from %s rests on %d viral fragments", lengths, count)
 
 
 def _read_fragments(training: Path, proteins: pd.DataFrame, sheet: pd.DataFrame) -> pd.DataFrame:
@@ -148,9 +149,7 @@ def _read_fragments(training: Path, proteins: pd.DataFrame, sheet: pd.DataFrame)
         logger.info("train: %d fragments are left out: the table masks them", len(masked))
         fragments = fragments.drop(index=masked)
     proteins = proteins[proteins["contig"].isin(fragments.index)]
-    sequence_of = dict(read_fasta(training / "prepared" / "proteins.faa"))
-    sequences = [sequence_of[name] for name in proteins["protein"]]
-    for reason, names in spoilt_fragments(fragments, proteins["contig"], sequences).items():
+    for reason, names in spoilt_fragments(fragments, proteins).items():
         left_out = fragments.index.intersection(names)
         if len(left_out):
             logger.warning("train: %d fragments are left out: %s", len(left_out), reason)

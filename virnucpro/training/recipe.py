@@ -136,25 +136,20 @@ def cellular_limits(contigs: pd.DataFrame) -> CellularTo:
     return tuple(limits)
 
 
-def log_odds_of_proteins(labelled: Labelled, fitted: Fit, classifier: Classifier) -> Floats:
-    """Return log-odds of all proteins, float64 [proteins]; those of training fragments are cross-fitted."""
-    log_odds = classifier.protein_log_odds(labelled.inputs)
-    log_odds[labelled.known] = fitted.proteins.log_odds
-    return log_odds
-
-
-def log_odds_of_fragments(labelled: Labelled, fitted: Fit, classifier: Classifier) -> Floats:
-    """Return log-odds of all fragments, float64 [fragments]; those of training fragments are cross-fitted."""
-    log_odds = classifier.contig_log_odds(labelled.evidence(classifier.protein_log_odds(labelled.inputs)))
-    log_odds[labelled.trained] = fitted.contigs.log_odds
-    return log_odds
+def log_odds_of(labelled: Labelled, fitted: Fit, classifier: Classifier) -> tuple[Floats, Floats]:
+    """Return log-odds of all proteins and of all fragments, float64; those of the training are cross-fitted."""
+    of_proteins = classifier.protein_log_odds(labelled.inputs)
+    of_fragments = classifier.contig_log_odds(labelled.evidence(of_proteins))
+    of_proteins[labelled.known] = fitted.proteins.log_odds
+    of_fragments[labelled.trained] = fitted.contigs.log_odds
+    return of_proteins, of_fragments
 
 
 def score_fragments(labelled: Labelled, log_odds: Floats, requirements: Requirements) -> pd.DataFrame:
     """Return the fragments with `log_odds`, `score`, `residues` (of their proteins) and `call`.
 
     Thresholds for cellular calls of training fragments are cross-fitted. Training and test fragments are called as two
-    samples with 10 % viral contigs each. `log_odds` is the result of `log_odds_of_fragments`.
+    samples with 10 % viral contigs each. `log_odds` is of all fragments, by `log_odds_of`.
     """
     residues = labelled.proteins.groupby("contig")["residues"].sum()
     residues = residues.reindex(labelled.fragments.index, fill_value=0)

@@ -5,9 +5,6 @@ Training groups may also be close to test groups with other names. The test woul
 groups, so training fragments close to test fragments of the same label are left out.
 """
 
-from collections.abc import Sequence
-from itertools import compress
-
 import numpy as np
 import pandas as pd
 
@@ -22,31 +19,37 @@ CLOSE = 0.05  # share of a fragment's k-mers from which it counts as close to th
 
 _POWERS = 27 ** np.arange(K, dtype=np.int64)
 
-Kmers = Integers
 
-
-def kmers_of(sequence: str) -> Kmers:
+def kmers_of(sequence: bytes) -> Integers:
     """Return the distinct k-mers of a protein as sorted numbers, int64 [k-mers]."""
     if len(sequence) < K:
         return np.empty(0, np.int64)
-    letters = np.frombuffer(sequence.encode(), np.uint8).astype(np.int64) - (ord("A") - 1)
+    letters = np.frombuffer(sequence, np.uint8).astype(np.int64) - (ord("A") - 1)
     return np.unique(np.lib.stride_tricks.sliding_window_view(letters, K) @ _POWERS)
 
 
-def spoilt_fragments(fragments: pd.DataFrame, contig: pd.Series, sequences: Sequence[str]) -> dict[str, list[str]]:
+def spoilt_fragments(fragments: pd.DataFrame, proteins: pd.DataFrame) -> dict[str, list[str]]:
     """Return the names of training fragments to leave out, by reason.
 
     Args:
         fragments: Fragments by name; columns `label` and `split`.
-        contig: Fragment of every protein.
+        proteins: Columns `contig`, the name of the fragment, and `sequence`.
     """
-    kmers = [kmers_of(sequence) for sequence in sequences]
-    of_protein = fragments.loc[contig]
+    kmers = list(map(kmers_of, proteins["sequence"]))
+    of_protein = fragments.loc[proteins["contig"]]
     viral = (of_protein["label"] == "viral").to_numpy()
     train = (of_protein["split"] == "train").to_numpy()
-    table = pd.DataFrame({"contig": contig.to_numpy(), "kmers": [len(found) for found in kmers]})
-    table["known"] = _shared(kmers, of=train & ~viral, among=train & viral) >= KNOWN * table["kmers"].clip(lower=1)
-    near_viruses, near_cells = (_shared(kmers, of=train & label, among=~train & label) for label in (viral, ~viral))
+    table = pd.DataFrame({"contig": proteins["contig"].to_numpy(), "kmers": list(map(len, kmers))})
+    owners, joined = np.repeat(np.arange(len(kmers)), table["kmers"]), np.concatenate([np.empty(0, np.int64), *kmers])
+
+    def shared(of: Mask, among: Mask) -> Integers:
+        """Return how many k-mers each protein of one mask shares with the proteins of another, int64 [proteins]."""
+        rows = np.flatnonzero(of[owners])
+        is_shared = np.isin(joined[rows], joined[among[owners]])
+        return np.bincount(owners[rows[is_shared]], minlength=len(kmers))
+
+    table["known"] = shared(of=train & ~viral, among=train & viral) >= KNOWN * table["kmers"].clip(lower=1)
+    near_viruses, near_cells = (shared(of=train & label, among=~train & label) for label in (viral, ~viral))
     table["close"] = near_viruses + near_cells
     by_fragment = table.groupby("contig")
     known, close = by_fragment["known"].agg(["sum", "size"]), by_fragment[["close", "kmers"]].sum()
@@ -77,17 +80,3 @@ def masked_fragments(fragments: pd.DataFrame, sheet: pd.DataFrame) -> list[str]:
     pairs = fragments[["fragment", "fasta", "record", "start", "end"]].merge(spans, on=["fasta", "record"])
     overlapping = (pairs["start"] < pairs["last"]) & (pairs["first"] <= pairs["end"])
     return sorted(set(pairs.loc[overlapping, "fragment"]))
-
-
-def _shared(kmers: Sequence[Kmers], of: Mask, among: Mask) -> Kmers:
-    """Return how many k-mers the proteins of one mask share with the proteins of another, int64 [proteins].
-
-    Proteins outside of the first mask have 0.
-    """
-    known = np.unique(np.concatenate([np.empty(0, np.int64), *compress(kmers, among)]))
-    shared = np.zeros(len(kmers), np.int64)
-    if len(known):
-        for row in np.flatnonzero(of).tolist():
-            place = np.searchsorted(known, kmers[row]).clip(max=len(known) - 1)
-            shared[row] = (known[place] == kmers[row]).sum()
-    return shared

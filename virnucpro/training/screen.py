@@ -1,6 +1,6 @@
 """Train the screen of a classifier, and measure what its use loses and spares."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -9,31 +9,31 @@ from sklearn.metrics import roc_auc_score
 
 from virnucpro.calling.classifier import Classifier
 from virnucpro.calling.screen import cellular_genes, screen_inputs
+from virnucpro.data.arrays import Floats
 from virnucpro.training.evaluation import CLASSES, FALSE_POSITIVE_RATES, class_of_length, threshold_at
-from virnucpro.training.recipe import Fit, Labelled, fit, log_odds_of_fragments, log_odds_of_proteins
+from virnucpro.training.recipe import Labelled, fit, log_odds_of
 
 ALL = "all"  # class of fragments of any length that is called
 
 
 def fit_screen(
-    labelled: Labelled, residues: Sequence[bytes], fitted: Fit, classifier: Classifier, seed: int
+    labelled: Labelled, classifier: Classifier, by_encoder: Floats, before: Floats, seed: int
 ) -> tuple[Classifier, pd.DataFrame]:
     """Fit a screen, whose networks also learn from the networks of the classifier, and use it on all fragments.
 
     Args:
-        residues: Residues of all proteins, in their order.
-        fitted, classifier: The fit of the classifier to the same fragments, and the classifier.
+        labelled: Fragments, with a column `sequence` in the table of proteins.
+        classifier: The classifier that was fitted to these fragments.
+        by_encoder, before: Result of `log_odds_of` for the classifier.
 
     Returns:
         The screen, and the fragments with the columns of `measure_screen`.
     """
-    by_encoder = log_odds_of_proteins(labelled, fitted, classifier)
-    before = log_odds_of_fragments(labelled, fitted, classifier)
-    labelled = labelled._replace(inputs=screen_inputs(residues))
-    fit_of_screen = fit(labelled, seed, fitted.proteins.log_odds)
-    screen = fit_of_screen.classifier(classifier.requirements)
-    by_screen = log_odds_of_proteins(labelled, fit_of_screen, screen)
     proteins = labelled.proteins
+    labelled = labelled._replace(inputs=screen_inputs(proteins["sequence"].tolist()))
+    fitted = fit(labelled, seed, by_encoder[labelled.known])
+    screen = fitted.classifier(classifier.requirements)
+    by_screen, _ = log_odds_of(labelled, fitted, screen)
     is_cellular = cellular_genes(screen, proteins, by_screen, labelled.fragments["length"])
     after = classifier.contig_log_odds(labelled.evidence(np.where(is_cellular, by_screen, by_encoder)))
     is_screened = proteins["contig"][is_cellular].unique()
