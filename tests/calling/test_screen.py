@@ -101,7 +101,7 @@ def screened(tmp_path_factory: pytest.TempPathFactory) -> "pd.DataFrame":
     (folder / "x.fna").write_text("".join(f">{name}\n{letters}\n" for name, letters in records.items()))
     prepare_genes(folder / "x.fna", folder / "prepared")
     genes = read_proteins(folder / "prepared")
-    found = screen_genes(load_screen(screen_beside(DEFAULT)), folder / "prepared")
+    found = screen_genes(load_screen(screen_beside(DEFAULT)), genes, folder / "prepared")
     assert (found < 6).all()
     return genes.assign(embedded=~genes["protein"].isin(found.index))
 

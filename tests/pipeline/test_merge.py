@@ -90,6 +90,17 @@ def rewrite(path: Path, ids: list[str], rows: np.ndarray, **changes: str) -> Non
     write_provenance(record, ran.stage, ran.settings, ran.inputs, [path], ran.details)
 
 
+def test_a_record_of_an_earlier_version_is_one_line(sample: Sample) -> None:
+    sample.pack()
+    path = sample.folder / "pack.json"
+    ran = read_provenance(path, "pack")
+    details = {name: value for name, value in ran.details.items() if name != "screened"}
+    outputs = [next(sample.folder.rglob(name)) for name in ran.outputs]
+    write_provenance(path, "pack", ran.settings, ran.inputs, outputs, details)
+    with pytest.raises(UserError, match=r"pack\.json: an earlier version wrote it, without screened; run the pack"):
+        sample.embed_and_merge()
+
+
 def test_what_is_not_every_protein_once_is_refused(sample: Sample) -> None:
     sample.pack()
     shards = [sample.embed(shard) for shard in sample.shards()]

@@ -17,7 +17,7 @@ from virnucpro.data.arrays import Floats, Integers, Mask, Rows
 from virnucpro.data.tables import read_table
 from virnucpro.errors import UserError
 from virnucpro.proteins.composition import WIDTH, composition
-from virnucpro.proteins.table import blocks_of_contigs, first_rows, read_proteins, read_residues
+from virnucpro.proteins.table import blocks_of_contigs, first_rows, read_residues
 
 SCREENED = "screened.tsv"  # table of the genes that were not embedded, in the folder of a sample below `work`
 BLOCK = 10_000  # approximate number of genes that are screened at once
@@ -38,12 +38,11 @@ def load_screen(path: Path) -> Classifier:
     return screen
 
 
-def screen_genes(screen: Classifier, prepared: Path) -> "pd.Series[float]":
+def screen_genes(screen: Classifier, genes: pd.DataFrame, prepared: Path) -> "pd.Series[float]":
     """Return the log-odds of the genes of a sample that need no embedding, by the names of their proteins.
 
-    `prepared` has the files of stage prepare.
+    `genes` is the table of all proteins; `prepared` has the files of stage prepare.
     """
-    genes = read_proteins(prepared)
     records = read_table(prepared / "records.tsv", "record").set_index("record")
     circles = records.index[records["circular"] == 1]
     found = []

@@ -40,6 +40,8 @@ def merge(work: Path, output: Path, encoder: str = PROTEINS, key: str = "") -> N
     prepare_record = work / "prepare.json"
     prepared, duplicates = work / "prepared", work / f"duplicates{encoder}.tsv"
     packed = read_provenance(pack_record, "pack")
+    if missing := {"architecture", "screened"} - packed.details.keys():
+        raise UserError(f"{pack_record}: an earlier version wrote it, without {min(missing)}; run the pack stage again")
     inputs = {
         "proteins.tsv": checked_input(prepared / "proteins.tsv", prepare_record, "prepare"),
         duplicates.name: checked_input(duplicates, pack_record, "pack"),

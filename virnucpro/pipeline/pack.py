@@ -80,11 +80,12 @@ def pack(
     screened = NOTHING
     if nucleotides is None:
         description = describe_embeddings(device, settings, layers, max_sequence_length, long_proteins)
-        listed, tokens_of = read_proteins(prepared, "protein", "residues", "offset"), None
+        needed = () if screen else ("protein", "residues", "offset")
+        listed, tokens_of = read_proteins(prepared, *needed), None
         if screen and len(listed):
             inputs["records.tsv"] = checked_input(prepared / "records.tsv", prepare_record, "prepare")
             inputs["screen"] = file_digest(screen)
-            screened = screen_genes(load_screen(screen), prepared)
+            screened = screen_genes(load_screen(screen), listed, prepared)
             listed = listed[~listed["protein"].isin(screened.index)]
     else:
         description = describe_nucleotides(device, settings, layers)
