@@ -8,8 +8,8 @@ try:
     PLAN = plan_run(config, MEMORY)
     # A run claims its results in onstart, which Snakemake does not run for a module.
     claim(PLAN.results(), MEMORY / "results.json", only_check=not IS_MODULE)
-except UserError as error:
-    sys.exit(f"virnucpro: error: {error}")
+except (UserError, OSError) as error:
+    sys.exit(f"virnucpro: error: {describe_error(error)}")
 
 OUT = str(Path(config["outdir"]))
 WORK = str(Path(OUT, "work"))
