@@ -12,7 +12,7 @@ import yaml
 from tests.run.conftest import ENVIRONMENT, VIRNUCPRO
 from tests.workflow.project import Project, contigs
 
-AFTER_CALL = {"summary": "what it reads is new", "report": "what it reads is new"}
+AFTER_CALL = {"summary": "what it reads is new"}
 NEW = {stage: "what it reads is new" for stage in ("embed", "merge", "call")} | AFTER_CALL
 
 

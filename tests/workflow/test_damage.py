@@ -137,7 +137,7 @@ def test_a_lost_result_of_a_sample(many: Project, tmp_path: Path) -> None:
     project = many.copy(tmp_path)
     for sample, name in zip(project.samples, RESULTS, strict=False):
         (project.results / sample / name).unlink()
-    assert project.complete() == {"merge": 1, "call": len(RESULTS), "summary": 1, "report": 1}
+    assert project.complete() == {"merge": 1, "call": len(RESULTS), "summary": 1}
     assert differ(project, many) == []
 
 
@@ -152,8 +152,7 @@ def test_lost_files_of_a_run_are_made_again(one: Project, tmp_path: Path) -> Non
     for number, file in enumerate(OF_A_RUN):
         project = one.copy(tmp_path / str(number))
         (project.results / file).unlink()
-        of_page = {"report.html", "work/report.json"}
-        assert project.planned() == ({"report": 1} if file in of_page else {"summary": 1, "report": 1}), file
+        assert project.planned() == {"summary": 1}, file
 
 
 @pytest.mark.parametrize("blow", [truncate, alter])
@@ -162,18 +161,19 @@ def test_damaged_files_of_a_run_are_written_anew(one: Project, blow: Blow, tmp_p
     for file in OF_A_RUN:
         blow(project.results / file, project.results)
     (project.results / "soil" / "contigs.tsv").unlink()
-    assert project.complete() == {"call": 1, "summary": 1, "report": 1}
+    assert project.complete() == {"call": 1, "summary": 1}
     assert differ(project, one) == []
     for file in set(OF_A_RUN) - {"report.html", "work/report.json", "work/summary.json", "summary.tsv", "summary.txt"}:
         assert (project.results / file).read_bytes() == (one.results / file).read_bytes(), file
 
 
-def test_an_altered_summary_is_not_shown(one: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["regions.tsv", "genes.gff3"], ids=["summary", "page"])
+def test_an_altered_file_is_not_shown(one: Project, tmp_path: Path, name: str) -> None:
     project = one.copy(tmp_path)
-    alter(project.results / "summary.tsv", project.results)
-    alter(project.results / "soil" / "regions.tsv", project.results)
+    for altered in ("summary.tsv", f"soil/{name}"):
+        alter(project.results / altered, project.results)
     (project.results / "report.html").unlink()
-    assert complete_as_told(project) == {"out/summary.tsv", "out/soil/regions.tsv"}
+    assert complete_as_told(project) == {f"out/soil/{name}"}
     assert differ(project, one) == []
 
 
@@ -189,7 +189,7 @@ def test_a_truncated_card_is_refused(one: Project, tmp_path: Path, name: str, ch
 
 
 OTHER = {"classifier": "other.safetensors"}
-ALL = "prepare embed merge call summary report"
+ALL = "prepare embed merge call summary"
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ ALL = "prepare embed merge call summary report"
     [
         (["work/soil/prepared/proteins.tsv", "soil/contigs.tsv"], {}, ALL),
         (["work/soil/prepared/proteins.tsv", "work/soil/shards/0001.h5"], {}, ""),
-        (["work/soil/shards/0001.h5", "work/soil/shards/0001.json"], OTHER, "call summary report"),
-        (["work/soil/shards/0001.h5"], {"per_residue": True}, "embed merge call summary report"),
+        (["work/soil/shards/0001.h5", "work/soil/shards/0001.json"], OTHER, "call summary"),
+        (["work/soil/shards/0001.h5"], {"per_residue": True}, "embed merge call summary"),
         (["work/soil/prepared/proteins.faa"], OTHER, ALL),
-        (["work/soil/manifests/0001.json"], {"per_residue": True}, "embed merge call summary report"),
-        (["work/model.json"], OTHER, "call summary report"),
+        (["work/soil/manifests/0001.json"], {"per_residue": True}, "embed merge call summary"),
+        (["work/model.json"], OTHER, "call summary"),
         (["work/model.json"], {"token_budget": 2048}, f"fetch_model token_budget {ALL}"),
         (["work/token_budget.json"], {"per_residue": True}, f"token_budget {ALL}"),
     ],

@@ -152,7 +152,7 @@ def test_looks_at_finished_results_need_no_fasta(project: Project) -> None:
 
 # Each case: a change to a project, changed settings, and the jobs that follow.
 Deed = Callable[[Project], None]
-CALLED = {"call": 2, "summary": 1, "report": 1}
+CALLED = {"call": 2, "summary": 1}
 
 
 def nothing(project: Project) -> None:
@@ -204,7 +204,7 @@ def lose(name: str) -> Deed:
     return deed
 
 
-ONE_SAMPLE = {"prepare": 1, "embed": 1, "merge": 1, "call": 1, "summary": 1, "report": 1}
+ONE_SAMPLE = {"prepare": 1, "embed": 1, "merge": 1, "call": 1, "summary": 1}
 TABLE: list[tuple[Deed, dict[str, Any], dict[str, int]]] = [
     (nothing, {}, {}),
     (touch_fasta, {}, {}),
@@ -220,8 +220,8 @@ TABLE: list[tuple[Deed, dict[str, Any], dict[str, int]]] = [
     (lose("soil/contigs.tsv"), {}, CALLED | {"call": 1}),
     (lose("soil/viral.gbk"), {}, CALLED | {"call": 1}),
     (lose("soil/embeddings.h5"), {}, CALLED | {"merge": 1, "call": 1}),
-    (lose("summary.txt"), {}, {"summary": 1, "report": 1}),
-    (lose("report.html"), {}, {"report": 1}),
+    (lose("summary.txt"), {}, {"summary": 1}),
+    (lose("report.html"), {}, {"summary": 1}),
 ]
 
 
@@ -319,7 +319,7 @@ def other_table(project: Project) -> None:
     path.write_text(path.read_text().replace("group1\t", "group11\t"))
 
 
-CALLED_ONE = {"call": 1, "summary": 1, "report": 1}
+CALLED_ONE = {"call": 1, "summary": 1}
 TRAINED = {"train": 1} | CALLED_ONE
 WHOLE_TRAINING = {"fragment": 1, "prepare": 1, "embed": 1, "merge": 1} | TRAINED
 

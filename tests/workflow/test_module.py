@@ -74,7 +74,7 @@ onstart:
         return Counter({rule: int(count) for rule, count in rows if rule != "total"})
 
 
-ALL = {"fetch_model": 1, "token_budget": 1, "prepare": 1, "embed": 1, "merge": 1, "call": 1, "summary": 1, "report": 1}
+ALL = {"fetch_model": 1, "token_budget": 1, "prepare": 1, "embed": 1, "merge": 1, "call": 1, "summary": 1}
 JOBS = {"host": 1, **{f"virnucpro_{rule}": count for rule, count in ALL.items()}}
 
 
@@ -114,7 +114,7 @@ def test_each_reruns_by_its_own_parameters(host: Host) -> None:
     settings = yaml.safe_load((host.folder / "host.yaml").read_text())
     settings["viruses"]["prior"] = 0.1
     (host.folder / "host.yaml").write_text(yaml.safe_dump(settings))
-    reruns = ("host", "virnucpro_call", "virnucpro_summary", "virnucpro_report")
+    reruns = ("host", "virnucpro_call", "virnucpro_summary")
     assert host.complete("--config", "word=two") == dict.fromkeys(reruns, 1)
 
 

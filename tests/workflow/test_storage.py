@@ -24,10 +24,7 @@ def test_results_lie_in_the_storage(tmp_path: Path, forks: dict[str, str]) -> No
     storing = [*provider, "--shared-fs-usage", "none"]
     ran = project.complete(*storing)
     assert ran["embed"] > len(project.samples)
-    assert {rule: ran[rule] for rule in ("prepare", "merge", "call", "summary", "report")} == {
-        **dict.fromkeys(("prepare", "merge", "call"), 2),
-        **dict.fromkeys(("summary", "report"), 1),
-    }
+    assert [ran[rule] for rule in ("prepare", "merge", "call", "summary")] == [2, 2, 2, 1]
     stored = storage / "out"
     assert {path.name for path in stored.iterdir() if path.is_file()} == RUN_FILES
     page = (stored / "report.html").read_text()
@@ -41,7 +38,7 @@ def test_results_lie_in_the_storage(tmp_path: Path, forks: dict[str, str]) -> No
     assert not list((tmp_path / ".snakemake" / "storage").rglob("*.h5"))
     assert project.planned(*storing) == {}
     project.config["prior"] = 0.1
-    assert project.planned(*storing) == {"call": 2, "summary": 1, "report": 1}
+    assert project.planned(*storing) == {"call": 2, "summary": 1}
     (storage / "out" / "work" / "soil" / "prepared" / "proteins.faa").unlink()
     ran = project.complete(*storing)
     assert ran["prepare"] == 1, "a lost file that is needed is made again"

@@ -38,8 +38,8 @@ LETTERS = {PROTEINS: "proteins.faa", NUCLEOTIDES: "nucleotides.fna"}
 BLOCKS = {sample: number // 16 % 100 for number, sample in enumerate(PLAN.samples)}
 # The logs of a sample are read once, not for each job.
 failed_before = cache(lambda sample: has_failed(PLAN, sample))
-# Files of a sample that the page reads.
-ON_PAGE = ("contigs.tsv", "genes.tsv", "genes.gff3", "regions.tsv", "regions.gff3")
+# Whether the run has a page: it is enabled, and there are calls of this run or an earlier one.
+HAS_PAGE = config["report"] and bool(PLAN.called or PLAN.called_before())
 # Settings that do not change embeddings, such as paths, are left out of the record of embeddings.
 OF_NO_EMBEDDING = "samples outdir call classifier screen prior sensitivity max_fdr min_length references heads report preset training training_bases seed container".split()
 SETTINGS = {key: value for key, value in config.items() if key not in OF_NO_EMBEDDING}
@@ -139,17 +139,7 @@ def targets(wildcards):
         sys.exit(
             "virnucpro: error: config: samples is missing; name a table of samples, or type snakemake train to train alone"
         )
-    of_run = "summary.tsv left_out.tsv packing.svg summary.txt virnucpro_stats_mqc.tsv work/summary.json".split()
-    of_run += (
-        ["virnucpro_mqc.tsv", "viral.tsv", "viral.fasta.gz"] if PLAN.called else []
-    )
-    return [*results(wildcards), *(f"{OUT}/{name}" for name in of_run), *page()]
-
-
-def page():
-    """Return the page of the run, if it is enabled and there are calls of this run or an earlier one."""
-    is_made = config["report"] and (PLAN.called or PLAN.called_before())
-    return [f"{OUT}/report.html", f"{WORK}/report.json"] if is_made else []
+    return [*results(wildcards), *rules.summary.output]
 
 
 def shards_of(wildcards):
@@ -205,6 +195,16 @@ def prepare_command(wildcards, input, output, threads):
         words += shlex.split(PLAN.options("pack", sample, encoder))
         words += ["--shard-tokens", str(config["shard_tokens"])]
     return shlex.join(words)
+
+
+def summary_command(folder, samples, called, earlier=(), failed=()):
+    """Return the words of the commands that sum up a run and write its page, in one process."""
+    words = ["summary", folder, *samples, "--called", *called, *failed]
+    if HAS_PAGE and (called or earlier):
+        fastas = [str(PLAN.samples[sample][0]) for sample in (*called, *earlier)]
+        words += ["then", "report", folder, *called, "--earlier", *earlier, *failed]
+        words += ["--fasta", *fastas]
+    return words
 
 
 def embed_command(wildcards, input, output):
@@ -308,9 +308,5 @@ def summarize_finished(log):
     called = [sample for sample in PLAN.called if sample in finished]
     if not finished:
         return
-    words = ["summary", OUT, *finished, "--failed", failures, "--called", *called]
-    if config["report"] and called:
-        fastas = [str(PLAN.samples[sample][0]) for sample in called]
-        words += ["then", "report", OUT, *called, "--failed", failures, "--fasta"]
-        words += fastas
+    words = summary_command(OUT, finished, called, failed=["--failed", failures])
     subprocess.run([sys.executable, "-P", *shlex.split(MAIN), *words])

@@ -10,11 +10,20 @@ rule summary:
         merged=of_samples("work/{sample}/merge.json"),
         calls=of_samples(
             "{sample}/contigs.tsv",
+            "{sample}/genes.tsv",
+            "{sample}/genes.gff3",
             "{sample}/regions.tsv",
+            "{sample}/regions.gff3",
             "{sample}/viral.fasta.gz",
             "work/{sample}/call.json",
             called=True,
         ),
+        fastas=lambda wildcards: [
+            path
+            for sample in PLAN.called
+            for path in [outside(PLAN.samples[sample][0])]
+            if path
+        ],
     output:
         samples=report(
             f"{OUT}/summary.tsv", caption="../report/summary.rst", category="Run"
@@ -35,6 +44,14 @@ rule summary:
         ),
         fasta=f"{OUT}/viral.fasta.gz" if PLAN.called else [],
         record=f"{WORK}/summary.json",
+        page=(
+            report(
+                f"{OUT}/report.html", caption="../report/report.rst", category="Run"
+            )
+            if HAS_PAGE
+            else []
+        ),
+        page_record=f"{WORK}/report.json" if HAS_PAGE else [],
     log:
         f"{LOGS}/summary.log",
     localrule: True
@@ -43,51 +60,15 @@ rule summary:
     params:
         samples=lambda wildcards: list(PLAN.samples),
         called=lambda wildcards: PLAN.called,
-        key=PLAN.key("summary"),
-    shell:
-        VIRNUCPRO
-        + " summary $(dirname {output.samples:q}) {params.samples:q} --called {params.called:q}"
-        " 2>&1 | tee {log:q} >&2"
-
-
-rule report:
-    input:
-        summary=multiext(f"{OUT}/", "summary.tsv", "left_out.tsv", "packing.svg"),
-        sequences=f"{OUT}/viral.fasta.gz" if PLAN.called else [],
-        record=f"{WORK}/summary.json",
-        calls=of_samples(
-            *(f"{{sample}}/{name}" for name in ON_PAGE),
-            *(
-                f"work/{{sample}}/{stage}.json"
-                for stage in ("prepare", "merge", "call")
-            ),
-            called=True,
+        earlier=PLAN.called_before(),
+        key=PLAN.key("report"),  # it covers the key of summary
+        command=lambda wildcards, output: shlex.join(
+            summary_command(
+                os.path.dirname(output.samples),
+                PLAN.samples,
+                PLAN.called,
+                PLAN.called_before(),
+            )
         ),
-        fastas=lambda wildcards: [
-            path
-            for sample in PLAN.called
-            for path in [outside(PLAN.samples[sample][0])]
-            if path
-        ],
-    output:
-        page=report(
-            f"{OUT}/report.html", caption="../report/report.rst", category="Run"
-        ),
-        record=f"{WORK}/report.json",
-    log:
-        f"{LOGS}/report.log",
-    localrule: True
-    conda:
-        "../../envs/virnucpro.yaml"
-    params:
-        samples=lambda wildcards: PLAN.called,
-        earlier=lambda wildcards: PLAN.called_before(),
-        fastas=lambda wildcards, output: [
-            str(PLAN.samples[sample][0])
-            for sample in (*PLAN.called, *PLAN.called_before())
-        ],
-        key=PLAN.key("report"),
     shell:
-        VIRNUCPRO
-        + " report $(dirname {output.page:q}) {params.samples:q} --earlier {params.earlier:q}"
-        " --fasta {params.fastas:q} 2>&1 | tee {log:q} >&2"
+        VIRNUCPRO + " {params.command} 2>&1 | tee {log:q} >&2"
