@@ -19,7 +19,7 @@ from virnucpro.run.snakemake import Event
 
 # Stages, i.e. rules of Snakemake, in the order in which a sample goes through them.
 ORDER = ["fetch_model", "token_budget", "references", "fragment", "prepare", "embed", "merge", "train", "call"]
-ORDER += ["summary", "report"]
+ORDER += ["summary"]
 
 MEASURED_SECONDS = 30  # of embedding, before the time left is known
 MOST_REPORTS = 1000  # that the speed is measured over

@@ -18,7 +18,7 @@ from virnucpro.run.jobs import Stage
 from virnucpro.run.progress import Message, Progress
 
 BAR = 16
-OF_RUN = ("fetch_model", "token_budget", "references", "fragment", "train", "summary", "report")  # they run once
+OF_RUN = ("fetch_model", "token_budget", "references", "fragment", "train", "summary")  # they run once
 FINISHED = float("inf")
 QUIET_SECONDS = 60  # between lines in a file on one stage
 
