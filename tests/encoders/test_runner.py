@@ -1,6 +1,8 @@
 """Bins of sequences through a model: unchanged, padded to shapes, or split."""
 
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -85,10 +87,46 @@ def test_what_does_not_fit_goes_on_uncompiled_and_no_longer_filled_up(
     assert launched[-1].padding < 64, "the first two bins were filled up when it was not known yet"
 
 
-def test_a_cpu_hands_over_each_bin_before_it_begins_the_next(bins: Bins, launched: list[PackedBatch]) -> None:
-    """A kill costs one bin."""
-    found = AsyncInferenceRunner(random_unpacked_model()).run(bins)
-    assert [len(launched) for _ in found] == [1, 2, 3]
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_each_core_embeds_a_bin_of_its_own(bins: Bins, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch, both, threads = AsyncInferenceRunner._launch, threading.Barrier(2), []
+
+    def recorded(self: AsyncInferenceRunner, batch: PackedBatch, pooled: Any) -> Any:
+        both.wait(timeout=600)  # it breaks if a bin waits for the end of another
+        threads.append(torch.get_num_threads())
+        return launch(self, batch, pooled)
+
+    torch.set_num_threads(1)
+    expected = embedded([*bins, bins[0]])
+    torch.set_num_threads(2)
+    monkeypatch.setattr(AsyncInferenceRunner, "_launch", recorded)
+    found = embedded([*bins, bins[0]])
+    assert threads == [1, 1, 1, 1]
+    assert torch.get_num_threads() == 2
+    for one, two in zip(found, expected, strict=True):  # they do not depend on the number of cores
+        np.testing.assert_array_equal(one.embeddings, two.embeddings)
+        np.testing.assert_array_equal(one.residues, two.residues)
+
+
+def test_a_cpu_hands_over_each_bin_when_it_is_done(bins: Bins, launched: list[PackedBatch]) -> None:
+    """A kill costs the bins in progress: one per core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = AsyncInferenceRunner(random_unpacked_model()).run(bins * 4)
+    next(found)
+    time.sleep(1)
+    assert len(launched) <= 3, "one is handed over, one is waiting, and one is in progress"
+    del found
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
 
 
 def test_pooled_tokens_are_found_while_the_device_works(bins: Bins, monkeypatch: pytest.MonkeyPatch) -> None:

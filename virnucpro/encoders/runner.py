@@ -1,10 +1,14 @@
-"""Run bins through an encoder. While a GPU works on one bin, the host prepares the next and fetches the previous."""
+"""Run bins through an encoder.
+
+While a GPU works on one bin, the host prepares the next and fetches the previous. On a CPU each core works on a bin of
+its own: cores that share a bin wait for each other at every step.
+"""
 
 import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,6 +24,7 @@ from virnucpro.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+MOST_AT_ONCE = 16  # bins on a CPU, which limits the memory; with more cores, several share a bin
 MOST_SEQUENCES = 65_535  # in a batch: the limit of the second axis of a CUDA grid
 
 Sequences = Sequence[Mapping[str, Any]]
@@ -82,17 +87,40 @@ class AsyncInferenceRunner:
         Raises:
             UserError: A sequence cannot be tokenized, or does not fit the memory by itself.
         """
+        return self._run_on_gpu(bins) if self.device.type == "cuda" else self._run_on_cpu(bins)
+
+    def _run_on_gpu(self, bins: Iterable[Sequences]) -> Iterator[EmbeddedBin]:
         ready = map(self._prepare, bins)
-        ahead = 1 if self.device.type == "cuda" else 0  # a CPU has embedded a bin when its launch returns
-        launched: deque[list[_Launched]] = deque()
+        before: list[_Launched] = []
         with ThreadPoolExecutor(max_workers=1) as pool:
             prepared = pool.submit(next, ready, None)
             while (following := prepared.result()) is not None:
                 prepared = pool.submit(next, ready, None)
-                launched.append(self._launch_or_split(*following))
-                if len(launched) > ahead:
-                    yield _fetch(launched.popleft())
-        yield from map(_fetch, launched)
+                launched = self._launch_or_split(*following)
+                if before:
+                    yield _fetch(before)
+                before = launched
+        if before:
+            yield _fetch(before)
+
+    def _run_on_cpu(self, bins: Iterable[Sequences]) -> Iterator[EmbeddedBin]:
+        threads = torch.get_num_threads()
+        at_once = 1 if self._static else min(threads, MOST_AT_ONCE)
+        running: deque[Future[EmbeddedBin]] = deque()
+        pool = ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(threads // at_once,))
+        try:
+            for sequences in bins:
+                running.append(pool.submit(self._embed, sequences))
+                if len(running) > at_once:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # the pool's threads set it for all that start later
+
+    def _embed(self, sequences: Sequences) -> EmbeddedBin:
+        return _fetch(self._launch_or_split(*self._prepare(sequences)))
 
     def _prepare(self, sequences: Sequences) -> tuple[Sequences, PackedBatch, Tensor | None]:
         """Return a bin, its batch on the host, and with `per_residue` the indices of its pooled tokens."""
