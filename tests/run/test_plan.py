@@ -170,6 +170,9 @@ def test_the_classifier_and_the_device(made: Made) -> None:
     made.files["classifier.safetensors"].write_bytes(DEFAULT.read_bytes() + b" ")
     assert made.changed(before) == {*CALLED, *END}
     before = made.keys()
+    (made.folder / "metrics.json").write_text("{}")
+    assert made.changed(before) == {*CALLED, *END}, "the page shows what was measured"
+    before = made.keys()
     made.device = "gpu"
     assert made.changed(before) == set(ALL) - {("fetch_model", "")}
 

@@ -148,20 +148,21 @@ class Plan:
             return f"{text} {self._digest(checkpoint.with_name(TOKENIZER))}" if encoder == NUCLEOTIDES else text
         if stage == "token_budget":
             return f"device {self.device}"
+        named: dict[str, Path | None] = {}
         if stage == "prepare" and sample != TRAINING:
             fasta, kind = self.samples[sample]
             table = flye_table(fasta) if kind == "contigs" else None
             named = {"FASTA": fasta, "circles": table, "genes": self.genes.get(sample), "screen": self.screen(sample)}
-            return ", ".join(f"{name} {self._digest(path)}" for name, path in named.items() if path)
         if stage == "call":
-            named = {"classifier": None if self.calls_by_training else self.classifier, "heads": self.heads}
-            return ", ".join(f"{name} {self._digest(path)}" for name, path in named.items() if path)
+            named = {"heads": self.heads}
+            if not self.calls_by_training:
+                named |= {"classifier": self.classifier, "metrics": self.classifier.with_name("metrics.json")}
         if stage == "references":
             return f"references SHA-256 {_digest_of([self._digest(path) for path in self.references])}"
         if stage == "fragment" and self.training:
             digests = [self._digest(path) for path in (self.training.sheet, *self.training.fastas)]
             return f"training data {_digest_of(digests)}"
-        return ""
+        return ", ".join(f"{name} {self._digest(path)}" for name, path in named.items() if path)
 
     def screen(self, sample: str) -> Path | None:
         """Return the screen of the classifier, or None if all proteins of a sample are embedded."""
@@ -317,12 +318,10 @@ def plan_run(config: dict[str, Any], memory: Path) -> Plan:
     if "heads" in config:
         outside.look_at(Path(config["heads"]))
         if outside.sha256(Path(config["heads"])) == "missing":
-            raise UserError(
-                f"config: heads: {config['heads']}: no such file; give one that virnucpro train-names wrote"
-            )
+            raise UserError(f"config: heads: {config['heads']}: no such file; give one of virnucpro train-names")
     classifier = DEFAULT if config["classifier"] == "default" else Path(config["classifier"])
-    outside.look_at(classifier)
-    outside.look_at(screen_beside(classifier))
+    for path in (classifier, screen_beside(classifier), classifier.with_name("metrics.json")):
+        outside.look_at(path)
     for model in filter(None, (config["model"], config.get("nucleotide_model"))):
         if checkpoint := local_checkpoint(model):
             outside.look_at(checkpoint)

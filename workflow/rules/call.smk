@@ -17,6 +17,11 @@ rule call:
             if PLAN.calls_by_training
             else outside(PLAN.classifier)
         ),
+        metrics=(
+            f"{OUT}/training/classifier/metrics.json"
+            if PLAN.calls_by_training
+            else outside(PLAN.classifier.with_name("metrics.json"))
+        ),
         references=f"{WORK}/references.npz" if PLAN.references else [],
         heads=outside(PLAN.heads),
     output:
