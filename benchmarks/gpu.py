@@ -4,12 +4,13 @@ Weights are random, so nothing is downloaded. Without a GPU a tiny model runs on
 """
 
 import gc
-import importlib.util
+import importlib
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -45,9 +46,12 @@ BACKENDS = {
     "padded_attention": "padded groups",
     "varlen_attention": "torch's varlen attention",
     "flash_attention": "flash-attn",
+    "flash_attention_4": "flash-attn-4",
 }
+PACKAGES = {"flash_attention": "flash_attn.flash_attn_interface", "flash_attention_4": "flash_attn.cute"}
 PEER_TOKENS = (16384, 32768, 65536) if CUDA else (1024,)
 SECONDS = 1.0
+MISSING: set[str] = set()  # modules that are not installed, and peers that failed
 LEAST_REPEATS, MOST_REPEATS = 3, 20
 
 
@@ -105,10 +109,8 @@ def fair_esm(size: Size, sequences: list[str]) -> Iterator[Contender]:
         yield Contender("fair-esm FP16", run, tokens_of(batches))
 
 
-def hugging_face_esm(size: Size, sequences: list[str]) -> Iterator[Contender]:
-    """Yield transformers' EsmModel over sorted, padded batches of several sizes."""
-    with DEVICE:
-        model = hugging_face(size, DEVICE, torch.float16 if CUDA else torch.float32)
+def padded_runs(name: str, model: Callable[..., object], sequences: list[str]) -> Iterator[Contender]:
+    """Yield a model with the arguments of transformers over sorted, padded batches of several sizes."""
     for budget in PEER_TOKENS:
         batches = padded_batches(sequences, budget, DEVICE)
 
@@ -117,7 +119,57 @@ def hugging_face_esm(size: Size, sequences: list[str]) -> Iterator[Contender]:
                 mask = tokens != PAD
                 model(input_ids=tokens, attention_mask=None if mask.all() else mask)
 
-        yield Contender("transformers FP16", run, tokens_of(batches))
+        yield Contender(name, run, tokens_of(batches))
+
+
+def hugging_face_esm(size: Size, sequences: list[str]) -> Iterator[Contender]:
+    """Yield transformers' EsmModel, compiled and not."""
+    with DEVICE:
+        model = hugging_face(size, DEVICE, torch.float16 if CUDA else torch.float32)
+    yield from padded_runs("transformers FP16", model, sequences)
+    yield from padded_runs("transformers FP16, compiled", torch.compile(model, dynamic=True), sequences)
+
+
+def fast_plms(size: Size, sequences: list[str]) -> Iterator[Contender]:
+    """Yield FastPLMs' ESM-2, padded, by its attention of a block mask (flex) and by SDPA."""
+    if missing("fastplms"):
+        return
+    from fastplms.models.esm2.modeling_fastesm import FastEsmConfig, FastEsmModel
+
+    with torch.device("meta"):
+        settings = hugging_face(size, torch.device("meta"), HALF).config.to_dict()
+    for backend in ("flex_attention", "sdpa"):
+        config = FastEsmConfig(**{**settings, "attn_backend": backend})
+        with DEVICE:
+            model = FastEsmModel(config, add_pooling_layer=False).eval().to(HALF)
+        yield from padded_runs(f"FastPLMs BF16, {backend}", model, sequences)
+
+
+def esm_efficient(size: Size, sequences: list[str]) -> Iterator[Contender]:
+    """Yield esm-efficient's ESM-2 over packed bins, as virnucpro gets them."""
+    if missing("esme") or missing(PACKAGES["flash_attention"]):
+        return
+    from esme import ESM2
+
+    with DEVICE:
+        model = ESM2(size.layers, size.embed_dim, size.heads, dtype=HALF).eval()
+    bins = packed(sequences, budget_of(size))[:BINS]
+    batches = [VarlenCollator(ESM2Tokenizer())(a_bin).to(DEVICE) for a_bin in bins]
+
+    def run() -> None:
+        for batch in batches:
+            model.forward_representation(batch.input_ids, (batch.cu_seqlens, batch.max_seqlen))
+
+    yield Contender("esm-efficient BF16", run, sum(len(batch.input_ids) - batch.padding for batch in batches))
+
+
+def missing(module: str) -> bool:
+    """Return whether a module cannot be imported, and name it in the result."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        MISSING.add(module)
+    return module in MISSING
 
 
 def tokens_of(batches: list[Tensor]) -> int:
@@ -137,10 +189,13 @@ def virnucpro(size: Size, sequences: list[str], checkpoint: Path) -> Iterator[Co
         return
     model = load_encoder(checkpoint, DEVICE, HALF)
     for backend, name in BACKENDS.items():
-        if backend != "flash_attention" or importlib.util.find_spec("flash_attn"):
+        if backend not in PACKAGES or not missing(PACKAGES[backend]):
             model.attention = getattr(attention, backend)
             yield Contender(f"virnucpro BF16, {name}", lambda: [model(batch) for batch in batches], tokens)
     model.attention = attention.choose_attention(DEVICE, HALF)
+    model.residual_dtype = HALF
+    yield Contender("virnucpro BF16, residual stream too", lambda: [model(batch) for batch in batches], tokens)
+    model.residual_dtype = torch.float32
     engine = AsyncInferenceRunner(model)
     yield Contender("virnucpro BF16, whole engine", lambda: list(engine.run(bins * 2)), 2 * tokens)
     shapes = batch_shapes(lengths, budget_of(size))
@@ -179,10 +234,14 @@ def budget_of(size: Size) -> int:
 def measure(size: Size, sequences: list[str], checkpoint: Path) -> dict[str, float]:
     """Return the tokens/s of every contender; of peers that of their best batch size."""
     found: dict[str, float] = {}
-    for contenders in (fair_esm(size, sequences), hugging_face_esm(size, sequences)):
-        for contender in contenders:
-            speed = tokens_a_second(contender)
-            found[contender.name] = max(found.get(contender.name, 0), speed)
+    for peer in (fair_esm, hugging_face_esm, fast_plms, esm_efficient):
+        try:
+            for contender in peer(size, sequences):
+                speed = tokens_a_second(contender)
+                found[contender.name] = max(found.get(contender.name, 0), speed)
+        except Exception as error:  # another version of a peer ends its own race alone
+            MISSING.add(f"{peer.__name__} ({type(error).__name__})")
+            traceback.print_exc()
         gc.collect()
     for contender in virnucpro(size, sequences, checkpoint):
         found[contender.name] = tokens_a_second(contender)
@@ -230,7 +289,8 @@ def main() -> None:
         f"the best of {', '.join(map(str, PEER_TOKENS))} padded tokens; bins have the token budget of a run. The last "
         f"column compares the operations of the model's products with those of one BF16 product of 8,192 x 8,192 "
         f"numbers, {rate / 1e12:.0f} TFLOP/s. torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"fair-esm 2.0.0, {time.perf_counter() - start:.0f} s in all.\n\n"
+        f"fair-esm 2.0.0, {time.perf_counter() - start:.0f} s in all. Missing or failed: "
+        f"{', '.join(sorted(MISSING)) or 'nothing'}.\n\n"
         f"Tokens/s of proteins by the tokens of a bin, not compiled:\n\n{markdown(SWEPT, swept)}"
     )
     header = ("size", "sequences", "what", "tokens/s", "to the best peer", "of the card's products")
