@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def test_translations_are_the_genes_of_contigs_without_sequence(tmp_path: Path, 
     path = tmp_path / "a.gbk"
     path.write_text(genbank("c1", CONTIG, BOTH_TRANSLATED, "circular", origin) + genbank("c2", FIRST, "", "", origin))
     contigs = list(read_contigs_without_sequence(path))
-    assert [(one.name, len(one.letters), one.circular) for one in contigs] == [
+    assert [(one.name, one.length, one.circular) for one in contigs] == [
         (b"c1.1", len(CONTIG), True),
         (b"c2.1", len(FIRST), False),
     ]
@@ -204,6 +205,7 @@ SELENO = "MKUVVLAAR"
         ("11..70", "MKVVVLAAR", "", "its translation has 9 residues, and its location 20 codons"),
         ("11..34", "MKVVVLAAR", "", "its translation has 9 residues, and its location 8 codons"),
         ("11..41", "MKVVVLAAR", "", "its 31 bases are no multiple of three"),
+        (f"11..{10**30}", "MKVVVLAAR", "", "it leaves the contig of 110 bases"),
         ("91..221", "MKVVVLAAR", "", "it leaves the contig of 110 bases"),
         ("11..40", "MKVVVLAAR", f"{INDENT}/pseudo\n", "a pseudogene"),
         ("11..40", "MKVVVLAAR", f"{INDENT}/transl_table=7\n", "genetic code 7 is unknown"),
@@ -235,6 +237,11 @@ def test_records_with_and_without_sequence_do_not_mix(tmp_path: Path) -> None:
     path.write_text(without + without)
     with pytest.raises(UserError, match="two records are named c2"):
         list(read_contigs_without_sequence(path))
+    path.write_text(re.sub(r" +\d+ bp", f" {'9' * 30} bp", without))
+    with pytest.raises(UserError, match=r"a.gbk: cannot be read as GenBank to its end"):
+        list(read_contigs_without_sequence(path))
+    path.write_text(re.sub(r" +\d+ bp", f" {10**15} bp", without))
+    assert next(read_contigs_without_sequence(path)).length == 10**15, "without memory for its bases"
 
 
 @pytest.mark.parametrize("strand", "+-")

@@ -19,7 +19,8 @@ from tests.conftest import ROOT
 from tests.run.conftest import ENVIRONMENT, Folder
 from tests.run.events import Events, make_progress, write_packed
 from virnucpro.data.files import write_text
-from virnucpro.run.screen import clock, printable, show_paths
+from virnucpro.errors import UserError, printable
+from virnucpro.run.screen import clock, show_paths
 
 # A run of many samples that continues at each line of input.
 SHOW = """
@@ -210,6 +211,7 @@ def test_ctrl_c_on_a_terminal(folder: Folder) -> None:
 def test_what_would_steer_a_terminal_is_taken_out() -> None:
     assert printable("a\x1b[31mb\x07\u202ec\n") == "a?[31mb??c?"
     assert printable("mañana 日本") == "mañana 日本"
+    assert str(UserError("a\nb: no such file")) == "a?b: no such file"
 
 
 def test_paths_begin_as_the_user_named_their_folder() -> None:

@@ -187,9 +187,10 @@ def _of_genbank(path: Path) -> Iterator[Cds]:
 def _of_feature(contigs: tuple[str, ...], feature: SeqFeature) -> Cds:
     attributes = {key: values[0] for key, values in feature.qualifiers.items()}
     location = feature.location  # None if Biopython cannot read it
-    parts = [part for part in location.parts if part.ref is None] if location else []
+    # A comparison with None: the truth of a location is its length, which may not fit an integer.
+    parts = [] if location is None else [part for part in location.parts if part.ref is None]
     phase, code = int(attributes.get("codon_start", 1)) - 1, int(attributes.get("transl_table", DEFAULT_CODE))
-    strand = location.strand if location and len(parts) == len(location.parts) else 0
+    strand = location.strand if location is not None and len(parts) == len(location.parts) else 0
     return Cds(
         name=_name(attributes),
         contigs=contigs,

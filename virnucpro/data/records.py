@@ -34,6 +34,12 @@ class Record(NamedTuple):
     odd: int = 0  # letters of a protein other than the 20 amino acids
     circular: bool = False  # whether the header, or Flye's table, says that the contig is circular
     repeat: int = 0  # bases at the end of a circular contig that repeat its beginning; `letters` is without them
+    unknown: int = 0  # bases of a contig without a sequence, which has no letters
+
+    @property
+    def length(self) -> int:
+        """Number of bases or residues."""
+        return len(self.letters) or self.unknown
 
 
 def flye_table(fasta: Path) -> Path | None:
@@ -70,7 +76,7 @@ def read_contigs(fasta: Path, beginning: bool = False) -> Iterator[Record]:
 
 
 def read_contigs_without_sequence(genbank: Path) -> Iterator[Record]:
-    """Yield the contigs of a GenBank file without sequences as runs of N; none if its first record has a sequence.
+    """Yield the contigs of a GenBank file without sequences; none if its first record has a sequence.
 
     Raises:
         UserError: The file cannot be read, ids are not unique, or only some of its records have a sequence.
@@ -85,7 +91,8 @@ def read_contigs_without_sequence(genbank: Path) -> Iterator[Record]:
                 return
             raise UserError(f"{genbank}: record {name} has a sequence, unlike the first one; split the file in two")
         check_id(genbank, name, seen)
-        yield Record(name.encode(), b"N" * len(record), circular=record.annotations.get("topology") == "circular")
+        is_circular = record.annotations.get("topology") == "circular"
+        yield Record(name.encode(), b"", circular=is_circular, unknown=len(record))
 
 
 def _repeat_of_circle(letters: bytes, description: str) -> int:

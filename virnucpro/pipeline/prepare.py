@@ -210,7 +210,7 @@ def prepare_prodigal(fasta: Path, output_dir: Path) -> None:
                     logger.warning("%s: record %s is empty and is left out", fasta, name)
                     reason = "nothing in the record"
                     left_out.append(LeftOut(name, contig.decode(), place.start + 1, place.end, strand, reason))
-            write_record(Record(contig, b"N" * length), 0, proteins - before, others)
+            write_record(Record(contig, b"", unknown=length), 0, proteins - before, others)
             contigs += 1
     logger.info(
         "prepare: %s: %d genes of Prodigal in %d contigs; a contig is taken to end with its last gene",
@@ -272,9 +272,9 @@ def _written(
         records.write(b"record\tlength\tcircular\tchunks\tproteins\tambiguous\n")
 
         def write_record(of: Record, chunks: int, proteins: int, ambiguous: int) -> None:
-            if not of.letters:
+            if not of.length:
                 logger.warning("%s: record %s is empty and is left out", fasta, of.name.decode())
-            row = (of.name, len(of.letters), of.circular, chunks, proteins, ambiguous)
+            row = (of.name, of.length, of.circular, chunks, proteins, ambiguous)
             records.write(b"%b\t%d\t%d\t%d\t%d\t%d\n" % row)
 
         yield ProteinWriter(proteins_faa, table), write_record, of_frames_alone

@@ -9,6 +9,7 @@ from Bio.Data.CodonTable import unambiguous_dna_by_id
 
 from virnucpro.data.annotation import Cds, read_cds
 from virnucpro.data.records import PARTIAL, RESIDUES, Record
+from virnucpro.errors import printable
 from virnucpro.proteins.genes import Gene, find_orfs
 from virnucpro.proteins.translation import reverse_complement, translate_everywhere
 
@@ -64,9 +65,9 @@ class OwnGenes:
     def of_contig(self, contig: Record) -> list[Gene]:
         """Return the genes of a contig, sorted by position; without any, its open reading frames.
 
-        Genes of a contig that is a run of N are the translations in the file.
+        Genes of a contig without a sequence are the translations in the file.
         """
-        fit = _translate_gene if contig.letters.strip(b"N") else _take_translation
+        fit = _take_translation if contig.unknown else _translate_gene
         genes = []
         for cds in self._genes.pop(self._names.get(contig.name.decode(), ""), []):
             try:
@@ -84,7 +85,7 @@ class OwnGenes:
     def _leave_out(self, cds: Cds, reason: str) -> None:
         start, end = (cds.parts[0][0] + 1, cds.parts[-1][1]) if cds.parts else (0, 0)
         contig = cds.contigs[0]
-        self.left_out.append(LeftOut(_plain(cds.name), _plain(contig), start, end, cds.strand, _plain(reason)))
+        self.left_out.append(LeftOut(printable(cds.name), printable(contig), start, end, cds.strand, printable(reason)))
 
 
 class _Place(NamedTuple):
@@ -114,7 +115,7 @@ class _Place(NamedTuple):
 
 def _find_place(cds: Cds, contig: Record) -> _Place:
     """Return the place of a gene; raise _Unfit if the contig does not have it."""
-    length, forward = len(contig.letters), cds.strand == "+"
+    length, forward = contig.length, cds.strand == "+"
     if cds.is_pseudo:
         raise _Unfit("a pseudogene")
     if cds.strand == "." or any(start >= end for start, end, _ in cds.parts):
@@ -187,11 +188,6 @@ def _take_translation(cds: Cds, contig: Record) -> Gene:
 
 def _translation_of_file(cds: Cds) -> bytes:
     return cds.translation.upper().removesuffix("*").encode("ascii", "replace")
-
-
-def _plain(text: str) -> str:
-    """Return text that fits into a cell of a table."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _translate(bases: bytes, genetic_code: int) -> bytes:

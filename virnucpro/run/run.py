@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from virnucpro.errors import UserError
+from virnucpro.errors import UserError, printable
 from virnucpro.report.results import describe_results, number_of
 from virnucpro.run.claims import claim
 from virnucpro.run.finished import is_complete, is_finished
@@ -33,7 +33,7 @@ from virnucpro.run.machine import count_cores, count_gpus
 from virnucpro.run.plan import Plan, plan_run
 from virnucpro.run.progress import Progress
 from virnucpro.run.reasons import table_of_jobs
-from virnucpro.run.screen import Screen, clock, describe_stages, printable, show_paths
+from virnucpro.run.screen import Screen, clock, describe_stages, show_paths
 from virnucpro.run.snakemake import Event, ask_snakemake, run_snakemake, runs_no_job
 
 PACKAGE = Path(str(files("virnucpro")))

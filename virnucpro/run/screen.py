@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from virnucpro.errors import printable
 from virnucpro.report.results import number_of
 from virnucpro.run.jobs import Stage
 from virnucpro.run.progress import Message, Progress
@@ -116,11 +117,6 @@ def show_paths(text: str, folder: str) -> str:
         'its log is results/work/logs/soil/call.log'
     """
     return re.sub(r"(?<![\w./])\.\./", lambda _: f"{folder}/", text)
-
-
-def printable(text: str) -> str:
-    """Return a text without control characters of a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def clock(seconds: float) -> str:
