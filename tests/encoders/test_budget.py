@@ -22,7 +22,7 @@ from virnucpro.errors import UserError
 GB = 1_000_000_000
 SIZES = {"8M": (6, 320), "650M": (33, 1280), "3B": (36, 2560)}
 MODELS = {name: estimate_memory(*sizes, bytes_per_number=2) for name, sizes in SIZES.items()}
-SLOW = 50e9  # operations/s of two cores
+SLOW = 25e9  # operations/s of a core
 
 
 def test_every_card_and_model_has_its_own_budget() -> None:
@@ -90,17 +90,17 @@ def test_a_cpu_gets_no_more_than_make_it_faster() -> None:
         pytest.param(estimate_gated_memory(12, 768, 3072, 4), 4096, id="DNABERT-S"),
     ],
 )
-def test_a_bin_takes_less_than_a_minute_of_two_slow_cores(memory: ModelMemory, expected: int) -> None:
+def test_a_bin_takes_less_than_a_minute_of_a_slow_core(memory: ModelMemory, expected: int) -> None:
     weights = memory.model_bytes // 4
     assert useful_budget(1_000_000, 320, weights, on_gpu=False) == expected
     assert 2 * weights * expected / SLOW < 60
 
 
 def test_the_longest_protein_fits_a_bin_of_3b_on_a_cpu() -> None:
-    """A bin then takes two minutes of two slow cores, and one minute of two fast ones."""
+    """A bin then takes four minutes of a slow core, and one minute of a fast one."""
     weights = MODELS["3B"].model_bytes // 2
     assert useful_budget(1_000_000, 2560, weights, on_gpu=False) == MAX_SEQUENCE_LENGTH + SPECIAL_TOKENS
-    assert 2 * weights * 1024 / (2 * SLOW) < 60
+    assert 2 * weights * 1024 / (4 * SLOW) < 60
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA; tests/gpu asks it")

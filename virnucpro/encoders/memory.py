@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Larger bins are no faster on a CPU: layers of the width of 650M (3B) were 16 (11) % faster with 1,024 tokens.
 # A killed job embeds its last bin again, so bins of a large model have fewer tokens.
 CPU_TOKEN_BUDGET = 4096
-CPU_OPERATIONS = 2e12  # of a bin, if the longest sequence needs no more: 40 s at 50 GFLOP/s
+CPU_OPERATIONS = 2e12  # of a bin, if the longest sequence needs no more: 80 s of a core at 25 GFLOP/s
 # Largest useful tokens x embed_dim of a bin on a GPU: 2^26 numbers keep the 132 multiprocessors of an H100 busy, in
 # tiles of 128 x 256. On an H100, bins four times as large were 10 % faster with 8M, 3 % with 650M and 1 % with 3B.
 GPU_NUMBERS = 2**26
