@@ -27,7 +27,7 @@ demo: $(VENV)/.installed
 	virnucpro run config/demo.fna.gz
 
 test: $(VENV)/.installed-test .venv-multiqc/.installed lint
-	OMP_NUM_THREADS=1 pytest -n auto --dist loadscope  # a process a core, not a process and a thread for each
+	OMP_NUM_THREADS=1 pytest -n $$(($$(nproc) + 1)) --dist loadscope  # one more than cores: tests of SLURM and kills wait
 
 test-fast: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadscope --ignore-glob='*/test_train*.py' -k 'not working_folder' $(FAST)
