@@ -8,7 +8,7 @@ other numbers are the mean weighted by residues, and three numbers on the arrang
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -58,13 +58,9 @@ class Classifier:
 
     def protein_log_odds(self, inputs: Rows) -> Floats:
         """Return the log-odds of proteins for viral at 50 % viral, float64 [proteins], from `protein_inputs`."""
-        standard = standardize(inputs, self.mean, self.scale)
         log_odds = np.zeros(len(inputs))
-        for weight, bias, output, output_bias in zip(
-            self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias, strict=True
-        ):
-            hidden = hidden_layer(standard, weight, bias)
-            log_odds += hidden @ output + output_bias
+        for output in network_outputs(self, inputs):
+            log_odds += output
         return log_odds / len(self.output_bias)
 
     def contig_log_odds(self, evidence: Floats) -> Floats:
@@ -88,11 +84,14 @@ def protein_inputs(embedding: Rows, proteins: pd.DataFrame) -> Rows:
     return np.column_stack([group_means(flat, proteins), residues])
 
 
-def hidden_layer(standard: Rows, weight: npt.NDArray[np.float16], bias: Rows) -> Rows:
-    """Return the hidden units of a network for standardized inputs, float32 [rows, hidden], after GELU."""
-    hidden = standard @ weight.astype(np.float32).T + bias
-    hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))
-    return np.asarray(hidden)
+def network_outputs(arrays: Any, inputs: Rows) -> Iterator[Rows]:
+    """Yield the output of each network of a classifier, float32 [rows], or of a head, float32 [rows, classes]."""
+    standard = standardize(inputs, arrays.mean, arrays.scale)
+    layers = arrays.hidden_weight, arrays.hidden_bias, arrays.output_weight, arrays.output_bias
+    for weight, bias, output_weight, output_bias in zip(*layers, strict=True):
+        hidden = standard @ weight.astype(np.float32).T + bias
+        hidden *= 0.5 * (1 + erf(hidden / np.sqrt(2)))  # GELU
+        yield hidden @ output_weight.T + output_bias
 
 
 def standardize(inputs: Rows, mean: Rows, scale: Rows) -> Rows:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 from scipy.special import softmax
 
-from virnucpro.calling.classifier import check_shapes, hidden_layer, standardize
+from virnucpro.calling.classifier import check_shapes, network_outputs
 from virnucpro.data.arrays import Integers, Rows
 from virnucpro.data.checked import first_problem
 from virnucpro.data.description import EmbeddingDescription
@@ -56,14 +56,10 @@ class Head:
             inputs: Result of `protein_inputs`, float32 [genes, inputs]; genes of one set are in neighboring rows.
             sizes: Number of genes of each set, at least 1, int64 [sets].
         """
-        standard = standardize(inputs, self.mean, self.scale)
         firsts = np.cumsum(sizes) - sizes
         total = np.zeros((len(sizes), self.output_bias.shape[1]), np.float32)
-        for weight, bias, output, output_bias in zip(
-            self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias, strict=True
-        ):
-            hidden = hidden_layer(standard, weight, bias)
-            logits = np.add.reduceat(hidden @ output.T + output_bias, firsts) if len(sizes) else total
+        for output in network_outputs(self, inputs):
+            logits = np.add.reduceat(output, firsts) if len(sizes) else total
             total += softmax(logits / np.sqrt(sizes)[:, None], axis=1)
         return np.asarray(total / len(self.output_bias), np.float32)
 

@@ -82,7 +82,9 @@ def train_names(
         settings = {name: getattr(described, name) for name in chosen}
         embed_file(proteins, embedded, model=model, device=device, token_budget=None, **settings)
     labeled, inputs = _labeled_proteins(embedded, proteins, functions)
-    cells, of_cells = _cellular_genes(table, features, embeddings, training, references, fragments, seed)
+    text = ("fragment", "label", "group", "split", "call")
+    scores = read_table(embeddings / "classifier" / "scores.tsv", *text).set_index("fragment")
+    cells, of_cells = _cellular_genes(table, features, scores, training, references, seed)
     labeled, inputs = pd.concat([labeled, cells]), np.concatenate([inputs, of_cells])
     of_functions = fit_functions(inputs, labeled, seed)
 
@@ -105,7 +107,7 @@ def train_names(
     known = known.set_axis(viral.index[known.index])
     logger.info(
         "train-names: the share of known k-mers weighs %.2f in log-odds",
-        _weigh_known(known, table, embeddings, training, references),
+        _weigh_known(known, table, scores, training, references),
     )
     of_ranks = measure_statements(hits, references, viral, of_taxa.head.probabilities, heads.described)
     write_table(of_functions.measured, output_dir / "measured_functions.tsv")
@@ -187,10 +189,9 @@ def _labeled_proteins(embedded: Path, proteins: Path, functions: Path) -> tuple[
 def _cellular_genes(
     table: pd.DataFrame,
     features: Features,
-    embeddings: Path,
+    scores: pd.DataFrame,
     training: Path,
     references: References,
-    fragments: pd.DataFrame,
     seed: int,
 ) -> tuple[pd.DataFrame, Rows]:
     """Return genes of cellular fragments without a prophage, as labeled proteins, and their inputs.
@@ -198,8 +199,7 @@ def _cellular_genes(
     Fragments that are not called cellular are left out. So are fragments with a gene that shares a tenth of its k-mers
     with a reference.
     """
-    calls = read_table(embeddings / "classifier" / "scores.tsv", "fragment", "call").set_index("fragment")["call"]
-    clean = fragments.index[(fragments["label"] == "cellular") & (fragments.index.map(calls.to_dict()) == "cellular")]
+    clean = scores.index[(scores["label"] == "cellular") & (scores["call"] == "cellular")]
     rows = np.flatnonzero(table["contig"].isin(clean))
     hits = shared_kmers(
         sketch_proteins(table.iloc[rows], training / "prepared" / "proteins.faa", np.arange(len(rows))),
@@ -215,14 +215,12 @@ def _cellular_genes(
 
 
 def _weigh_known(
-    known: "pd.Series[float]", table: pd.DataFrame, embeddings: Path, training: Path, references: References
+    known: "pd.Series[float]", table: pd.DataFrame, scores: pd.DataFrame, training: Path, references: References
 ) -> float:
     """Return the weight of known viruses that fits the cross-fitted log-odds of the training fragments.
 
     `known` has the shares of viral fragments, with their own family left out.
     """
-    text = ("fragment", "label", "group", "split")
-    scores = read_table(embeddings / "classifier" / "scores.tsv", *text).set_index("fragment")
     scores = scores[scores["split"] == "train"]
     viral = (scores["label"] == "viral").to_numpy()
     cells = table[table["contig"].isin(scores.index[~viral])]
