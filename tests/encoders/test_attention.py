@@ -136,6 +136,9 @@ def test_a_gpu_uses_what_is_installed(installed: str, monkeypatch: pytest.Monkey
         torch.testing.assert_close(found.float(), expected, rtol=0, atol=1e-5)
     with torch.device("meta"):
         assert ESM(ESMConfig(1, 32, 2), chosen).capturable
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    chosen = choose_attention(torch.device("cuda"), torch.bfloat16)
+    assert chosen is (flash_attention if installed == "flash-attn" else varlen_attention)
 
 
 def test_a_gpu_pads_where_no_kernel_reads_where_sequences_start() -> None:

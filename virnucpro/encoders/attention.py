@@ -23,7 +23,8 @@ HALF = (torch.bfloat16, torch.float16)
 SHORT = range(32, 321)  # lengths of sequences, in tokens, for which plain products are fastest on a CPU
 NEAR = 8  # sequences are padded together if their lengths differ by at most an eighth of the longest
 GROUP_TOKENS = 2048  # most tokens of sequences that are padded together; limits the memory of their copies
-FLASH_CAPABILITY = (8, 0)  # compute capability that FlashAttention needs, and torch's varlen attention with it
+FLASH_CAPABILITY = (8, 0)  # compute capability that FlashAttention-2 needs, and torch's varlen attention with it
+FLASH_4_CAPABILITY = (9, 0)  # that of Hopper, for which FlashAttention-4 is made
 
 
 def flash_attention(qkv: torch.Tensor, rotation: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
@@ -166,7 +167,8 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     """Return the fastest backend for a device and a precision."""
     if device.type != "cuda":
         return sdpa_attention
-    if dtype not in HALF or torch.cuda.get_device_capability(device) < FLASH_CAPABILITY:
+    capability = torch.cuda.get_device_capability(device) if dtype in HALF else (0, 0)
+    if capability < FLASH_CAPABILITY:
         return padded_attention
     # A package may be built for another torch. flash-attn-4 alone leaves flash_attn without functions.
     with suppress(ImportError):
@@ -176,5 +178,5 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     with suppress(ImportError):
         from flash_attn import cute  # noqa: F401
 
-        return flash_attention_4
+        return flash_attention_4 if capability >= FLASH_4_CAPABILITY else varlen_attention
     return varlen_attention
