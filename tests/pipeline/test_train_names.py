@@ -20,11 +20,10 @@ from virnucpro.errors import UserError
 from virnucpro.naming import RANKS
 from virnucpro.naming.heads import load_heads
 from virnucpro.naming.references import load_references
-from virnucpro.pipeline import train_names as stage
 from virnucpro.pipeline.prepare import prepare_genes
 from virnucpro.pipeline.train_names import train_names
 from virnucpro.proteins.table import read_proteins
-from virnucpro.training import functions, taxa
+from virnucpro.training import functions, labeled, taxa
 
 EMBEDDING = replace(DESCRIPTION, proteins="gene", chunk_size=0, short_chunks=(), embed_dim=3)
 _, T7, *BACTERIUM = (sequence for _, sequence in read_fasta(ROOT / "config" / "demo.fna.gz"))
@@ -99,7 +98,7 @@ def test_heads_and_references_of_a_small_training(
     training: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(stage, "BLOCK", 20_000)
+    monkeypatch.setattr(labeled, "BLOCK", 20_000)
     for fitted in (functions, taxa):
         monkeypatch.setattr(fitted, "HIDDEN", 16)
     embed(tmp_path / "functions.h5", [*(f"p{n}" for n in range(80)), "unnamed"], np.arange(81) % 2)
