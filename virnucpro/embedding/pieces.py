@@ -1,16 +1,21 @@
 """Pieces of proteins that fit the model, and bins of pieces."""
 
 import hashlib
+import mmap
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from virnucpro.data.arrays import Integers, Mask, Rows
 from virnucpro.data.description import EmbeddingDescription
-from virnucpro.data.packing import first_fit_decreasing, warn_truncated
+from virnucpro.data.manifest import PackedSequence, WindowOf
+from virnucpro.data.packing import SPECIAL_TOKENS, first_fit_decreasing, warn_truncated
 from virnucpro.errors import UserError
 
 BLOCK_BYTES = 64_000_000
@@ -157,3 +162,50 @@ def mean_of_pieces(
             first = start[:-1] - start[0]
             block = (np.add.reduceat(block * weight, first) / np.add.reduceat(weight, first)).astype(np.float32)
         yield block
+
+
+class PackableSequences:
+    """Sequences that a stage packs: pieces of proteins, or nucleotides of frames, in the order of the input.
+
+    Attributes:
+        offsets: Byte of the file at which each piece begins, int64 [pieces].
+        tokens: Number of tokens of each piece, including special tokens, int64 [pieces].
+        digests: SHA-256 of the letters of each piece, uint8 [pieces, 32].
+        original: First piece with the same embedding, int64 [pieces].
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, fasta: Path, description: EmbeddingDescription, tokens: Integers | None
+    ) -> None:
+        self.ids: list[str] = table["protein"].tolist()
+        residues, starts = (table[name].to_numpy(np.int64) for name in ("residues", "offset"))
+        self.pieces = cut_proteins(self.ids, residues, description)
+        self.offsets = starts[self.pieces.protein] + self.pieces.begin
+        self.of_letters = tokens is None
+        self.tokens = self.pieces.length + SPECIAL_TOKENS if tokens is None else tokens
+        spans = np.column_stack([self.offsets, self.offsets + self.pieces.length])
+        with ExitStack() as stack:
+            file = stack.enter_context(fasta.open("rb"))
+            mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if self.ids else b""
+            self.digests, self.original = digest_pieces(self.pieces, lambda number: mapped[slice(*spans[number])])
+
+    def place(self, index: int) -> tuple[str, int]:
+        """Return the id of a piece's protein, and the first residue of the piece."""
+        return self.ids[self.pieces.protein[index]], int(self.pieces.begin[index])
+
+    def packed(self, index: int) -> PackedSequence:
+        """Return a piece as an entry of a manifest."""
+        name, _ = self.place(index)
+        sequence = PackedSequence(
+            id=name,
+            offset=int(self.offsets[index]),
+            length=int(self.pieces.length[index]),
+            sha256=self.digests[index].tobytes().hex(),
+            truncated=bool(self.pieces.truncated[index]),
+        )
+        if not self.of_letters:
+            sequence["tokens"] = int(self.tokens[index])
+        if self.pieces.windows[index]:
+            begin, _, pool_begin, pool_end = self.pieces.spans[index].tolist()
+            sequence["window"] = WindowOf(begin=begin, pool_begin=pool_begin, pool_end=pool_end)
+        return sequence

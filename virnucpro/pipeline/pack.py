@@ -1,9 +1,7 @@
 """pack: pack proteins, or the nucleotides of frames, into bins and write manifests."""
 
 import logging
-import mmap
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,15 @@ from virnucpro.data.cards import read_token_budget
 from virnucpro.data.description import (
     NUCLEOTIDES,
     PROTEINS,
-    EmbeddingDescription,
     describe_embeddings,
     describe_nucleotides,
 )
 from virnucpro.data.files import file_digest, write_text
-from virnucpro.data.manifest import Bin, Manifest, PackedSequence, WindowOf, write_manifest
-from virnucpro.data.packing import SPECIAL_TOKENS, deal_bins
+from virnucpro.data.manifest import Bin, Manifest, write_manifest
+from virnucpro.data.packing import deal_bins
 from virnucpro.data.provenance import begin_writing, checked_input, read_provenance, write_provenance
 from virnucpro.data.tables import write_table
-from virnucpro.embedding.pieces import cut_proteins, digest_pieces, pack_bins
+from virnucpro.embedding.pieces import PackableSequences, pack_bins
 from virnucpro.encoders.names import TOKENIZER
 from virnucpro.errors import UserError
 from virnucpro.proteins.table import read_proteins
@@ -90,7 +87,7 @@ def pack(
     else:
         description = describe_nucleotides(device, settings, layers)
         listed, tokens_of = _read_nucleotides(prepared, nucleotides)
-    proteins = _Sequences(listed, prepared / read[1], description, tokens_of)
+    proteins = PackableSequences(listed, prepared / read[1], description, tokens_of)
     encoder = PROTEINS if nucleotides is None else NUCLEOTIDES
     manifests, record = work / f"manifests{encoder}", work / f"pack{encoder}.json"
 
@@ -167,50 +164,3 @@ def _read_nucleotides(prepared: Path, model: str) -> tuple[pd.DataFrame, Integer
     bases, offsets = np.array(lengths[1::2], np.int64) - 1, np.cumsum(lengths, dtype=np.int64)[::2]
     table = pd.DataFrame({"protein": names, "residues": bases, "offset": offsets})
     return table, np.array(tokens, np.int64)
-
-
-class _Sequences:
-    """Sequences for embedding: pieces of proteins, or nucleotides of frames, in the order of the input.
-
-    Attributes:
-        offsets: Byte of the file at which each piece begins, int64 [pieces].
-        tokens: Number of tokens of each piece, including special tokens, int64 [pieces].
-        digests: SHA-256 of the letters of each piece, uint8 [pieces, 32].
-        original: First piece with the same embedding, int64 [pieces].
-    """
-
-    def __init__(
-        self, table: pd.DataFrame, fasta: Path, description: EmbeddingDescription, tokens: Integers | None
-    ) -> None:
-        self.ids: list[str] = table["protein"].tolist()
-        residues, starts = (table[name].to_numpy(np.int64) for name in ("residues", "offset"))
-        self.pieces = cut_proteins(self.ids, residues, description)
-        self.offsets = starts[self.pieces.protein] + self.pieces.begin
-        self.of_letters = tokens is None
-        self.tokens = self.pieces.length + SPECIAL_TOKENS if tokens is None else tokens
-        spans = np.column_stack([self.offsets, self.offsets + self.pieces.length])
-        with ExitStack() as stack:
-            file = stack.enter_context(fasta.open("rb"))
-            mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if self.ids else b""
-            self.digests, self.original = digest_pieces(self.pieces, lambda number: mapped[slice(*spans[number])])
-
-    def place(self, index: int) -> tuple[str, int]:
-        """Return the id of a piece's protein, and the first residue of the piece."""
-        return self.ids[self.pieces.protein[index]], int(self.pieces.begin[index])
-
-    def packed(self, index: int) -> PackedSequence:
-        """Return a piece as an entry of a manifest."""
-        name, _ = self.place(index)
-        sequence = PackedSequence(
-            id=name,
-            offset=int(self.offsets[index]),
-            length=int(self.pieces.length[index]),
-            sha256=self.digests[index].tobytes().hex(),
-            truncated=bool(self.pieces.truncated[index]),
-        )
-        if not self.of_letters:
-            sequence["tokens"] = int(self.tokens[index])
-        if self.pieces.windows[index]:
-            begin, _, pool_begin, pool_end = self.pieces.spans[index].tolist()
-            sequence["window"] = WindowOf(begin=begin, pool_begin=pool_begin, pool_end=pool_end)
-        return sequence

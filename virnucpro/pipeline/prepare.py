@@ -22,7 +22,6 @@ from virnucpro.proteins.translation import reverse_complement
 logger = logging.getLogger(__name__)
 
 BLOCK_BASES = 4_000_000  # approximate size of a block of contigs; limits the memory
-SHOWN = 3  # genes named in a warning
 LINE = 60  # letters per line of chunks.fna, as in the original
 
 OUTPUTS = ("proteins.faa", "proteins.tsv", "records.tsv")
@@ -70,7 +69,7 @@ def prepare_genes(fasta: Path, output_dir: Path, threads: int = 1, genes: Path |
                     of_genes += gene.kind == b"gene"
                 write_record(contig, 0, len(found), sum(gene.protein.count(b"X") for gene in found))
         if own:
-            _tell_left_out(own, of_genes)
+            own.warn_of_left_out(of_genes)
     logger.info(
         "prepare: %s: %d contigs, %d genes%s, %d open reading frames of contigs without any",
         *(fasta, contigs, of_genes, f" of {own.path}" if own else "", proteins - of_genes),
@@ -226,21 +225,6 @@ def _own_genes(fasta: Path, genes: Path | None) -> OwnGenes | None:
     if genes and not own.count:
         raise UserError(f"{genes}: no CDS in it; give a file with genes, or run without --genes")
     return own if own.count else None
-
-
-def _tell_left_out(own: OwnGenes, used: int) -> None:
-    """Warn of genes that were left out; raise a UserError if no gene is left."""
-    own.leave_out_the_rest()
-    if not own.left_out:
-        return
-    named = [f"{gene.gene} ({gene.contig}:{gene.start}-{gene.end}): {gene.reason}" for gene in own.left_out[:SHOWN]]
-    if not used:
-        hint = "give the contigs in which the genes were found, with the same ids"
-        raise UserError(f"{own.path}: all {own.count:,} genes are left out: {named[0]}; {hint}")
-    more = f"; and {len(own.left_out) - SHOWN:,} more, all in left_out.tsv" if len(own.left_out) > SHOWN else ""
-    logger.warning(
-        "%s: %d of %d genes are left out: %s%s", own.path, len(own.left_out), own.count, "; ".join(named), more
-    )
 
 
 @contextmanager

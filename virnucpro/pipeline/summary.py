@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,10 @@ from virnucpro.data.provenance import Provenance, begin_writing, checked_input, 
 from virnucpro.data.tables import append_table, read_table, write_table
 from virnucpro.report.multiqc import describe_for_multiqc
 from virnucpro.report.packing import draw_packing
-from virnucpro.report.shares import describe_shares
+from virnucpro.report.text import SHOWN, SHOWN_CONTIGS, describe_summary, show_calls
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 10  # most samples named on the terminal
-SHOWN_CONTIGS = 25  # most contigs of a run with every call shown
 SHARES = {"viral_share": "value", "viral_share_low": "low", "viral_share_high": "high"}  # columns: fields of a share
 REASONS = ["nothing in the record", "less than a codon", "no open reading frame"]  # for 0, 1 to 2, and more bases
 
@@ -90,7 +88,7 @@ def summary(output_dir: Path, samples: Sequence[str], called: Sequence[str] = ()
         outputs += pooled
     draw_packing(manifests, output_dir / "packing.svg", sequences)
     write_table(table, output_dir / "summary.tsv")
-    text = (_show_calls(pd.concat(calls)) if calls else "") + _describe(table, shares, reasons, output_dir)
+    text = (show_calls(pd.concat(calls)) if calls else "") + describe_summary(table, shares, reasons, output_dir)
     if failed:
         for sample, *stage_and_reason in read_table(failed, "sample", "stage", "reason").to_numpy().tolist():
             text += f"{'failed:':13} {sample}: {': '.join(filter(None, stage_and_reason))}\n"
@@ -143,40 +141,3 @@ def _count(records: pd.DataFrame, packed: Provenance, merged: Provenance) -> dic
         "room": bins * packed.details["token_budget"],
         "seconds": merged.details["seconds"],
     }
-
-
-def _describe(table: pd.DataFrame, shares: Sequence[Mapping[str, Any]], reasons: Counter[str], output_dir: Path) -> str:
-    total = table.sum(numeric_only=True)
-    packed = "{tokens:,.0f} tokens in {bins:,.0f} bins".format_map(total)
-    if total["tokens"]:
-        packed += f", {total['tokens'] / total['room']:.1%} full; {total['tokens'] / total['seconds']:,.0f} tokens/s"
-    shown = output_dir.resolve() if output_dir.name == ".." else output_dir  # a run from within it
-    files = [str(shown / sample / "embeddings.h5") for sample in table["sample"].head(SHOWN)]
-    if len(table) > SHOWN:
-        files.append(f"... {len(table) - SHOWN} more samples")
-    lines = {
-        "samples": f"{len(table):,} ({total['records']:,.0f} records, {total['letters']:,.0f} letters)",
-        "proteins": "{proteins:,.0f} ({screened:,.0f} clearly cellular and not embedded, {duplicates:,.0f} duplicates, "
-        "{truncated:,.0f} truncated)".format_map(total),
-        "ambiguous": "{ambiguous:,.0f} codons or residues".format_map(total),
-        "left out": "; ".join(f"{count:,} with {reason}" for reason, count in reasons.most_common()) or "nothing",
-        "packed": packed,
-        "embeddings": ("\n" + " " * 14).join(files),
-        "more": f"{shown}/summary.tsv, left_out.tsv and packing.svg",
-    }
-    if "viral" in table:
-        counts = ", ".join(f"{total[call]:,.0f} {call}" for call in CALLS)
-        counts += f", {total['proviruses']:,.0f} proviruses"
-        calls = {"calls": counts, "viral": f"{shown}/{' and '.join(POOLED_FILES)}"}
-        lines = calls | ({"viral share": describe_shares(shares)} if shares else {}) | lines
-    return "".join(f"{name + ':':13} {text}\n" for name, text in lines.items())
-
-
-def _show_calls(contigs: pd.DataFrame) -> str:
-    """Return a table of all calls, likeliest viruses first, or empty text for many contigs."""
-    if not 0 < len(contigs) <= SHOWN_CONTIGS:
-        return ""
-    columns = ["sample", "contig", "length", "genes", "score", "call"]
-    log_odds = pd.to_numeric(contigs["log_odds"], errors="coerce")  # empty for an empty record
-    shown = contigs.assign(log_odds=log_odds).sort_values("log_odds", ascending=False, kind="stable")
-    return shown[columns].to_string(index=False) + "\n\n"

@@ -1,5 +1,6 @@
 """Genes of contigs from a GFF3 or GenBank file of the user."""
 
+import logging
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -9,11 +10,14 @@ from Bio.Data.CodonTable import unambiguous_dna_by_id
 
 from virnucpro.data.annotation import Cds, read_cds
 from virnucpro.data.records import PARTIAL, RESIDUES, Record
-from virnucpro.errors import printable
+from virnucpro.errors import UserError, printable
 from virnucpro.proteins.genes import Gene, find_orfs
 from virnucpro.proteins.translation import reverse_complement, translate_everywhere
 
+logger = logging.getLogger(__name__)
+
 CODON = 3
+SHOWN = 3  # genes named in a warning
 
 
 class LeftOut(NamedTuple):
@@ -81,6 +85,19 @@ class OwnGenes:
         for rest in self._genes.values():
             for cds in rest:
                 self._leave_out(cds, f"no contig is named {cds.contigs[0]}")
+
+    def warn_of_left_out(self, used: int) -> None:
+        """Warn of genes that were left out; raise a UserError if none is used."""
+        self.leave_out_the_rest()
+        if not self.left_out:
+            return
+        named = [f"{gene.gene} ({gene.contig}:{gene.start}-{gene.end}): {gene.reason}" for gene in self.left_out]
+        if not used:
+            hint = "give the contigs in which the genes were found, with the same ids"
+            raise UserError(f"{self.path}: all {self.count:,} genes are left out: {named[0]}; {hint}")
+        more = f"; and {len(named) - SHOWN:,} more, all in left_out.tsv" if len(named) > SHOWN else ""
+        shown = "; ".join(named[:SHOWN]) + more
+        logger.warning("%s: %d of %d genes are left out: %s", self.path, len(named), self.count, shown)
 
     def _leave_out(self, cds: Cds, reason: str) -> None:
         start, end = (cds.parts[0][0] + 1, cds.parts[-1][1]) if cds.parts else (0, 0)
