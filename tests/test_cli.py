@@ -1,5 +1,6 @@
 """The command line: its messages, modules and errors."""
 
+import json
 import os
 import re
 import subprocess
@@ -129,6 +130,16 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path, command: str) -> None:
     done = virnucpro(*(names.get(word, word) for word in command.split()))  # it would wait for a writer
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
     assert "pipe.fna: a pipe or a device" in done.stderr
+
+
+def test_words_may_be_in_a_file(tmp_path: Path) -> None:
+    words = tmp_path / "words.json"
+    words.write_text(json.dumps(["call", "--help", "then", "pack", "--help"]))
+    done = virnucpro(f"@{words}")
+    assert done.returncode == 0, done.stderr
+    assert "virnucpro call" in done.stdout and "virnucpro pack" in done.stdout
+    done = virnucpro("@missing.json")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
 
 
 def test_the_command_line_starts_without_what_takes_long_to_load() -> None:

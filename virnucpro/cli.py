@@ -1,5 +1,6 @@
 """The command line, `virnucpro COMMAND ...`."""
 
+import json
 import logging
 import os
 import pwd
@@ -38,8 +39,14 @@ class Commands(click.Group):
     """The commands, in sections."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
-        """Run one command, or several joined by the word `then`, in one process."""
-        first, following = _split(sys.argv[1:] if args is None else list(args))
+        """Run one command, or several joined by the word `then`, in one process.
+
+        A single argument @FILE stands for the words in the file, a JSON list: Linux limits the words of a shell.
+        """
+        words = sys.argv[1:] if args is None else list(args)
+        if len(words) == 1 and words[0].startswith("@") and Path(words[0][1:]).is_file():
+            words = list(map(str, json.loads(Path(words[0][1:]).read_bytes())))
+        first, following = _split(words)
         while following:
             try:
                 super().main(first, *rest, **options)

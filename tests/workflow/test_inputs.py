@@ -1,6 +1,8 @@
 """Unusual names, tables and starts, through the real command line of Snakemake."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,26 @@ def test_every_kind_of_value_can_be_set_on_the_command_line(project: Project) ->
     assert done.returncode == 0, done.stderr
     assert "--layers 0 -1 " in done.stdout + done.stderr
     assert "--short-chunks 300 --genetic-codes 1 4" in done.stdout + done.stderr
+
+
+def test_the_command_over_thousands_of_samples_is_not_too_long_for_a_shell(project: Project) -> None:
+    project.add_classifier()
+    project.write()
+    folder = "/".join(["d" * 250] * 14)
+    (project.folder / folder).mkdir(parents=True)
+    fastas = [f"{folder}/{number}.fa" for number in range(40)]
+    for path in fastas:
+        (project.folder / path).write_text(contigs(1))
+    rows = "".join(f"s{number}\t{path}\n" for number, path in enumerate(fastas))
+    (project.folder / "samples.tsv").write_text(f"sample\tfasta\n{rows}")
+    done = subprocess.run(
+        project.command("-np", "--quiet", "host"), env=project.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    [name] = re.findall(r"__main__.py @(\S+) 2>&1", done.stdout + done.stderr)
+    words = json.loads((project.folder / name).read_text())
+    assert words[:3] == ["summary", "out", "s0"]
+    assert words[-40:] == fastas
 
 
 def test_a_path_that_snakemake_would_change_is_refused(project: Project) -> None:

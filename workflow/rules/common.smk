@@ -207,6 +207,18 @@ def summary_command(folder, samples, called, earlier=(), failed=()):
     return words
 
 
+def for_shell(words):
+    """Return words as text for the shell, or a file with them: Linux limits the text to 128 KB."""
+    text = shlex.join(words)
+    if len(os.fsencode(text)) < 100_000:
+        return text
+    path = MEMORY / "commands" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(words))
+    return shlex.quote(f"@{path}")
+
+
 def embed_command(wildcards, input, output):
     """Return the command that embeds a shard, without the options that change the result."""
     manifest = f"{input.manifests}/{wildcards.shard}.json"
@@ -309,4 +321,4 @@ def summarize_finished(log):
     if not finished:
         return
     words = summary_command(OUT, finished, called, failed=["--failed", failures])
-    subprocess.run([sys.executable, "-P", *shlex.split(MAIN), *words])
+    subprocess.run([sys.executable, "-P", *shlex.split(f"{MAIN} {for_shell(words)}")])

@@ -62,7 +62,7 @@ rule summary:
         called=lambda wildcards: PLAN.called,
         earlier=PLAN.called_before(),
         key=PLAN.key("report"),  # it covers the key of summary
-        command=lambda wildcards, output: shlex.join(
+        command=lambda wildcards, output: for_shell(
             summary_command(
                 os.path.dirname(output.samples),
                 PLAN.samples,
