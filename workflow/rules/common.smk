@@ -212,7 +212,9 @@ def for_shell(words):
     text = shlex.join(words)
     if len(os.fsencode(text)) < 100_000:
         return text
-    path = MEMORY / "commands" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    path = (
+        MEMORY / "commands" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    )
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(words))
