@@ -322,5 +322,5 @@ def summarize_finished(log):
     called = [sample for sample in PLAN.called if sample in finished]
     if not finished:
         return
-    words = summary_command(OUT, finished, called, failed=["--failed", failures])
+    words = summary_command(OUT, finished, called, failed=["--failed", str(failures)])
     subprocess.run([sys.executable, "-P", *shlex.split(f"{MAIN} {for_shell(words)}")])
