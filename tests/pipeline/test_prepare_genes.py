@@ -1,6 +1,7 @@
 """prepare with genes: the files that it writes."""
 
 import json
+import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -200,7 +201,7 @@ def test_genes_that_do_not_fit_are_named(tmp_path: Path, caplog: pytest.LogCaptu
     of_c1 = table[table["contig"] == "c1"]
     assert of_c1[["protein", "start", "end", "kind"]].to_numpy().tolist() == [["c1_1", 7, 40, "gene"]]
     assert set(table.loc[table["contig"] == "c2", "kind"]) == {"orf"}
-    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     beyond = "it leaves the contig of 79 bases, and no mark says that it is circular"
     named = f"g1 (c1:47-79): a pseudogene; g2 (c1:86-118): {beyond}; g3 (c1:125-157): {beyond}"
     assert warning == f"{gff}: 5 of 6 genes are left out: {named}; and 2 more, all in left_out.tsv"
